@@ -1,0 +1,188 @@
+//! The words of the domain as types: image names, content hashes, model and point ids.
+//! Everything else in the crate may import this file; it imports nothing of ours.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Longest image name in bytes; a path longer than this cannot be opened on Linux either.
+pub const IMAGE_NAME_BYTES_MAX: usize = 4096;
+
+/// Path of an image relative to the root of its source, with `/` between the parts.
+///
+/// Never absolute, never empty, never with a `.` or `..` part or a NUL: joining it to a root cannot leave the root by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ImageName(String);
+
+/// Why a text is no [`ImageName`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImageNameError {
+    /// Nothing between the slashes.
+    #[error("an image name must not be empty")]
+    Empty,
+    /// Longer than [`IMAGE_NAME_BYTES_MAX`].
+    #[error("an image name has at most {IMAGE_NAME_BYTES_MAX} bytes")]
+    TooLong,
+    /// Absolute, or with an empty, `.` or `..` part, or with a NUL.
+    #[error("an image name is a relative path without empty, '.' or '..' parts")]
+    NotRelative,
+}
+
+impl ImageName {
+    /// Checks and wraps a name.
+    pub fn new(name: impl Into<String>) -> Result<Self, ImageNameError> {
+        let name = name.into();
+        if name.is_empty() {
+            return Err(ImageNameError::Empty);
+        }
+        if name.len() > IMAGE_NAME_BYTES_MAX {
+            return Err(ImageNameError::TooLong);
+        }
+        let part_is_bad = |part: &str| part.is_empty() || part == "." || part == "..";
+        if name.contains('\0') || name.split('/').any(part_is_bad) {
+            return Err(ImageNameError::NotRelative);
+        }
+        Ok(Self(name))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The last part, for a download's file name.
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for ImageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// BLAKE3 of a picture's bytes. Two images with one hash are duplicates and share one vector.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContentHash([u8; 32]);
+
+/// A text that is not 64 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a content hash has 64 hexadecimal digits")]
+pub struct ContentHashError;
+
+impl ContentHash {
+    /// Hashes a picture's bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The 32 raw bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// From the 32 raw bytes that the catalog keeps.
+    pub fn from_slice(bytes: &[u8]) -> Result<Self, ContentHashError> {
+        bytes.try_into().map(Self).map_err(|_| ContentHashError)
+    }
+}
+
+impl fmt::Display for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ContentHash({self})")
+    }
+}
+
+impl FromStr for ContentHash {
+    type Err = ContentHashError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        blake3::Hash::from_hex(text).map(|hash| Self(*hash.as_bytes())).map_err(|_| ContentHashError)
+    }
+}
+
+impl Serialize for ContentHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Which model made an embedding: vectors of different models or revisions are never compared.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ModelId {
+    /// Short name, for example `ViT-B-32__openai` or `emoji-clip`.
+    pub name: String,
+    /// Pinned revision of the hub, or a digest of the files of a local directory.
+    pub revision: String,
+}
+
+impl ModelId {
+    /// Name of the vector collection: letters, digits, `-`, `_` and `.` only, so that it is a safe file and collection name.
+    pub fn collection_name(&self) -> String {
+        let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+        let short_revision: String = self.revision.chars().take(12).collect();
+        format!("{}--{}", self.name, short_revision).chars().map(safe).collect()
+    }
+
+    /// Id of the vector of a picture under this model: UUIDv5, so that storing it again overwrites instead of doubling.
+    pub fn point_id(&self, hash: &ContentHash) -> Uuid {
+        let namespace = Uuid::new_v5(&Uuid::NAMESPACE_OID, self.to_string().as_bytes());
+        Uuid::new_v5(&namespace, hash.as_bytes())
+    }
+}
+
+impl fmt::Display for ModelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.revision)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn image_names_cannot_leave_the_root() {
+        for bad in ["", "/etc/passwd", "a/../b", "..", "a//b", "./a", "a/", "a\0b"] {
+            assert!(ImageName::new(bad).is_err(), "{bad:?} was accepted");
+        }
+        for good in ["tennis.png", "Urlaub/Größe 1.JPG", "a..b/...", "日本/写真.png"] {
+            assert_eq!(ImageName::new(good).map(|name| name.to_string()), Ok(good.to_owned()));
+        }
+        assert_eq!(ImageName::new("x".repeat(IMAGE_NAME_BYTES_MAX + 1)), Err(ImageNameError::TooLong));
+    }
+
+    #[test]
+    fn content_hash_round_trips_as_hex() {
+        let hash = ContentHash::of(b"picture");
+        assert_eq!(hash.to_string().parse::<ContentHash>(), Ok(hash));
+        assert!("xyz".parse::<ContentHash>().is_err());
+        assert!(ContentHash::from_slice(&[0; 31]).is_err());
+    }
+
+    #[test]
+    fn point_ids_differ_by_model_and_by_picture_and_are_stable() {
+        let (a, b) = (ContentHash::of(b"a"), ContentHash::of(b"b"));
+        let clip = ModelId { name: "clip".into(), revision: "1".into() };
+        let newer = ModelId { name: "clip".into(), revision: "2".into() };
+        assert_eq!(clip.point_id(&a), clip.point_id(&a));
+        assert_ne!(clip.point_id(&a), clip.point_id(&b));
+        assert_ne!(clip.point_id(&a), newer.point_id(&a));
+    }
+
+    #[test]
+    fn collection_names_are_safe_file_names() {
+        let model = ModelId { name: "../ViT B/32".into(), revision: "0123456789abcdef".into() };
+        assert_eq!(model.collection_name(), "..-ViT-B-32--0123456789ab");
+    }
+}

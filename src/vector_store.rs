@@ -1,0 +1,215 @@
+//! The seam to where embeddings live: the traits `VectorStore` and `Collection`, and the small types they speak in.
+//! Implementations: `embedded` (in process, the default) and `qdrant` (a server or cluster); both pass `conformance`.
+//! One collection per model and revision; which one answers searches is a pointer that is switched atomically.
+
+#[cfg(test)]
+pub(crate) mod conformance;
+pub mod embedded;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+/// A store of vector collections.
+#[async_trait]
+pub trait VectorStore: Send + Sync + 'static {
+    /// `embedded` or `qdrant`, for status and logs.
+    fn kind(&self) -> &'static str;
+
+    /// Opens the collection, creating it if there is none. Fails with [`StoreError::WrongDimension`] when it
+    /// exists with another dimension.
+    async fn open(&self, spec: &CollectionSpec) -> Result<Arc<dyn Collection>, StoreError>;
+
+    /// All collections, by name.
+    async fn list(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Deletes a collection and its vectors; one that does not exist is no error. The active one is refused.
+    async fn drop_collection(&self, name: &str) -> Result<(), StoreError>;
+
+    /// Name of the collection that answers searches, if one was ever activated.
+    async fn active(&self) -> Result<Option<String>, StoreError>;
+
+    /// Makes `name` the collection that answers searches: atomically, and still so after a crash.
+    async fn activate(&self, name: &str) -> Result<(), StoreError>;
+
+    /// Really asks the store, within its own deadline.
+    async fn health(&self) -> Result<(), StoreError>;
+
+    /// Flushes and closes; called once, last.
+    async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// The vectors of one model and revision. Cosine similarity; vectors come in L2-normalised.
+#[async_trait]
+pub trait Collection: Send + Sync + 'static {
+    /// What it was opened with.
+    fn spec(&self) -> &CollectionSpec;
+
+    /// Stores points, overwriting those with the same id. Visible to searches when it returns; durable after [`Self::flush`].
+    async fn upsert(&self, points: Vec<Point>) -> Result<(), StoreError>;
+
+    /// Makes everything stored so far survive a kill -9 at any later instruction.
+    async fn flush(&self) -> Result<(), StoreError>;
+
+    /// Deletes points; ids that are not there are no error.
+    async fn delete(&self, ids: &[Uuid]) -> Result<(), StoreError>;
+
+    /// The best points by cosine similarity, best first; equal scores by ascending id.
+    async fn search(&self, query: SearchQuery) -> Result<Vec<ScoredPoint>, StoreError>;
+
+    /// The points with these ids that exist, in no particular order, with vectors.
+    async fn get(&self, ids: &[Uuid]) -> Result<Vec<Point>, StoreError>;
+
+    /// Exact number of points (that match the filter).
+    async fn count(&self, filter: Option<&Filter>) -> Result<u64, StoreError>;
+
+    /// Walks all points in ascending id order: at most `limit` points with an id greater than `after`.
+    async fn scroll(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Point>, StoreError>;
+
+    /// Builds or improves indexes when thresholds say so. Never called inside a request. `busy` = pictures are waiting,
+    /// so only what cannot wait is done. Returns whether anything was done.
+    async fn maintain(&self, busy: bool) -> Result<bool, StoreError>;
+}
+
+/// Which collection: its name, vector length, and the payload fields that filters may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CollectionSpec {
+    /// See [`crate::types::ModelId::collection_name`].
+    pub name: String,
+    /// Length of every vector.
+    pub dim: usize,
+    /// Payload fields with an index.
+    pub indexed_fields: Vec<(String, FieldKind)>,
+}
+
+/// What an indexed payload field holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldKind {
+    /// Text compared whole.
+    Keyword,
+    /// 64-bit signed integer.
+    Integer,
+}
+
+/// A vector with its id and payload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// See [`crate::types::ModelId::point_id`].
+    pub id: Uuid,
+    /// `dim` long, L2-normalised.
+    pub vector: Vec<f32>,
+    /// Small facts kept beside the vector.
+    pub payload: Payload,
+}
+
+/// Payload fields by name.
+pub type Payload = BTreeMap<String, PayloadValue>;
+
+/// One payload value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PayloadValue {
+    /// Text.
+    Keyword(String),
+    /// Several texts; a filter matches if any of them does.
+    Keywords(Vec<String>),
+    /// Integer.
+    Integer(i64),
+}
+
+/// All of `must` and none of `must_not`. Empty = everything.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Filter {
+    /// Every one of these holds.
+    pub must: Vec<Condition>,
+    /// None of these holds.
+    pub must_not: Vec<Condition>,
+}
+
+/// One test of a point.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Condition {
+    /// The keyword field has one of these values.
+    AnyOf {
+        /// Payload field.
+        field: String,
+        /// Accepted values.
+        values: Vec<String>,
+    },
+    /// The integer field lies within the bounds, both inclusive.
+    Range {
+        /// Payload field.
+        field: String,
+        /// Lower bound.
+        min: Option<i64>,
+        /// Upper bound.
+        max: Option<i64>,
+    },
+    /// The point has one of these ids.
+    Ids(Vec<Uuid>),
+}
+
+/// A nearest-neighbour query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchQuery {
+    /// L2-normalised, `dim` long.
+    pub vector: Vec<f32>,
+    /// Most points to return.
+    pub limit: usize,
+    /// Only points that match.
+    pub filter: Option<Filter>,
+    /// Compare with every point instead of using the index.
+    pub exact: bool,
+}
+
+/// One hit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoredPoint {
+    /// Point id.
+    pub id: Uuid,
+    /// Cosine similarity, -1..=1.
+    pub score: f32,
+    /// Payload of the point.
+    pub payload: Payload,
+}
+
+/// What can go wrong in a vector store. The texts name the place and the next step; none carries a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A vector of another length than the collection's.
+    #[error("collection {collection} holds vectors of {expected} dimensions, not {got}")]
+    WrongDimension {
+        /// Collection name.
+        collection: String,
+        /// Dimension of the collection.
+        expected: usize,
+        /// Dimension of what was given.
+        got: usize,
+    },
+    /// Another process has the embedded store open.
+    #[error("{path} is in use by another image-search process; stop it, or give this one its own --data-dir")]
+    Locked {
+        /// Directory of the store.
+        path: String,
+    },
+    /// The store cannot be reached, or did not answer in time. Worth trying again.
+    #[error("the vector store is unavailable: {0}")]
+    Unavailable(String),
+    /// The store refuses: wrong key, read-only, out of disk. Trying again does not help before someone acts.
+    #[error("the vector store refused: {0}")]
+    Refused(String),
+    /// No such collection.
+    #[error("there is no collection {0}")]
+    NoCollection(String),
+    /// Anything else, with the engine's own words.
+    #[error("the vector store failed: {0}")]
+    Internal(String),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anyone doing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}

@@ -1,0 +1,1 @@
+//! What every `VectorStore` must do.
