@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// A store of vector collections.
@@ -34,6 +35,12 @@ pub trait VectorStore: Send + Sync + 'static {
     /// Makes `name` the collection that answers searches: atomically, and still so after a crash.
     async fn activate(&self, name: &str) -> Result<(), StoreError>;
 
+    /// Moves a collection that reports [`StoreError::Damaged`] out of the way and returns where it is now, so that
+    /// opening it again creates an empty one. Only a store that keeps its own files can do that.
+    async fn set_aside(&self, name: &str) -> Result<String, StoreError> {
+        Err(StoreError::Refused(format!("the {} vector store cannot set aside collection {name}", self.kind())))
+    }
+
     /// Really asks the store, within its own deadline.
     async fn health(&self) -> Result<(), StoreError>;
 
@@ -47,7 +54,8 @@ pub trait Collection: Send + Sync + 'static {
     /// What it was opened with.
     fn spec(&self) -> &CollectionSpec;
 
-    /// Stores points, overwriting those with the same id. Visible to searches when it returns; durable after [`Self::flush`].
+    /// Stores points, overwriting those with the same id; of several with one id the last counts. If one vector is
+    /// refused ([`CollectionSpec::check_vector`]), none is stored. Visible to searches when it returns; durable after [`Self::flush`].
     async fn upsert(&self, points: Vec<Point>) -> Result<(), StoreError>;
 
     /// Makes everything stored so far survive a kill -9 at any later instruction.
@@ -82,6 +90,66 @@ pub struct CollectionSpec {
     pub dim: usize,
     /// Payload fields with an index.
     pub indexed_fields: Vec<(String, FieldKind)>,
+}
+
+impl CollectionSpec {
+    /// Refuses what has no cosine similarity to anything: wrong length, NaN, infinity, nothing but zeros.
+    pub fn check_vector(&self, vector: &[f32]) -> Result<(), StoreError> {
+        if vector.len() != self.dim {
+            return Err(StoreError::WrongDimension {
+                collection: self.name.clone(),
+                expected: self.dim,
+                got: vector.len(),
+            });
+        }
+        if vector.iter().any(|value| !value.is_finite()) {
+            return Err(StoreError::Invalid("a vector contains NaN or infinity".to_owned()));
+        }
+        if vector.iter().all(|value| *value == 0.0) {
+            return Err(StoreError::Invalid("a vector of zeros has no direction to compare".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Refuses field names that stores would read as a path. Fields without an index may be asked for; that is slower.
+    pub fn check_filter(&self, filter: &Filter) -> Result<(), StoreError> {
+        let field = |condition: &'_ Condition| match condition {
+            Condition::AnyOf { field, .. } | Condition::Range { field, .. } => Some(field.clone()),
+            Condition::Ids(_) => None,
+        };
+        filter.must.iter().chain(&filter.must_not).filter_map(field).try_for_each(|field| check_field(&field))
+    }
+}
+
+/// A payload field that can be indexed and filtered: a letter or `_`, then letters, digits or `_`.
+pub(crate) fn check_field(field: &str) -> Result<(), StoreError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if field.is_empty() || field.starts_with(|c: char| c.is_ascii_digit()) || !field.chars().all(plain) {
+        return Err(StoreError::Invalid(format!("{field:?} cannot be a payload field: only letters, digits and '_'")));
+    }
+    Ok(())
+}
+
+/// The promised order of search results, and no more than `limit` of them.
+pub(crate) fn ranked(mut points: Vec<ScoredPoint>, limit: usize) -> Vec<ScoredPoint> {
+    points.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
+    points.truncate(limit);
+    points
+}
+
+/// Smaller copies of the vectors that the index works with; the results are scored again with the originals.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantization {
+    /// No copies: best recall, 4 bytes a dimension.
+    #[default]
+    None,
+    /// 1 byte a dimension.
+    Scalar,
+    /// 1 bit a dimension; only for long vectors of models known to bear it.
+    Binary,
+    /// A quarter of a byte a dimension; slow to build.
+    Product,
 }
 
 /// What an indexed payload field holds.
@@ -137,7 +205,7 @@ pub enum Condition {
         /// Accepted values.
         values: Vec<String>,
     },
-    /// The integer field lies within the bounds, both inclusive.
+    /// The integer field lies within the bounds, both inclusive. Exact up to 2^53: stores compare as f64.
     Range {
         /// Payload field.
         field: String,
@@ -199,6 +267,17 @@ pub enum StoreError {
     /// The store refuses: wrong key, read-only, out of disk. Trying again does not help before someone acts.
     #[error("the vector store refused: {0}")]
     Refused(String),
+    /// The request itself is wrong.
+    #[error("invalid request to the vector store: {0}")]
+    Invalid(String),
+    /// Files of an embedded collection cannot be read. Nothing is lost that cannot be computed again from the pictures.
+    #[error("the vector collection in {path} is damaged ({reason}); set it aside and index again")]
+    Damaged {
+        /// Directory of the collection.
+        path: String,
+        /// What the engine says.
+        reason: String,
+    },
     /// No such collection.
     #[error("there is no collection {0}")]
     NoCollection(String),
