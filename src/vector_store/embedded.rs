@@ -1,1 +1,222 @@
-//! The embedded vector store.
+//! The embedded vector store: Qdrant's own engine (`qdrant-edge`) in this process, one directory, nothing to install.
+//! Only files under `embedded` may name the engine, so that a newer one can follow when the toolchain does.
+//!
+//! Layout: `LOCK` (one process at a time), `active` (the collection that answers searches), and a directory for each
+//! collection with `collection.json`, `shard/` (the engine's files) and, while indexes are built, a journal.
+//! To back up: pause writes, [`Collection::flush`], copy the directory.
+
+mod collection;
+mod convert;
+mod directory;
+mod journal;
+mod recovery;
+mod shard;
+#[cfg(test)]
+mod tests;
+mod wal;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use self::collection::{EmbeddedCollection, blocking};
+use self::directory::Directory;
+use self::shard::{Manifest, Shard, check_space};
+use super::{Collection, CollectionSpec, Quantization, StoreError, VectorStore, check_field};
+
+/// How the embedded store indexes and searches. The defaults suit up to about a million pictures on one machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmbeddedOptions {
+    /// A segment gets an index (HNSW) from this many vectors on; below it is scanned, which is exact and fast enough.
+    pub index_from_vectors: usize,
+    /// With a filter that leaves fewer vectors than this, these are scanned instead of walking the index.
+    pub full_scan_vectors: usize,
+    /// Links of each vector in the index: more means better recall, more memory, slower building.
+    pub hnsw_m: usize,
+    /// Candidates looked at when a vector is linked: more means a better index, slower building.
+    pub hnsw_ef_construct: usize,
+    /// Candidates looked at by a search: more means better recall, slower.
+    pub ef_search: usize,
+    /// The same for a search with a filter, which needs more for the same recall.
+    pub ef_search_filtered: usize,
+    /// Threads that build indexes, at low priority; 0 = half of the processors.
+    pub index_threads: usize,
+    /// Smaller copies of the vectors for the index.
+    pub quantization: Quantization,
+    /// Leave vectors and index on disk and let the operating system cache them: less memory, slower.
+    pub on_disk_vectors: bool,
+    /// Segments that merging aims at. Fewer: faster searches, more rebuilding.
+    pub segments: usize,
+    /// Largest segment that merging makes.
+    pub segment_vectors_max: usize,
+    /// A segment is compacted when more than this fraction of it is deleted
+    pub compact_deleted_fraction: f64,
+    /// and it has at least this many vectors.
+    pub compact_from_vectors: usize,
+    /// Writes are refused when less than this would stay free on the disk.
+    pub disk_reserve_mib: u64,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self {
+            index_from_vectors: 5_000,
+            full_scan_vectors: 10_000,
+            hnsw_m: 16,
+            hnsw_ef_construct: 100,
+            ef_search: 96,
+            ef_search_filtered: 256,
+            index_threads: 0,
+            quantization: Quantization::None,
+            on_disk_vectors: false,
+            segments: 2,
+            segment_vectors_max: 1_000_000,
+            compact_deleted_fraction: 0.2,
+            compact_from_vectors: 1_000,
+            disk_reserve_mib: 64,
+        }
+    }
+}
+
+impl EmbeddedOptions {
+    fn index_threads(&self) -> usize {
+        let half = || thread::available_parallelism().map_or(1, |threads| threads.get() / 2);
+        if self.index_threads == 0 { half().max(1) } else { self.index_threads }
+    }
+}
+
+/// The store in one directory, which no other process can open at the same time.
+pub struct EmbeddedStore {
+    directory: Arc<Directory>,
+    options: EmbeddedOptions,
+    /// Opened collections by name. The lock is also what keeps opening, dropping and setting aside apart.
+    collections: Mutex<HashMap<String, Arc<EmbeddedCollection>>>,
+}
+
+impl EmbeddedStore {
+    /// Locks the directory, creating it if need be. It is the store's own: `<data-dir>/vectors`.
+    /// Fails with [`StoreError::Locked`] while another process, or another store of this one, has it.
+    pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Self, StoreError> {
+        let directory = Arc::new(Directory::lock(dir)?);
+        Ok(Self { directory, options, collections: Mutex::default() })
+    }
+
+    async fn load(&self, spec: &CollectionSpec) -> Result<Arc<EmbeddedCollection>, StoreError> {
+        let dir = self.directory.collection(&spec.name)?;
+        let (wanted, options) = (spec.clone(), self.options.clone());
+        let shard = blocking(move || match Manifest::read(&dir)? {
+            None => Shard::create(&dir, &wanted, &options),
+            Some(manifest) if manifest.dim != wanted.dim => {
+                Err(StoreError::WrongDimension { collection: wanted.name, expected: manifest.dim, got: wanted.dim })
+            }
+            Some(_) => Shard::open(&dir, &wanted, &options),
+        });
+        Ok(Arc::new(EmbeddedCollection::new(spec.clone(), shard.await?, Arc::clone(&self.directory))))
+    }
+}
+
+#[async_trait]
+impl VectorStore for EmbeddedStore {
+    fn kind(&self) -> &'static str {
+        "embedded"
+    }
+
+    async fn open(&self, spec: &CollectionSpec) -> Result<Arc<dyn Collection>, StoreError> {
+        if spec.dim == 0 {
+            return Err(StoreError::Invalid("a vector needs at least one dimension".to_owned()));
+        }
+        spec.indexed_fields.iter().try_for_each(|(field, _)| check_field(field))?;
+        let mut collections = self.collections.lock().await;
+        if let Some(open) = collections.get(&spec.name).filter(|open| !open.is_closed()) {
+            let opened = open.spec();
+            if opened.dim != spec.dim {
+                return Err(StoreError::WrongDimension {
+                    collection: spec.name.clone(),
+                    expected: opened.dim,
+                    got: spec.dim,
+                });
+            }
+            if opened == spec {
+                return Ok(Arc::clone(open) as Arc<dyn Collection>);
+            }
+            // Other indexed fields than before: they are created when the shard is opened.
+            open.close().await?;
+        }
+        let collection = self.load(spec).await?;
+        collections.insert(spec.name.clone(), Arc::clone(&collection));
+        Ok(collection)
+    }
+
+    async fn list(&self) -> Result<Vec<String>, StoreError> {
+        let directory = Arc::clone(&self.directory);
+        blocking(move || {
+            let mut names = directory.candidates()?;
+            names.retain(|name| directory.root().join(name).join(shard::MANIFEST_FILE).is_file());
+            Ok(names)
+        })
+        .await
+    }
+
+    async fn drop_collection(&self, name: &str) -> Result<(), StoreError> {
+        let mut collections = self.collections.lock().await;
+        if self.active().await?.as_deref() == Some(name) {
+            return Err(StoreError::Refused(format!("{name} answers the searches; activate another collection first")));
+        }
+        if let Some(open) = collections.remove(name) {
+            open.close().await?;
+        }
+        let (directory, name) = (Arc::clone(&self.directory), name.to_owned());
+        blocking(move || directory.delete(&name)).await
+    }
+
+    async fn active(&self) -> Result<Option<String>, StoreError> {
+        let directory = Arc::clone(&self.directory);
+        blocking(move || directory.active()).await
+    }
+
+    async fn activate(&self, name: &str) -> Result<(), StoreError> {
+        // Under the same lock as dropping, so that the active collection exists.
+        let _collections = self.collections.lock().await;
+        let (directory, name) = (Arc::clone(&self.directory), name.to_owned());
+        blocking(move || {
+            if Manifest::read(&directory.collection(&name)?)?.is_none() {
+                return Err(StoreError::NoCollection(name));
+            }
+            directory.activate(&name)
+        })
+        .await
+    }
+
+    async fn set_aside(&self, name: &str) -> Result<String, StoreError> {
+        let mut collections = self.collections.lock().await;
+        if let Some(open) = collections.remove(name) {
+            open.close().await?;
+        }
+        let (directory, name) = (Arc::clone(&self.directory), name.to_owned());
+        blocking(move || Ok(directory.set_aside(&name)?.display().to_string())).await
+    }
+
+    async fn health(&self) -> Result<(), StoreError> {
+        let (directory, reserve_mib) = (Arc::clone(&self.directory), self.options.disk_reserve_mib);
+        blocking(move || {
+            directory.active()?;
+            check_space(directory.root(), 0, reserve_mib)
+        })
+        .await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        let collections: Vec<_> = self.collections.lock().await.drain().collect();
+        let mut result = Ok(());
+        for (_, collection) in collections {
+            result = result.and(collection.close().await);
+        }
+        result
+    }
+}

@@ -1,0 +1,355 @@
+//! One collection on disk: a shard of Qdrant's engine and what the engine leaves to us. All of it is synchronous.
+//! `qdrant-edge` 0.7 writes a log but never replays or shortens it, keeps deletions of the time of index building in
+//! memory only, and panics in `flush` where it could wait; the answers to that are in this file and in `recovery`.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use qdrant_edge as edge;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::directory::{io_error, remove_tree, sync_directory_of, write_atomically};
+use super::journal::{Change, Journal};
+use super::{EmbeddedOptions, convert, recovery, wal};
+use crate::vector_store::{CollectionSpec, Filter, Point, ScoredPoint, SearchQuery, StoreError, ranked};
+
+/// What makes a directory a collection; written last, so that half-created ones are recognised.
+pub(super) const MANIFEST_FILE: &str = "collection.json";
+pub(super) const JOURNAL_FILE: &str = "maintenance.journal";
+pub(super) const SHARD_DIR: &str = "shard";
+/// Points in one engine operation, and so in one record of its log.
+const POINTS_PER_OPERATION: usize = 256;
+/// Only identical vectors can need more than one round; a collection of clones must not make a search unbounded.
+const TIES_MAX: usize = 1024;
+const FLUSH_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What is known of a collection without opening it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    /// Of the directory, not of the engine's files.
+    pub(super) format: u32,
+    pub(super) engine: String,
+    pub(super) dim: usize,
+}
+
+impl Manifest {
+    /// `None` if the directory is no (completely created) collection.
+    pub(super) fn read(dir: &Path) -> Result<Option<Self>, StoreError> {
+        let path = dir.join(MANIFEST_FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("read", &path, &error)),
+        };
+        let damaged = |error: serde_json::Error| StoreError::Damaged {
+            path: dir.display().to_string(),
+            reason: format!("{MANIFEST_FILE}: {error}"),
+        };
+        serde_json::from_str(&text).map(Some).map_err(damaged)
+    }
+}
+
+/// An open shard. Dropping it flushes.
+pub(super) struct Shard {
+    /// Always `Some` until dropped: the engine's own drop can panic and has to be caught.
+    edge: Option<edge::EdgeShard>,
+    pub(super) dir: PathBuf,
+    options: EmbeddedOptions,
+    dim: usize,
+    /// Open while indexes are being built.
+    journal: Mutex<Option<Journal>>,
+    upserted_since_attempt: AtomicUsize,
+    deleted_since_attempt: AtomicUsize,
+    /// Whether this process has asked the engine for optimisations yet: what the last one left is unknown.
+    attempted: AtomicBool,
+}
+
+impl Shard {
+    /// Creates the collection in `dir`, complete or, after a crash, not at all.
+    pub(super) fn create(dir: &Path, spec: &CollectionSpec, options: &EmbeddedOptions) -> Result<Self, StoreError> {
+        remove_tree(dir)?;
+        let edge = create_edge(&dir.join(SHARD_DIR), spec, options)?;
+        let shard = Self::wrap(edge, dir, spec, options);
+        shard.flush()?;
+        let manifest = Manifest { format: 1, engine: "qdrant-edge 0.7".to_owned(), dim: spec.dim };
+        let json = serde_json::to_vec_pretty(&manifest).map_err(|error| StoreError::Internal(error.to_string()))?;
+        write_atomically(&dir.join(MANIFEST_FILE), &json)?;
+        sync_directory_of(dir).map_err(|error| io_error("sync the directory of", dir, &error))?;
+        Ok(shard)
+    }
+
+    /// Opens an existing collection, and first puts right what a crash may have left.
+    pub(super) fn open(dir: &Path, spec: &CollectionSpec, options: &EmbeddedOptions) -> Result<Self, StoreError> {
+        recovery::before_open(dir)?;
+        let edge = load_edge(dir, spec, options)?;
+        let shard = Self::wrap(edge, dir, spec, options);
+        create_indexes(shard.edge()?, spec)?;
+        recovery::after_open(shard, spec, options)
+    }
+
+    fn wrap(edge: edge::EdgeShard, dir: &Path, spec: &CollectionSpec, options: &EmbeddedOptions) -> Self {
+        Self {
+            edge: Some(edge),
+            dir: dir.to_owned(),
+            options: options.clone(),
+            dim: spec.dim,
+            journal: Mutex::new(None),
+            upserted_since_attempt: AtomicUsize::new(0),
+            deleted_since_attempt: AtomicUsize::new(0),
+            attempted: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn edge(&self) -> Result<&edge::EdgeShard, StoreError> {
+        self.edge.as_ref().ok_or_else(|| StoreError::Unavailable("the collection is closed".to_owned()))
+    }
+
+    fn run(&self, operation: edge::UpdateOperation) -> Result<(), StoreError> {
+        self.edge()?.update(operation).map_err(|error| convert::error(&error))
+    }
+
+    /// Callers hold the collection's writer lock, here and in `delete`, `flush` and `start_journal`.
+    pub(super) fn upsert(&self, points: Vec<Point>) -> Result<(), StoreError> {
+        // The engine writes through memory maps: on a full disk that is no error but the end of the process.
+        let needed = points.len() as u64 * (self.dim as u64 * 16 + 4096);
+        check_space(&self.dir, needed, self.options.disk_reserve_mib)?;
+        self.note(Change::Upserted, &points.iter().map(|point| point.id).collect::<Vec<_>>())?;
+        self.upserted_since_attempt.fetch_add(points.len(), Ordering::Relaxed);
+        let mut points = points.into_iter().peekable();
+        while points.peek().is_some() {
+            self.run(convert::upsert(points.by_ref().take(POINTS_PER_OPERATION).collect()))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete(&self, ids: &[Uuid]) -> Result<(), StoreError> {
+        self.note(Change::Deleted, ids)?;
+        self.deleted_since_attempt.fetch_add(ids.len(), Ordering::Relaxed);
+        ids.chunks(POINTS_PER_OPERATION).try_for_each(|ids| self.run(convert::delete(ids)))
+    }
+
+    fn note(&self, change: Change, ids: &[Uuid]) -> Result<(), StoreError> {
+        self.journal.lock().as_mut().map_or(Ok(()), |journal| journal.append(change, ids))
+    }
+
+    /// Makes everything so far durable, then shortens the engine's log.
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        if let Some(journal) = self.journal.lock().as_ref() {
+            journal.sync()?;
+        }
+        let edge = self.edge()?;
+        let deadline = Instant::now() + FLUSH_DEADLINE;
+        loop {
+            // The engine's flush panics instead of waiting while index building swaps segments, which takes
+            // milliseconds. `info` does wait for that; if it begins again in between, we try again.
+            edge.info();
+            match catch_unwind(AssertUnwindSafe(|| edge.flush())) {
+                Ok(()) => break,
+                Err(panic) if Instant::now() > deadline => {
+                    return Err(StoreError::Internal(format!(
+                        "{} cannot be flushed: {}",
+                        self.dir.display(),
+                        panic_text(panic.as_ref())
+                    )));
+                }
+                Err(_) => thread::sleep(Duration::from_millis(20)),
+            }
+        }
+        wal::shorten(&self.dir.join(SHARD_DIR))
+    }
+
+    pub(super) fn search(&self, query: &SearchQuery) -> Result<Vec<ScoredPoint>, StoreError> {
+        let edge = self.edge()?;
+        let points = edge.info().points_count;
+        let limit = query.limit.min(points);
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let filter = query.filter.as_ref().map(convert::to_filter).transpose()?;
+        let ef = if filter.is_some() { self.options.ef_search_filtered } else { self.options.ef_search };
+        let mut fetch = limit + 1;
+        loop {
+            let nearest = edge::QueryEnum::Nearest(edge::NamedQuery::default_dense(query.vector.clone()));
+            let request = edge::QueryRequest {
+                prefetches: Vec::new(),
+                query: Some(edge::ScoringQuery::Vector(nearest)),
+                filter: filter.clone(),
+                score_threshold: None,
+                limit: fetch,
+                offset: 0,
+                params: Some(convert::search_params(query.exact, ef.max(fetch), self.options.quantization)),
+                with_vector: edge::WithVector::Bool(false),
+                with_payload: edge::WithPayloadInterface::Bool(true),
+            };
+            let hits = edge.query(request).map_err(|error| convert::error(&error))?;
+            // Among equal scores the engine's choice is arbitrary; ours is the smallest ids, so all must be seen.
+            let cuts_a_tie = hits.len() == fetch && hits[limit - 1].score.to_bits() == hits[fetch - 1].score.to_bits();
+            if !cuts_a_tie || fetch >= limit + TIES_MAX {
+                return Ok(ranked(hits.into_iter().filter_map(convert::from_scored).collect(), limit));
+            }
+            fetch = (fetch * 2 + 16).min(limit + TIES_MAX);
+        }
+    }
+
+    pub(super) fn get(&self, ids: &[Uuid]) -> Result<Vec<Point>, StoreError> {
+        let ids: Vec<_> = ids.iter().copied().map(convert::point_id).collect();
+        let records = self
+            .edge()?
+            .retrieve(&ids, Some(edge::WithPayloadInterface::Bool(true)), Some(edge::WithVector::Bool(true)))
+            .map_err(|error| convert::error(&error))?;
+        Ok(records.into_iter().filter_map(convert::from_record).collect())
+    }
+
+    pub(super) fn count(&self, filter: Option<&Filter>) -> Result<u64, StoreError> {
+        let filter = filter.map(convert::to_filter).transpose()?;
+        let count = self.edge()?.count(edge::CountRequest { filter, exact: true });
+        count.map(|count| count as u64).map_err(|error| convert::error(&error))
+    }
+
+    pub(super) fn scroll(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Point>, StoreError> {
+        let records = self.scroll_records(after, limit, true)?;
+        Ok(records.into_iter().filter_map(convert::from_record).collect())
+    }
+
+    /// Each id once, also where a crash left a point in two segments.
+    pub(super) fn scroll_ids(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Uuid>, StoreError> {
+        let records = self.scroll_records(after, limit, false)?;
+        Ok(records.into_iter().filter_map(|record| convert::uuid(record.id)).collect())
+    }
+
+    fn scroll_records(&self, after: Option<Uuid>, limit: usize, whole: bool) -> Result<Vec<edge::Record>, StoreError> {
+        let edge = self.edge()?;
+        // The engine's offset is inclusive: take one more, and leave it out.
+        let limit = limit.min(edge.info().points_count);
+        let request = edge::ScrollRequest {
+            offset: after.map(convert::point_id),
+            limit: Some(limit + usize::from(after.is_some())),
+            filter: None,
+            with_payload: Some(edge::WithPayloadInterface::Bool(whole)),
+            with_vector: edge::WithVector::Bool(whole),
+            order_by: None,
+        };
+        let (mut records, _) = edge.scroll(request).map_err(|error| convert::error(&error))?;
+        if let Some(after) = after.map(convert::point_id) {
+            records.retain(|record| record.id != after);
+        }
+        records.truncate(limit);
+        Ok(records)
+    }
+
+    /// Whether asking the engine for optimisations is worth it. Each bound has some distance to the state right after
+    /// an optimisation, so that a trickle of changes does not rebuild indexes again and again.
+    pub(super) fn needs_maintenance(&self, busy: bool) -> Result<bool, StoreError> {
+        let info = self.edge()?.info();
+        let upserted = self.upserted_since_attempt.load(Ordering::Relaxed);
+        let deleted = self.deleted_since_attempt.load(Ordering::Relaxed);
+        let unknown = !busy && !self.attempted.load(Ordering::Relaxed) && info.points_count > 0;
+        if upserted + deleted == 0 {
+            return Ok(unknown);
+        }
+        let from = self.options.index_from_vectors;
+        let unindexed = info.points_count.saturating_sub(info.indexed_vectors_count);
+        let unindexed_max = if busy {
+            (4 * from).max(info.indexed_vectors_count / 2)
+        } else {
+            from.max(info.indexed_vectors_count / 20)
+        };
+        let grown = unindexed >= unindexed_max && upserted >= if busy { from } else { from / 20 };
+        let shrunk = !busy && deleted >= (self.options.compact_from_vectors / 5).max(info.points_count / 20);
+        Ok(grown || shrunk || unknown)
+    }
+
+    /// Begins to note changes on disk; see `journal`.
+    pub(super) fn start_journal(&self) -> Result<(), StoreError> {
+        *self.journal.lock() = Some(Journal::start(&self.dir.join(JOURNAL_FILE))?);
+        Ok(())
+    }
+
+    /// Builds, merges and compacts until the engine finds nothing more to do. Readers and writers go on meanwhile.
+    pub(super) fn optimize(&self) -> Result<bool, StoreError> {
+        self.attempted.store(true, Ordering::Relaxed);
+        self.upserted_since_attempt.store(0, Ordering::Relaxed);
+        self.deleted_since_attempt.store(0, Ordering::Relaxed);
+        self.edge()?.optimize().map_err(|error| convert::error(&error))
+    }
+
+    /// Ends the noting: first makes durable what the journal stands for. `failed`: the engine gave up midway, and
+    /// with that forgot the deletions of that time.
+    pub(super) fn end_journal(&self, failed: bool) -> Result<(), StoreError> {
+        let path = self.dir.join(JOURNAL_FILE);
+        if failed {
+            recovery::replay(self, &Journal::read(&path)?)?;
+        }
+        self.flush()?;
+        *self.journal.lock() = None;
+        Journal::remove(&path)
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        let edge = self.edge.take();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(edge))) {
+            // Nothing acknowledged is lost: that was flushed before.
+            let reason = panic_text(panic.as_ref());
+            tracing::error!(path = %self.dir.display(), reason, "could not flush a vector collection when closing it");
+        }
+    }
+}
+
+/// A new, empty shard with its payload indexes.
+pub(super) fn create_edge(
+    path: &Path,
+    spec: &CollectionSpec,
+    options: &EmbeddedOptions,
+) -> Result<edge::EdgeShard, StoreError> {
+    fs::create_dir_all(path).map_err(|error| io_error("create the directory", path, &error))?;
+    let edge = edge::EdgeShard::new(path, convert::config(spec, options)).map_err(|error| convert::error(&error))?;
+    create_indexes(&edge, spec)?;
+    Ok(edge)
+}
+
+/// Does nothing for a field that has its index. Before any index of vectors is built, so that those are built for filters too.
+fn create_indexes(edge: &edge::EdgeShard, spec: &CollectionSpec) -> Result<(), StoreError> {
+    for (field, kind) in &spec.indexed_fields {
+        edge.update(convert::create_index(field, *kind)?).map_err(|error| convert::error(&error))?;
+    }
+    Ok(())
+}
+
+fn load_edge(dir: &Path, spec: &CollectionSpec, options: &EmbeddedOptions) -> Result<edge::EdgeShard, StoreError> {
+    let path = dir.join(SHARD_DIR);
+    let damaged = |reason: String| StoreError::Damaged { path: dir.display().to_string(), reason };
+    if !path.is_dir() {
+        return Err(damaged(format!("the directory {SHARD_DIR} is missing")));
+    }
+    let config = convert::config(spec, options);
+    match catch_unwind(AssertUnwindSafe(|| edge::EdgeShard::load(&path, Some(config)))) {
+        Ok(Ok(edge)) => Ok(edge),
+        Ok(Err(error)) => Err(damaged(error.to_string())),
+        Err(panic) => Err(damaged(panic_text(panic.as_ref()).to_owned())),
+    }
+}
+
+pub(super) fn check_space(dir: &Path, needed: u64, reserve_mib: u64) -> Result<(), StoreError> {
+    let available = fs4::available_space(dir).map_err(|error| io_error("ask for the free space of", dir, &error))?;
+    if available < needed.saturating_add(reserve_mib << 20) {
+        return Err(StoreError::Refused(format!(
+            "the disk of {} has {} MiB left and {reserve_mib} MiB must stay free; free some space there",
+            dir.display(),
+            available >> 20
+        )));
+    }
+    Ok(())
+}
+
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("the engine panicked")
+}
