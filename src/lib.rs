@@ -1,5 +1,19 @@
 //! image-search: drop pictures in a folder, search them by words, rate the result.
 //! The modules in dependency order are listed in ARCHITECTURE.md; a tidy test keeps the direction.
 
+pub mod app;
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod embedder;
+pub mod feedback;
+pub mod http;
+pub mod ingest;
+pub mod metrics;
+pub mod models;
+pub mod search;
+pub mod search_token;
+pub mod source;
+pub mod thumbnails;
 pub mod types;
 pub mod vector_store;

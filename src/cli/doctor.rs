@@ -1,0 +1,98 @@
+//! `doctor`: checks everything a user may have to put right, one line each, with what to do.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::{EXIT_ERROR, say};
+use crate::app::{self, App, load_embedder, running_server};
+use crate::config::Config;
+
+/// What one check found: something to tell, or what is wrong and what to do.
+type Finding = Result<String, String>;
+
+pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let server = running_server(&config.data_dir);
+    let mut all_well = true;
+    let mut report = |what: &str, finding: Finding| {
+        let (mark, text) = match finding {
+            Ok(text) => ("ok  ", text),
+            Err(text) => {
+                all_well = false;
+                ("FAIL", text)
+            }
+        };
+        say(format_args!("{mark}  {what:<9}{text}"));
+    };
+    for folder in &config.images {
+        report("folder", check_folder(folder));
+    }
+    report("data", check_data_dir(&config.data_dir));
+    report("port", check_port(&config, server.as_deref()));
+    report("model", check_model(&config).await);
+    report("engine", Ok(other_engine(&config)));
+    report("index", check_index(config, server.as_deref()).await);
+    if all_well {
+        say("All is well.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::from(EXIT_ERROR))
+}
+
+fn check_folder(folder: &Path) -> Finding {
+    let entries = std::fs::read_dir(folder).map_err(|error| {
+        format!("{}: {error}; make it (mkdir -p {}), or name another with --images", folder.display(), folder.display())
+    })?;
+    let count = entries.take(1000).count();
+    Ok(format!("{} is readable, {count}{} entries", folder.display(), if count == 1000 { "+" } else { "" }))
+}
+
+fn check_data_dir(data_dir: &Path) -> Finding {
+    let probe = data_dir.join(format!(".doctor-{}", uuid::Uuid::new_v4()));
+    let written = std::fs::create_dir_all(data_dir).and_then(|()| std::fs::write(&probe, b"x")).and_then(|()| std::fs::remove_file(&probe));
+    written.map_err(|error| format!("{}: {error}; make it writable, or choose another with --data-dir", data_dir.display()))?;
+    Ok(format!("{} is writable", data_dir.display()))
+}
+
+fn check_port(config: &Config, server: Option<&str>) -> Finding {
+    let (host, port) = (config.server.host.as_str(), config.server.port);
+    match (TcpListener::bind((host, port)), server) {
+        (Ok(_), _) => Ok(format!("{host}:{port} is free")),
+        (Err(_), Some(server)) => Ok(format!("image-search is serving at {server}")),
+        (Err(error), None) => Err(format!("{host}:{port}: {error}; stop the other program, or choose another with --port")),
+    }
+}
+
+async fn check_model(config: &Config) -> Finding {
+    let (located, embedder) = load_embedder(config).await.map_err(|error| error.to_string())?;
+    let info = embedder.info();
+    Ok(format!("{} loads and runs on {}, {} dimensions", located.id, info.engine, info.dim))
+}
+
+fn other_engine(config: &Config) -> String {
+    let library = Some(config.embed.onnxruntime_library.as_path()).filter(|path| *path != Path::new(""));
+    match clip::onnxruntime_available(library) {
+        Ok(found) => format!("ONNX Runtime is here ({found}); set embed.engine to choose"),
+        Err(reason) => format!("rten (built in); ONNX Runtime would index about 1.2 to 1.4 times as fast ({reason}; make onnxruntime gets it)"),
+    }
+}
+
+/// Opens catalog and store, unless a running server has them: then its word counts.
+async fn check_index(config: Config, server: Option<&str>) -> Finding {
+    if let Some(server) = server {
+        let ready = super::remote::ask(server, "/readyz", None).await.map_err(|error| format!("{server}: {error:#}"))?;
+        return Ok(format!("the server at {server} is ready: {}", ready["ready"]));
+    }
+    let app = App::open(config).await.map_err(|error: app::AppError| error.to_string())?;
+    let checked = check_open(&app).await;
+    app.shut_down().await;
+    checked
+}
+
+async fn check_open(app: &App) -> Finding {
+    app.store.health().await.map_err(|error| error.to_string())?;
+    let counts = app.counts().await.map_err(|error| error.to_string())?;
+    let active = app.store.active().await.map_err(|error| error.to_string())?;
+    let active = active.map_or_else(String::new, |name| format!(", answering from {name}"));
+    Ok(format!("{} indexed, {} pending, {} failed{active}", counts.indexed, counts.pending, counts.failed))
+}

@@ -1,0 +1,39 @@
+//! `embed`: embeddings of texts and pictures, one JSON object a line, for checking a model against another program.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+
+use super::say;
+use crate::app::{decode_limits, load_embedder};
+use crate::config::Config;
+
+#[derive(Args)]
+pub(super) struct EmbedArgs {
+    /// A text; may be given several times
+    #[arg(long, required_unless_present = "image")]
+    text: Vec<String>,
+    /// Picture files
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    image: Vec<PathBuf>,
+}
+
+pub(super) async fn run(config: Config, args: EmbedArgs) -> anyhow::Result<ExitCode> {
+    let limits = decode_limits(&config);
+    let (_, embedder) = load_embedder(&config).await?;
+    for text in &args.text {
+        let embedding = embedder.embed_text(text).await?;
+        say(json!({"input": text, "embedding": *embedding}));
+    }
+    for path in &args.image {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let decoded = clip::decode(&bytes, &limits).with_context(|| format!("cannot decode {}", path.display()))?;
+        let pixels = embedder.preprocess(&decoded.rgb);
+        let embedding = embedder.embed_query_picture(pixels).await?;
+        say(json!({"input": path, "embedding": embedding}));
+    }
+    Ok(ExitCode::SUCCESS)
+}

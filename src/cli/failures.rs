@@ -1,0 +1,71 @@
+//! `failures`: which pictures could not be indexed and why; `--retry` has them tried again.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{remote, say};
+use crate::app::{catalog_path, running_server};
+use crate::catalog::Catalog;
+use crate::catalog::sqlite::SqliteCatalog;
+use crate::config::Config;
+
+const PAGE: u32 = 500;
+
+#[derive(Args)]
+pub(super) struct FailuresArgs {
+    /// Try all failed pictures again
+    #[arg(long)]
+    retry: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(config: Config, args: FailuresArgs) -> anyhow::Result<ExitCode> {
+    if args.retry {
+        return retry(&config).await;
+    }
+    let catalog = open(&config).await?;
+    let (mut offset, mut total) = (0, 0);
+    loop {
+        let (failures, all) = catalog.failures(PAGE, offset).await?;
+        total = all.max(total);
+        for failed in &failures {
+            if args.json {
+                say(json!({"image_name": failed.name, "code": failed.failure.code, "reason": failed.failure.reason, "attempts": failed.attempts}));
+            } else {
+                say(format_args!("{}: {} ({}, {} tries)", failed.name, failed.failure.reason, failed.failure.code, failed.attempts));
+            }
+        }
+        if failures.len() < PAGE as usize {
+            break;
+        }
+        offset += PAGE;
+    }
+    catalog.close().await;
+    if total == 0 && !args.json {
+        say("No failures.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn retry(config: &Config) -> anyhow::Result<ExitCode> {
+    if let Some(server) = running_server(&config.data_dir) {
+        let answer = remote::ask(&server, "/api/v1/failures/retry", Some(&json!({}))).await?;
+        say(format_args!("{} pictures are being tried again.", answer["retried"]));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let catalog = open(config).await?;
+    let retried = catalog.retry(None).await?;
+    catalog.close().await;
+    say(format_args!("{retried} pictures will be tried again by the next image-search index or serve."));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn open(config: &Config) -> anyhow::Result<SqliteCatalog> {
+    let path = catalog_path(config);
+    anyhow::ensure!(path.is_file(), "there is no index in {} yet; run image-search index or serve first", config.data_dir.display());
+    Ok(SqliteCatalog::open(&path).await?)
+}

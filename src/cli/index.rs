@@ -1,0 +1,80 @@
+//! `index`: one pass over the folders with a progress bar, a summary, and an exit code that tells.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{EXIT_SOME_FAILED, say};
+use crate::app::App;
+use crate::config::Config;
+
+const FAILURES_SHOWN_MAX: u32 = 10;
+
+pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let app = App::open(config).await?;
+    let ingest = app.bring_up().await?;
+    let indexed_before = app.metrics.indexed.get();
+    let started = Instant::now();
+    let bar = progress_bar();
+    let showing = tokio::spawn(show(app.clone(), bar.clone()));
+    let interrupting = ingest.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            interrupting.interrupt();
+        }
+    });
+    let outcome = ingest.run_once(|_| {}).await;
+    showing.abort();
+    bar.finish_and_clear();
+    let summary = summarize(&app, app.metrics.indexed.get() - indexed_before, started.elapsed()).await;
+    app.shut_down().await;
+    outcome?;
+    summary
+}
+
+fn progress_bar() -> ProgressBar {
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} pictures, {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+async fn show(app: std::sync::Arc<App>, bar: ProgressBar) {
+    loop {
+        if let (Ok(counts), Some(ingest)) = (app.counts().await, app.ingest()) {
+            let status = ingest.status(counts.pending);
+            bar.set_length(counts.pending + counts.indexed + counts.failed);
+            bar.set_position(counts.indexed + counts.failed);
+            let rate = status.images_per_second;
+            let left = if rate > 0.0 { format!(", {} left", minutes((counts.pending as f64 / rate) as u64)) } else { String::new() };
+            bar.set_message(status.message.unwrap_or_else(|| format!("{rate:.1} pictures/s{left}")));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn minutes(seconds: u64) -> String {
+    if seconds < 60 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) }
+}
+
+async fn summarize(app: &App, indexed: u64, took: Duration) -> anyhow::Result<ExitCode> {
+    let counts = app.counts().await?;
+    let rate = indexed as f64 / took.as_secs_f64().max(0.001);
+    say(format_args!("{indexed} pictures indexed in {:.1} s ({rate:.1} pictures/s); {} are searchable.", took.as_secs_f64(), counts.indexed));
+    if counts.pending > 0 {
+        say(format_args!("{} pictures are still pending; run index again to go on.", counts.pending));
+    }
+    if counts.failed == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (failures, total) = app.catalog.failures(FAILURES_SHOWN_MAX, 0).await?;
+    say(format_args!("{total} pictures could not be indexed:"));
+    for failed in failures {
+        say(format_args!("  {}: {}", failed.name, failed.failure.reason));
+    }
+    say("All of them: image-search failures. Try again: image-search failures --retry");
+    Ok(ExitCode::from(EXIT_SOME_FAILED))
+}

@@ -1,0 +1,25 @@
+//! Asks the server that already works with the data folder, for commands that cannot open it a second time.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+const TIMEOUT_MS: u64 = 30_000;
+
+/// A request to the running server; `body` makes it a POST.
+pub(super) async fn ask(server: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+    let client = reqwest::Client::builder().timeout(Duration::from_millis(TIMEOUT_MS)).no_proxy().build()?;
+    let url = format!("{server}{path}");
+    let request = match body {
+        Some(body) => client.post(&url).json(body),
+        None => client.get(&url),
+    };
+    let response = request.send().await.with_context(|| format!("the server at {server} does not answer"))?;
+    let is_error = !response.status().is_success();
+    let answer: Value = response.json().await.with_context(|| format!("{url} did not answer with JSON"))?;
+    if is_error {
+        bail!("{}", answer["detail"].as_str().unwrap_or("the server refused"));
+    }
+    Ok(answer)
+}

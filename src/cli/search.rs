@@ -1,0 +1,63 @@
+//! `search "words"`: a table of the best matches, or the API's JSON. Goes through the running server if there is one.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{remote, say};
+use crate::app::{self, App};
+use crate::config::Config;
+use crate::search::{Query, Window};
+
+#[derive(Args)]
+pub(super) struct SearchArgs {
+    /// What to look for
+    words: String,
+    /// Most matches
+    #[arg(long, default_value_t = 10)]
+    limit: u32,
+    /// Print JSON, as the API answers it
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(config: Config, args: SearchArgs) -> anyhow::Result<ExitCode> {
+    let answer = match app::running_server(&config.data_dir) {
+        Some(server) => remote::ask(&server, "/api/v1/search-image", Some(&json!({"text": args.words, "limit": args.limit}))).await?,
+        None => search_here(config, &args).await?,
+    };
+    if args.json {
+        say(serde_json::to_string_pretty(&answer)?);
+    } else {
+        print_table(&answer);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn search_here(config: Config, args: &SearchArgs) -> anyhow::Result<Value> {
+    anyhow::ensure!(!args.words.trim().is_empty(), "say what to look for");
+    let app = App::open(config).await?;
+    app.bring_up().await?;
+    let answer = app.searcher.search(Query::Text(args.words.clone()), Window { limit: args.limit, offset: 0 }).await;
+    app.shut_down().await;
+    let answer = answer?;
+    let matches: Vec<Value> = answer
+        .matches
+        .iter()
+        .map(|found| json!({"image_name": found.image_name, "score": found.score, "width": found.width, "height": found.height, "other_names": found.other_names}))
+        .collect();
+    Ok(json!({"text": args.words, "model_name": answer.model_name, "matches": matches, "jwt": answer.jwt}))
+}
+
+fn print_table(answer: &Value) {
+    let matches = answer["matches"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if matches.is_empty() {
+        say("Nothing is indexed yet. Run: image-search index --images DIR");
+    }
+    for found in matches {
+        let duplicates = found["other_names"].as_array().map_or(0, Vec::len);
+        let note = if duplicates == 0 { String::new() } else { format!("  (and {duplicates} copies)") };
+        say(format_args!("{:.4}  {}{note}", found["score"].as_f64().unwrap_or_default(), found["image_name"].as_str().unwrap_or_default()));
+    }
+}

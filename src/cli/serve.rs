@@ -1,0 +1,116 @@
+//! `serve`: the API, the page and the worker in one process. The server answers while the model loads.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{App, AppError};
+use crate::config::{Config, Overrides};
+use crate::http;
+use crate::ingest::IngestError;
+
+/// Between tries when the vector store is away at start.
+const RETRY_MS: u64 = 2_000;
+
+#[derive(Args)]
+pub(super) struct ServeArgs {
+    /// Address to listen on; 0.0.0.0 makes it reachable from other machines [default: 127.0.0.1]
+    #[arg(long)]
+    host: Option<String>,
+    /// Port to listen on [default: 3000]
+    #[arg(long, value_name = "N")]
+    port: Option<u16>,
+}
+
+impl ServeArgs {
+    pub(super) fn overrides(&self) -> Overrides {
+        let mut flags = Overrides::new();
+        if let Some(host) = &self.host {
+            flags.push(("server.host", host.clone().into()));
+        }
+        if let Some(port) = self.port {
+            flags.push(("server.port", port.into()));
+        }
+        flags
+    }
+}
+
+pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let (host, port) = (config.server.host.clone(), config.server.port);
+    let listener = TcpListener::bind((host.as_str(), port)).await;
+    let listener = listener.with_context(|| format!("cannot listen on {host}:{port}; is another program using it? Choose another with --port"))?;
+    let address = listener.local_addr()?;
+    let app = App::open(config).await?;
+    let shown_host = if address.ip().is_unspecified() || address.ip().is_loopback() { "localhost".to_owned() } else { address.ip().to_string() };
+    let url = format!("http://{shown_host}:{}", address.port());
+    app.announce(&url);
+    let bringing_up = tokio::spawn(bring_up(app.clone(), url));
+    tokio::spawn(stop_on_signal(app.clone()));
+    let failed = tokio::spawn(watch_bring_up(app.clone(), bringing_up));
+    let finished = http::server::serve(listener, http::router(app.clone()), &app.config.server, app.stop.clone()).await;
+    if !finished {
+        tracing::warn!("some requests were still unanswered at the shutdown deadline");
+    }
+    let deadline = Duration::from_millis(app.config.server.shutdown_timeout_ms);
+    if tokio::time::timeout(deadline, app.shut_down()).await.is_err() {
+        tracing::warn!("indexing did not stop in time; what was under way is done again at the next start");
+    }
+    match failed.await? {
+        Some(error) => Err(error.into()),
+        None => {
+            tracing::info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn bring_up(app: Arc<App>, url: String) -> Result<(), AppError> {
+    let ingest = loop {
+        match app.bring_up().await {
+            Ok(ingest) => break ingest,
+            Err(AppError::Store(error) | AppError::Ingest(IngestError::Store(error))) if error.is_transient() => {
+                tracing::warn!(%error, "trying again");
+                tokio::time::sleep(Duration::from_millis(RETRY_MS)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    ingest.spawn();
+    if let crate::app::ModelState::Ready(located) = app.model() {
+        if let Some(banner) = &located.banner {
+            tracing::warn!("{banner}");
+        }
+        let folders: Vec<String> = app.config.images.iter().map(|folder| folder.display().to_string()).collect();
+        tracing::info!(url, model = %located.id, folders = folders.join(", "), "ready: copy pictures into the folder, then open the address or try: curl {url}/api/v1/search-image --json '{{\"text\":\"tennis\"}}'");
+    }
+    Ok(())
+}
+
+/// If the model cannot be brought up, the server ends with the reason instead of answering 503 for ever.
+async fn watch_bring_up(app: Arc<App>, bringing_up: tokio::task::JoinHandle<Result<(), AppError>>) -> Option<AppError> {
+    let abort = bringing_up.abort_handle();
+    let outcome = app.stop.run_until_cancelled(bringing_up).await;
+    if outcome.is_none() {
+        abort.abort();
+    }
+    let error = outcome.and_then(Result::ok).and_then(Result::err);
+    if error.is_some() {
+        app.stop.cancel();
+    }
+    error
+}
+
+async fn stop_on_signal(app: Arc<App>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else { return };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: finishing what is under way");
+    app.stop.cancel();
+}

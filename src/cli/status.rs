@@ -1,0 +1,65 @@
+//! `status`: counts by state; with a running server also model, rate and what it waits for.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{remote, say};
+use crate::app::{catalog_path, running_server};
+use crate::catalog::Catalog;
+use crate::catalog::sqlite::SqliteCatalog;
+use crate::config::Config;
+
+#[derive(Args)]
+pub(super) struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(config: Config, args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let server = running_server(&config.data_dir);
+    let status = match &server {
+        Some(server) => remote::ask(server, "/api/v1/status", None).await?,
+        None => from_catalog(&config).await?,
+    };
+    if args.json {
+        say(serde_json::to_string_pretty(&status)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let count = |state: &str| status["images"][state].as_u64().unwrap_or_default();
+    say(format_args!("images   {} indexed, {} pending, {} failed", count("indexed"), count("pending"), count("failed")));
+    match &server {
+        Some(server) => print_server(server, &status),
+        None => say("server   not running; start it with: image-search serve"),
+    }
+    if count("failed") > 0 {
+        say("Why pictures failed: image-search failures");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_server(server: &str, status: &Value) {
+    let (model, ingest) = (&status["model"], &status["ingest"]);
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    say(format_args!("server   {server}"));
+    say(format_args!("model    {} ({}), engine {}", text(&model["name"]), text(&model["state"]), text(&model["engine"])));
+    if let Some(note) = model["engine_note"].as_str() {
+        say(format_args!("         {note}"));
+    }
+    say(format_args!("vectors  {} in {} ({})", status["store"]["vectors"], text(&status["store"]["collection"]), text(&status["store"]["kind"])));
+    say(format_args!("ingest   {}, {} pictures/s", text(&ingest["state"]), ingest["images_per_second"]));
+    if let Some(message) = ingest["message"].as_str() {
+        say(format_args!("         {message}"));
+    }
+}
+
+async fn from_catalog(config: &Config) -> anyhow::Result<Value> {
+    let path = catalog_path(config);
+    anyhow::ensure!(path.is_file(), "there is no index in {} yet; run image-search index or serve first", config.data_dir.display());
+    let catalog = SqliteCatalog::open(&path).await?;
+    let counts = catalog.counts().await?;
+    catalog.close().await;
+    Ok(json!({"images": counts}))
+}

@@ -1,0 +1,316 @@
+//! Configuration: one struct per concern, filled from layers (built-in defaults < file < environment < flags).
+//! `config/default.toml` is the reference of every key; a key that no struct here has is an error.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// The built-in layer, with every key.
+pub const DEFAULTS: &str = include_str!("../config/default.toml");
+
+/// The whole configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Folders with pictures; the first is the one with plain names.
+    pub images: Vec<PathBuf>,
+    /// Where everything is written.
+    pub data_dir: PathBuf,
+    /// Folder, short name, or `auto`.
+    pub model: String,
+    /// HTTP server.
+    pub server: ServerConfig,
+    /// Search limits.
+    pub search: SearchConfig,
+    /// Tokens that allow feedback.
+    pub token: TokenConfig,
+    /// Noticing and indexing pictures.
+    pub ingest: IngestConfig,
+    /// Limits of decoding.
+    pub decode: DecodeConfig,
+    /// Running the model.
+    pub embed: EmbedConfig,
+    /// Vector store.
+    pub vector_store: VectorStoreConfig,
+    /// Small pictures for lists.
+    pub thumbnails: ThumbnailConfig,
+    /// Writing pictures over HTTP.
+    pub uploads: UploadConfig,
+    /// Log output.
+    pub log: LogConfig,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml explains every key; so for the sections below")]
+pub struct ServerConfig {
+    pub host: String,
+    pub port: u16,
+    pub json_bytes_max: usize,
+    pub query_picture_bytes_max: usize,
+    pub connections_max: usize,
+    pub request_timeout_ms: u64,
+    pub shutdown_timeout_ms: u64,
+}
+
+/// `[search]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see config/default.toml")]
+pub struct SearchConfig {
+    pub limit_default: u32,
+    pub limit_max: u32,
+    pub window_max: u32,
+    pub text_chars_max: usize,
+    pub concurrent_max: usize,
+    pub waiting_max: usize,
+    pub deadline_ms: u64,
+}
+
+/// `[token]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see config/default.toml")]
+pub struct TokenConfig {
+    pub lifetime_s: u64,
+    pub audience: String,
+    pub key_file: PathBuf,
+}
+
+/// `[ingest]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see config/default.toml")]
+pub struct IngestConfig {
+    pub scan_interval_ms: u64,
+    pub settle_ms: u64,
+    pub images_max: usize,
+    pub attempts_max: u32,
+    pub retry_delay_ms: u64,
+    pub lease_ms: u64,
+    pub in_flight_max: usize,
+    pub file_bytes_in_flight_max: u64,
+    pub orphan_grace_ms: u64,
+    pub ignore: Vec<String>,
+}
+
+/// `[decode]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see config/default.toml")]
+pub struct DecodeConfig {
+    pub threads: usize,
+    pub file_bytes_max: u64,
+    pub pixels_max: u64,
+    pub alloc_bytes_max: u64,
+    pub timeout_ms: u64,
+}
+
+/// `[embed]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see config/default.toml")]
+pub struct EmbedConfig {
+    pub engine: String,
+    pub onnxruntime_library: PathBuf,
+    pub threads: usize,
+    pub batch_max: usize,
+    pub query_queue_max: usize,
+    pub query_cache_entries: usize,
+}
+
+/// `[vector_store]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see config/default.toml")]
+pub struct VectorStoreConfig {
+    pub index_from_vectors: usize,
+}
+
+/// `[thumbnails]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see config/default.toml")]
+pub struct ThumbnailConfig {
+    pub quality: u8,
+    pub cache_bytes_max: u64,
+    pub concurrent_max: usize,
+}
+
+/// `[uploads]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see config/default.toml")]
+pub struct UploadConfig {
+    pub enabled: bool,
+    pub api_key: Secret,
+    pub api_key_file: PathBuf,
+    pub file_bytes_max: u64,
+    pub files_max: usize,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see config/default.toml")]
+pub struct LogConfig {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A text that is never printed.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the one place that compares it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "Secret(none)" } else { "Secret(…)" })
+    }
+}
+
+/// Why there is no valid configuration. Says which key and which layer.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A layer cannot be read, or has an unknown key or a value of the wrong type.
+    #[error("configuration: {0}; every key is explained in config/default.toml")]
+    Layer(#[from] config::ConfigError),
+    /// A value is out of its bounds.
+    #[error("configuration: {key} = {value}: {reason}")]
+    Value {
+        /// Key with its section.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// What is allowed.
+        reason: &'static str,
+    },
+}
+
+/// Flags that override keys: (key, value).
+pub type Overrides = Vec<(&'static str, config::Value)>;
+
+impl Config {
+    /// Reads all layers. `environment` is given as pairs so that tests need not change the process's own.
+    pub fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (String, String)>, flags: Overrides) -> Result<Self, ConfigError> {
+        let variables = environment.into_iter().filter(|(key, _)| key.starts_with("IMAGE_SEARCH_")).collect();
+        let environment = config::Environment::with_prefix("IMAGE_SEARCH")
+            .prefix_separator("_")
+            .separator("__")
+            .try_parsing(true)
+            .list_separator(",")
+            .with_list_parse_key("images")
+            .with_list_parse_key("ingest.ignore")
+            .source(Some(variables));
+        let mut layers = config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
+        if let Some(file) = file {
+            layers = layers.add_source(config::File::from(file).format(config::FileFormat::Toml));
+        }
+        layers = layers.add_source(environment);
+        for (key, value) in flags {
+            layers = layers.set_override(key, value)?;
+        }
+        let config: Self = layers.build()?.try_deserialize()?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let check = |holds: bool, key, value: String, reason| if holds { Ok(()) } else { Err(ConfigError::Value { key, value, reason }) };
+        check(!self.images.is_empty(), "images", "[]".into(), "name at least one folder")?;
+        let search = &self.search;
+        // 256 characters of escaped JSON, 50 results and the model's name stay below a token of 4 kB.
+        check((1..=256).contains(&search.text_chars_max), "search.text_chars_max", search.text_chars_max.to_string(), "1 to 256, since the token carries the query")?;
+        check(search.limit_max >= 1 && search.limit_max <= search.window_max, "search.limit_max", search.limit_max.to_string(), "1 to search.window_max")?;
+        check((1..=search.limit_max).contains(&search.limit_default), "search.limit_default", search.limit_default.to_string(), "1 to search.limit_max")?;
+        check(search.concurrent_max >= 1, "search.concurrent_max", search.concurrent_max.to_string(), "at least 1")?;
+        check(self.server.connections_max >= 1, "server.connections_max", self.server.connections_max.to_string(), "at least 1")?;
+        check((1..=512).contains(&self.embed.batch_max), "embed.batch_max", self.embed.batch_max.to_string(), "1 to 512")?;
+        check(self.embed.query_queue_max >= 1, "embed.query_queue_max", self.embed.query_queue_max.to_string(), "at least 1")?;
+        check(self.ingest.in_flight_max >= 1, "ingest.in_flight_max", self.ingest.in_flight_max.to_string(), "at least 1")?;
+        check(self.ingest.lease_ms >= 1000, "ingest.lease_ms", self.ingest.lease_ms.to_string(), "at least 1000")?;
+        check(self.ingest.attempts_max >= 1, "ingest.attempts_max", self.ingest.attempts_max.to_string(), "at least 1")?;
+        check(self.thumbnails.concurrent_max >= 1, "thumbnails.concurrent_max", self.thumbnails.concurrent_max.to_string(), "at least 1")?;
+        check((1..=100).contains(&self.thumbnails.quality), "thumbnails.quality", self.thumbnails.quality.to_string(), "1 to 100")?;
+        let has_key = !self.uploads.api_key.reveal().is_empty() || self.uploads.api_key_file != Path::new("");
+        check(!self.uploads.enabled || has_key, "uploads.enabled", "true".into(), "set uploads.api_key_file or IMAGE_SEARCH_UPLOADS__API_KEY too: anyone could write otherwise")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)], flags: Overrides) -> Result<Config, String> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, file).expect("written");
+        let environment = environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Config::load(Some(&path), environment, flags).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_stand_alone() {
+        let config = Config::load(None, [], vec![]).expect("the defaults are valid");
+        assert_eq!((config.server.port, config.search.limit_default), (3000, 10));
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let file = "[server]\nport = 1\nhost = \"::1\"\n";
+        let environment = [("IMAGE_SEARCH_SERVER__PORT", "2"), ("IMAGE_SEARCH_IMAGES", "a,b"), ("PATH", "x")];
+        let config = load(file, &environment, vec![]).expect("valid");
+        assert_eq!((config.server.port, config.server.host.as_str()), (2, "::1"));
+        assert_eq!(config.images, [PathBuf::from("a"), PathBuf::from("b")]);
+        let config = load(file, &environment, vec![("server.port", 3.into())]).expect("valid");
+        assert_eq!(config.server.port, 3);
+    }
+
+    #[test]
+    fn unknown_keys_are_errors_in_every_layer() {
+        assert!(load("[server]\nprot = 1\n", &[], vec![]).expect_err("unknown").contains("prot"));
+        assert!(load("", &[("IMAGE_SEARCH_SERVER__PROT", "1")], vec![]).expect_err("unknown").contains("prot"));
+        assert!(load("", &[("IMAGE_SEARCH_PROT", "1")], vec![]).expect_err("unknown").contains("prot"));
+    }
+
+    #[test]
+    fn values_out_of_bounds_name_their_key() {
+        assert!(load("[search]\nlimit_max = 0\n", &[], vec![]).expect_err("bound").contains("search.limit_max"));
+        assert!(load("[uploads]\nenabled = true\n", &[], vec![]).expect_err("bound").contains("uploads.api_key_file"));
+        assert!(load("[server]\nport = 70000\n", &[], vec![]).is_err());
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let config = load("", &[("IMAGE_SEARCH_UPLOADS__API_KEY", "hunter2")], vec![]).expect("valid");
+        assert_eq!(config.uploads.api_key.reveal(), "hunter2");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,137 @@
+//! The HTTP API and the page. Routes stand beside their documentation: each endpoint's file declares both.
+//! `error` is the only place that knows statuses of domain errors, `server` the only one that accepts connections.
+
+mod error;
+mod events;
+mod feedback;
+mod images;
+mod json;
+mod operations;
+mod page;
+mod search;
+pub mod server;
+mod status;
+mod uploads;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::trace::TraceLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::types::{ContentHash, ImageName};
+use error::Problem;
+
+/// What handlers share.
+type Shared = Arc<App>;
+
+/// Only what the page itself brings: no inline script or style, nothing from elsewhere.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; \
+     object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// Room beside the files of a multipart body, for its boundaries and other fields.
+const MULTIPART_OVERHEAD_BYTES: usize = 65_536;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "image-search", description = "Drop pictures in a folder, search them by words, rate the result."),
+    tags(
+        (name = "search", description = "Search by words or by picture, and rate what came"),
+        (name = "images", description = "The pictures themselves"),
+        (name = "operation", description = "How it is doing")
+    )
+)]
+struct ApiDoc;
+
+fn api(app: &Shared) -> OpenApiRouter<Shared> {
+    let config = &app.config;
+    let json_body = DefaultBodyLimit::max(config.server.json_bytes_max);
+    let query_body = DefaultBodyLimit::max(config.server.query_picture_bytes_max.saturating_add(MULTIPART_OVERHEAD_BYTES));
+    let upload_bytes = usize::try_from(config.uploads.file_bytes_max).unwrap_or(usize::MAX);
+    let upload_body = DefaultBodyLimit::max(upload_bytes.saturating_mul(config.uploads.files_max).saturating_add(MULTIPART_OVERHEAD_BYTES));
+    OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .merge(OpenApiRouter::new().routes(routes!(search::search_image)).layer(query_body))
+        .merge(OpenApiRouter::new().routes(routes!(feedback::create_feedback)).routes(routes!(status::retry_failures)).layer(json_body))
+        .merge(OpenApiRouter::new().routes(routes!(uploads::upload_images)).layer(upload_body))
+        .routes(routes!(images::list_images))
+        .routes(routes!(images::image_info))
+        .routes(routes!(images::get_image))
+        .routes(routes!(uploads::delete_image))
+        .routes(routes!(status::get_status))
+        .routes(routes!(events::get_events))
+        .routes(routes!(status::list_failures))
+        .routes(routes!(operations::healthz))
+        .routes(routes!(operations::readyz))
+        .routes(routes!(operations::metrics))
+}
+
+/// The OpenAPI document as JSON, as `/openapi.json` serves it.
+pub fn openapi_json(app: &Arc<App>) -> String {
+    let (_, document) = api(app).split_for_parts();
+    document.to_pretty_json().unwrap_or_default()
+}
+
+/// Everything that is served.
+pub fn router(app: Arc<App>) -> Router {
+    let (routes, document) = api(&app).split_for_parts();
+    let document = document.to_pretty_json().unwrap_or_default();
+    let timeout = Duration::from_millis(app.config.server.request_timeout_ms);
+    let compress = SizeAbove::new(1024).and(NotForContentType::const_new("image/")).and(NotForContentType::SSE);
+    routes
+        .merge(page::routes(document))
+        .fallback(|| async { Problem::not_found("There is nothing at this address. The API is described at /docs.") })
+        .method_not_allowed_fallback(|| async { Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This address takes another method; see /docs.") })
+        .layer(middleware::from_fn(move |request: Request, next: Next| with_deadline(timeout, request, next)))
+        .layer(CompressionLayer::new().compress_when(compress))
+        .layer(set(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(set(header::REFERRER_POLICY, "no-referrer"))
+        .layer(CatchPanicLayer::custom(|_panic: Box<dyn std::any::Any + Send>| {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here. The server's log says what.").into_response()
+        }))
+        .layer(TraceLayer::new_for_http())
+        .with_state(app)
+}
+
+fn set(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// Limits the time until an answer begins; a stream that has begun (events, a large picture) may go on.
+async fn with_deadline(timeout: Duration, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::unavailable("deadline_exceeded", format!("The request took longer than {} ms.", timeout.as_millis())).into_response(),
+    }
+}
+
+/// Everything but unreserved characters and the slash between parts is escaped.
+const PATH_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Address of the picture; with the version in it, the answer may be kept for ever.
+fn image_url(name: &ImageName, hash: &ContentHash) -> String {
+    format!("/api/v1/images/{}?v={}", utf8_percent_encode(name.as_str(), PATH_ESCAPES), version(hash))
+}
+
+fn thumbnail_url(name: &ImageName, hash: &ContentHash) -> String {
+    format!("/api/v1/images/{}/thumbnail?v={}", utf8_percent_encode(name.as_str(), PATH_ESCAPES), version(hash))
+}
+
+fn version(hash: &ContentHash) -> String {
+    let mut hex = hash.to_string();
+    hex.truncate(16);
+    hex
+}

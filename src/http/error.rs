@@ -1,0 +1,169 @@
+//! Every error answer: RFC 9457 problem documents with a stable `code`. This file is the only place where errors of the
+//! domain become HTTP statuses. Internal texts are logged and never sent.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::catalog::CatalogError;
+use crate::feedback::FeedbackError;
+use crate::ingest::IngestError;
+use crate::search::SearchError;
+use crate::search_token::TokenError;
+use crate::source::SourceError;
+use crate::thumbnails::ThumbnailError;
+use crate::types::ImageNameError;
+use crate::vector_store::StoreError;
+
+/// Seconds after which to try again when something is away or full.
+const RETRY_AFTER_S: u32 = 2;
+
+/// A problem document (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Problem {
+    /// `about:blank`: the title says what the status says; `code` tells problems apart.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status in words.
+    title: String,
+    /// HTTP status.
+    status: u16,
+    /// Stable, for programs.
+    code: &'static str,
+    /// One or two sentences, for people.
+    detail: String,
+    #[serde(skip)]
+    retry_after_s: Option<u32>,
+}
+
+impl Problem {
+    /// A problem of its own.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        let title = status.canonical_reason().unwrap_or("Error").to_owned();
+        Self { kind: "about:blank", title, status: status.as_u16(), code, detail: detail.into(), retry_after_s: None }
+    }
+
+    /// 422 with code `invalid_request`: well-formed, but not what is allowed.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", detail)
+    }
+
+    /// 404 with code `not_found`.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// 503 with Retry-After.
+    pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self { retry_after_s: Some(RETRY_AFTER_S), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
+    }
+
+    /// 500. What happened goes to the log.
+    fn internal(error: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%error, "a request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here. The server's log says what.")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after_s = self.retry_after_s;
+        let mut response = (status, axum::Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = retry_after_s {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<SearchError> for Problem {
+    fn from(error: SearchError) -> Self {
+        let detail = error.to_string();
+        match error {
+            SearchError::Overloaded => Self::unavailable("overloaded", detail),
+            SearchError::Deadline(_) => Self::unavailable("deadline_exceeded", detail),
+            SearchError::ModelNotReady => Self::unavailable("model_not_ready", detail),
+            SearchError::Picture(error) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), detail),
+            SearchError::NoSuchImage(_) => Self::not_found(detail),
+            SearchError::Store(error) => error.into(),
+            SearchError::Catalog(error) => error.into(),
+            SearchError::Embed(error) => Self::internal(&error),
+            SearchError::Token(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) | StoreError::Refused(_) => {
+                tracing::error!(%error, "the vector store does not answer");
+                Self::unavailable("store_unavailable", "The vector store does not answer. Nothing is lost; try again in a moment.")
+            }
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<CatalogError> for Problem {
+    fn from(error: CatalogError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<IngestError> for Problem {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::Store(error) => error.into(),
+            IngestError::Source(error) => error.into(),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<FeedbackError> for Problem {
+    fn from(error: FeedbackError) -> Self {
+        match error {
+            FeedbackError::Token(error @ TokenError::Expired) => Self::new(StatusCode::UNAUTHORIZED, "token_expired", error.to_string()),
+            FeedbackError::Token(_) => {
+                Self::new(StatusCode::UNAUTHORIZED, "token_invalid", "The jwt is not one that a search here returned. Search again and use the jwt of that answer.")
+            }
+            FeedbackError::Catalog(error) => error.into(),
+            FeedbackError::Write(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<SourceError> for Problem {
+    fn from(error: SourceError) -> Self {
+        let detail = error.to_string();
+        match error {
+            SourceError::NotFound(_) | SourceError::NotAFile(_) => Self::not_found(detail),
+            SourceError::Exists(_) => Self::new(StatusCode::CONFLICT, "image_exists", detail),
+            SourceError::Io { .. } | SourceError::Root { .. } => Self::internal(&detail),
+        }
+    }
+}
+
+impl From<ThumbnailError> for Problem {
+    fn from(error: ThumbnailError) -> Self {
+        match error {
+            ThumbnailError::Decode(error) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), error.to_string()),
+            ThumbnailError::Scale(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<ImageNameError> for Problem {
+    fn from(error: ImageNameError) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_image_name", error.to_string())
+    }
+}

@@ -1,0 +1,67 @@
+//! `POST /api/v1/create-feedback`: rates an answer, authenticated by the token that came with it.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Shared;
+use super::error::Problem;
+use super::json::ApiJson;
+use crate::catalog::ImageRating;
+use crate::feedback::{self, IMAGE_RATINGS_MAX};
+use crate::types::IMAGE_NAME_BYTES_MAX;
+
+/// A rating.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FeedbackRequest {
+    /// 1 (useless) to 10 (perfect).
+    #[schema(minimum = 1, maximum = 10, example = 5)]
+    user_feedback: i64,
+    /// The `jwt` of the answer.
+    jwt: String,
+    /// Ratings of single images of that answer.
+    #[serde(default)]
+    image_feedback: Vec<ImageFeedback>,
+}
+
+/// Rating of one image.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ImageFeedback {
+    image_name: String,
+    /// Whether it fits the query.
+    relevant: bool,
+}
+
+/// A rating that was taken.
+#[derive(Serialize, ToSchema)]
+pub(super) struct FeedbackResponse {
+    /// Id of the rated answer.
+    id: String,
+    user_feedback: u8,
+}
+
+/// Rate an answer. The same jwt again changes the rating.
+#[utoipa::path(
+    post, path = "/api/v1/create-feedback", tag = "search",
+    request_body = FeedbackRequest,
+    responses(
+        (status = 201, body = FeedbackResponse, description = "First rating of this answer"),
+        (status = 200, body = FeedbackResponse, description = "Rating changed"),
+        (status = 401, body = Problem, content_type = "application/problem+json", description = "The jwt is not valid, or too old"),
+        (status = 422, body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(super) async fn create_feedback(State(app): State<Shared>, ApiJson(rating): ApiJson<FeedbackRequest>) -> Result<(StatusCode, axum::Json<FeedbackResponse>), Problem> {
+    let value = u8::try_from(rating.user_feedback).ok().filter(|value| (1..=10).contains(value));
+    let value = value.ok_or_else(|| Problem::invalid("\"user_feedback\" must be a whole number from 1 to 10."))?;
+    if rating.image_feedback.len() > IMAGE_RATINGS_MAX || rating.image_feedback.iter().any(|image| image.image_name.len() > IMAGE_NAME_BYTES_MAX) {
+        return Err(Problem::invalid(format!("\"image_feedback\" has at most {IMAGE_RATINGS_MAX} entries.")));
+    }
+    let images = rating.image_feedback.into_iter().map(|image| ImageRating { image_name: image.image_name, relevant: image.relevant }).collect();
+    let taken = feedback::take(&app.catalog, app.searcher.tokens(), &app.metrics, &rating.jwt, value, images).await?;
+    let status = if taken.first { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, axum::Json(FeedbackResponse { id: taken.id, user_feedback: value })))
+}

@@ -1,0 +1,254 @@
+//! The pictures: the newest ones, one picture's bytes, its thumbnail, its facts. Nothing outside the sources is reachable:
+//! a name is looked up in the catalog first and then opened beneath its source's root.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+use tokio_util::io::ReaderStream;
+use utoipa::{IntoParams, ToSchema};
+
+use super::error::Problem;
+use super::json::ApiQuery;
+use super::{Shared, image_url, thumbnail_url, version};
+use crate::catalog::ImageRow;
+use crate::feedback::timestamp;
+use crate::source::{Opened, Source};
+use crate::thumbnails::Thumbnails;
+use crate::types::{ContentHash, ImageName};
+
+const PAGE_MAX: u32 = 500;
+const THUMBNAIL_SUFFIX: &str = "/thumbnail";
+const THUMBNAIL_WIDTH_DEFAULT: u32 = 320;
+/// First bytes that tell the format.
+const MAGIC_BYTES: usize = 64;
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    /// Most entries, up to 500.
+    limit: Option<u32>,
+    /// Entries to leave out.
+    offset: Option<u32>,
+}
+
+impl Page {
+    /// Limit and offset, checked.
+    pub(super) fn bounds(&self) -> Result<(u32, u32), Problem> {
+        match self.limit.unwrap_or(50) {
+            limit @ 1..=PAGE_MAX => Ok((limit, self.offset.unwrap_or(0))),
+            _ => Err(Problem::invalid(format!("limit must be 1 to {PAGE_MAX}."))),
+        }
+    }
+}
+
+/// Indexed pictures, newest first.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ImageList {
+    images: Vec<ListedImage>,
+    /// How many there are in all.
+    total: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ListedImage {
+    #[schema(value_type = String)]
+    image_name: ImageName,
+    image_url: String,
+    thumbnail_url: String,
+    width: u32,
+    height: u32,
+}
+
+/// List pictures, newest first.
+#[utoipa::path(get, path = "/api/v1/images", tag = "images", params(Page), responses((status = 200, body = ImageList)))]
+pub(super) async fn list_images(State(app): State<Shared>, ApiQuery(page): ApiQuery<Page>) -> Result<axum::Json<ImageList>, Problem> {
+    let (limit, offset) = page.bounds()?;
+    let (rows, total) = app.catalog.recent(limit, offset).await?;
+    let listed = |row: ImageRow| {
+        let (hash, facts) = (row.hash?, row.facts?);
+        let (image_url, thumbnail_url) = (image_url(&row.name, &hash), thumbnail_url(&row.name, &hash));
+        Some(ListedImage { image_name: row.name, image_url, thumbnail_url, width: facts.width, height: facts.height })
+    };
+    Ok(axum::Json(ImageList { images: rows.into_iter().filter_map(listed).collect(), total }))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WhichImage {
+    /// Name of the image.
+    image_name: String,
+}
+
+/// Facts of one picture.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ImageInfo {
+    #[schema(value_type = String)]
+    image_name: ImageName,
+    width: u32,
+    height: u32,
+    /// `jpeg`, `png`, …
+    format: String,
+    size_bytes: u64,
+    /// RFC 3339.
+    modified: String,
+    #[schema(value_type = String)]
+    content_hash: ContentHash,
+    image_url: String,
+    thumbnail_url: String,
+    /// Further images with the same content.
+    #[schema(value_type = Vec<String>)]
+    other_names: Vec<ImageName>,
+}
+
+/// Facts of one picture: size, format, date, duplicates.
+#[utoipa::path(
+    get, path = "/api/v1/image-info", tag = "images", params(WhichImage),
+    responses((status = 200, body = ImageInfo), (status = 404, body = Problem, content_type = "application/problem+json"))
+)]
+pub(super) async fn image_info(State(app): State<Shared>, ApiQuery(wanted): ApiQuery<WhichImage>) -> Result<axum::Json<ImageInfo>, Problem> {
+    let row = find(&app, ImageName::new(wanted.image_name)?).await?.ok_or_else(no_image)?;
+    let (Some(hash), Some(facts)) = (row.hash, row.facts) else { return Err(no_image()) };
+    let names = app.catalog.images_of(&[hash]).await?.remove(&hash).map(|content| content.names).unwrap_or_default();
+    let other_names = names.into_iter().filter(|name| *name != row.name).collect();
+    Ok(axum::Json(ImageInfo {
+        image_url: image_url(&row.name, &hash),
+        thumbnail_url: thumbnail_url(&row.name, &hash),
+        image_name: row.name,
+        width: facts.width,
+        height: facts.height,
+        format: facts.format,
+        size_bytes: row.fingerprint.size_bytes,
+        modified: timestamp(row.fingerprint.modified_ms),
+        content_hash: hash,
+        other_names,
+    }))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Variant {
+    /// First 16 digits of the content hash: if it is the current one, the answer may be kept for ever.
+    v: Option<String>,
+    /// For thumbnails: rounded up to 160, 320, 640 or 1280.
+    width: Option<u32>,
+}
+
+/// One picture's bytes, or (with `/thumbnail` after the name) a small JPEG of it.
+#[utoipa::path(
+    get, path = "/api/v1/images/{*image_name}", tag = "images",
+    params(("image_name" = String, Path, description = "Name of the image; add /thumbnail for a small JPEG"), Variant),
+    responses(
+        (status = 200, description = "The picture", content_type = "image/*"),
+        (status = 304, description = "Not changed"),
+        (status = 404, body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(super) async fn get_image(
+    State(app): State<Shared>,
+    Path(path): Path<String>,
+    ApiQuery(variant): ApiQuery<Variant>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    // A picture that is really called "thumbnail" in a folder comes first; the suffix is only understood where there is none.
+    if let Some(row) = find(&app, ImageName::new(path.as_str())?).await? {
+        return serve_picture(&app, &row, &variant, &headers).await;
+    }
+    let name = path.strip_suffix(THUMBNAIL_SUFFIX).ok_or_else(no_image)?;
+    let row = find(&app, ImageName::new(name)?).await?.ok_or_else(no_image)?;
+    serve_thumbnail(&app, &row, &variant, &headers).await
+}
+
+async fn find(app: &Shared, name: ImageName) -> Result<Option<ImageRow>, Problem> {
+    Ok(app.catalog.image(&name).await?)
+}
+
+/// Also for images that are known but not readable: what is not searchable is not served.
+fn no_image() -> Problem {
+    Problem::not_found("There is no such image.")
+}
+
+async fn open(app: &Shared, row: &ImageRow) -> Result<Opened, Problem> {
+    let ingest = app.ingest().ok_or_else(|| Problem::unavailable("model_not_ready", "The model is not ready yet; try again in a moment."))?;
+    let source = ingest.source(&row.source).ok_or_else(no_image)?;
+    let opened = source.open(&row.name).await?;
+    // The bytes on disk are newer than what the hash in the answer's headers speaks of.
+    if opened.fingerprint != row.fingerprint {
+        return Err(Problem::unavailable("image_changed", "The picture has just changed; try again in a moment."));
+    }
+    Ok(opened)
+}
+
+async fn serve_picture(app: &Shared, row: &ImageRow, variant: &Variant, headers: &HeaderMap) -> Result<Response, Problem> {
+    let hash = row.hash.filter(|_| row.facts.is_some()).ok_or_else(no_image)?;
+    let etag = format!("\"{hash}\"");
+    if let Some(unchanged) = not_modified(headers, &etag, variant, &hash) {
+        return Ok(unchanged);
+    }
+    let mut opened = open(app, row).await?;
+    let mut magic = Vec::with_capacity(MAGIC_BYTES);
+    let reading = (&mut opened.reader).take(MAGIC_BYTES as u64).read_to_end(&mut magic).await;
+    reading.map_err(|_| Problem::unavailable("image_unreadable", "The picture cannot be read at the moment."))?;
+    let media_type = clip::PictureFormat::from_magic(&magic).map_or("application/octet-stream", |format| format.media_type());
+    let rest = row.fingerprint.size_bytes.saturating_sub(magic.len() as u64);
+    let body = Body::from_stream(ReaderStream::new(std::io::Cursor::new(magic).chain(opened.reader.take(rest))));
+    let mut response = body.into_response();
+    response.headers_mut().insert(header::CONTENT_LENGTH, row.fingerprint.size_bytes.into());
+    set_headers(&mut response, media_type, &etag, variant, &hash);
+    // An SVG or HTML never gets here by content; this is for whatever a browser may think up.
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    let disposition = format!("inline; filename*=UTF-8''{}", percent_encoding::utf8_percent_encode(row.name.file_name(), super::PATH_ESCAPES));
+    if let Ok(disposition) = disposition.parse() {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
+    }
+    Ok(response)
+}
+
+async fn serve_thumbnail(app: &Shared, row: &ImageRow, variant: &Variant, headers: &HeaderMap) -> Result<Response, Problem> {
+    let hash = row.hash.filter(|_| row.facts.is_some()).ok_or_else(no_image)?;
+    let width = Thumbnails::width(variant.width.unwrap_or(THUMBNAIL_WIDTH_DEFAULT));
+    let etag = format!("\"{hash}-{width}\"");
+    if let Some(unchanged) = not_modified(headers, &etag, variant, &hash) {
+        return Ok(unchanged);
+    }
+    let jpeg = match app.thumbnails.cached(&hash, width).await {
+        Some(jpeg) => jpeg,
+        None => {
+            let mut bytes = Vec::with_capacity(row.fingerprint.size_bytes as usize);
+            let reader = open(app, row).await?.reader;
+            let reading = reader.take(row.fingerprint.size_bytes).read_to_end(&mut bytes).await;
+            reading.map_err(|_| Problem::unavailable("image_unreadable", "The picture cannot be read at the moment."))?;
+            app.thumbnails.make(hash, width, bytes).await?
+        }
+    };
+    let mut response = jpeg.into_response();
+    set_headers(&mut response, "image/jpeg", &etag, variant, &hash);
+    Ok(response)
+}
+
+fn not_modified(headers: &HeaderMap, etag: &str, variant: &Variant, hash: &ContentHash) -> Option<Response> {
+    let known = headers.get(header::IF_NONE_MATCH)?.to_str().ok()?;
+    let same = known.split(',').any(|one| one.trim().trim_start_matches("W/") == etag);
+    same.then(|| {
+        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        set_headers(&mut response, "image/*", etag, variant, hash);
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        response
+    })
+}
+
+fn set_headers(response: &mut Response, media_type: &'static str, etag: &str, variant: &Variant, hash: &ContentHash) {
+    let is_current = variant.v.as_deref() == Some(version(hash).as_str());
+    let caching = if is_current { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
+    if let Ok(etag) = etag.parse() {
+        headers.insert(header::ETAG, etag);
+    }
+}

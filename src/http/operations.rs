@@ -1,0 +1,63 @@
+//! For whoever runs it: alive, ready, metrics.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Shared;
+use crate::app::ModelState;
+
+/// The process answers.
+#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "Alive", body = String)))]
+pub(super) async fn healthz() -> &'static str {
+    "ok"
+}
+
+/// What is ready and what is not.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Readiness {
+    ready: bool,
+    model: Check,
+    store: Check,
+    catalog: Check,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Check {
+    ok: bool,
+    /// What is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'static str>,
+}
+
+impl Check {
+    fn new(ok: bool, otherwise: &'static str) -> Self {
+        Self { ok, detail: (!ok).then_some(otherwise) }
+    }
+}
+
+/// Whether searches are answered: asks model, store and catalog.
+#[utoipa::path(get, path = "/readyz", tag = "operation", responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
+pub(super) async fn readyz(State(app): State<Shared>) -> (StatusCode, axum::Json<Readiness>) {
+    let model = match app.model() {
+        ModelState::Ready(_) => Check::new(true, ""),
+        ModelState::Loading => Check::new(false, "the model is still loading"),
+        ModelState::Failed(_) => Check::new(false, "the model could not be loaded; see the log, or run image-search doctor"),
+    };
+    let (store, catalog) = tokio::join!(app.store.health(), app.catalog.health());
+    let store = Check::new(store.is_ok(), "the vector store does not answer; see the log, or run image-search doctor");
+    let catalog = Check::new(catalog.is_ok(), "the catalog does not answer; see the log, or run image-search doctor");
+    let ready = model.ok && store.ok && catalog.ok;
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, axum::Json(Readiness { ready, model, store, catalog }))
+}
+
+/// Metrics in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, description = "OpenMetrics text", body = String)))]
+pub(super) async fn metrics(State(app): State<Shared>) -> Response {
+    // Refreshes the counts by state; if that fails, the last ones are shown.
+    let _ = app.counts().await;
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], app.metrics.encode()).into_response()
+}

@@ -1,0 +1,57 @@
+//! Accepts connections: at most so many at once, with a limit on how long a client may take to send its headers,
+//! and a shutdown that lets answers in flight finish within a hard deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ServerConfig;
+
+const HEADER_TIMEOUT_MS: u64 = 15_000;
+const ACCEPT_RETRY_MS: u64 = 50;
+
+/// Serves until `stop`, then until the last answer or the deadline. Returns whether all answers were finished.
+pub async fn serve(listener: TcpListener, router: Router, config: &ServerConfig, stop: CancellationToken) -> bool {
+    let places = Arc::new(Semaphore::new(config.connections_max));
+    let graceful = GracefulShutdown::new();
+    loop {
+        // No place: the connection waits in the system's queue, which is bounded too.
+        let accepted = stop.run_until_cancelled(async {
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        });
+        let (place, stream) = match accepted.await {
+            None => break,
+            Some((Ok(place), Ok((stream, _)))) => (place, stream),
+            Some(_) => {
+                // Out of file descriptors, or the client is gone already.
+                tokio::time::sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await;
+                continue;
+            }
+        };
+        // Small answers must not wait for more bytes to come.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_millis(HEADER_TIMEOUT_MS))
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            let _place = place;
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+        });
+    }
+    drop(listener);
+    tokio::time::timeout(Duration::from_millis(config.shutdown_timeout_ms), graceful.shutdown()).await.is_ok()
+}

@@ -1,0 +1,345 @@
+//! The way of an image from its file to its vector: read and hash, decode, embed in batches, store. The stages overlap and
+//! every queue between them is bounded. A picture that fails fails alone; if the store fails, everything waits and is kept.
+//! Order of storing: note the intent, write the vectors, flush, then complete the rows. So whatever a crash interrupts is
+//! either not visible yet and done again, or complete.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clip::Pixels;
+use tokio::io::AsyncReadExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::worker::Lease;
+use super::{IngestError, Shared, back_off, now_ms};
+use crate::catalog::{CompletedImage, Failure, LeasedImage, PictureFacts};
+use crate::metrics::Stage;
+use crate::source::{Source, SourceError};
+use crate::types::ContentHash;
+use crate::vector_store::{Payload, PayloadValue, Point};
+
+/// How long a batch that is not full waits for one more picture.
+const BATCH_LINGER_MS: u64 = 10;
+/// Batches on their way through the model: one at work and one ready.
+const BATCHES_AT_ONCE: usize = 2;
+/// Most images stored by one flush.
+const STORE_BATCH_MAX: usize = 128;
+/// Grace beyond the decoder's own deadline before its thread is given up.
+const DECODE_GRACE_MS: u64 = 5_000;
+
+/// An image on its way. Its slot is free again when it is dropped, at whatever end.
+pub(super) struct Item {
+    pub(super) image: LeasedImage,
+    pub(super) lease: Arc<Lease>,
+    pub(super) slot: OwnedSemaphorePermit,
+}
+
+struct Decoded {
+    item: Item,
+    hash: ContentHash,
+    facts: PictureFacts,
+    pixels: Pixels,
+}
+
+struct Embedded {
+    item: Item,
+    hash: ContentHash,
+    facts: PictureFacts,
+    /// `None`: this content has a vector already.
+    vector: Option<Vec<f32>>,
+}
+
+/// How a try ended that did not lead to a vector.
+enum Setback {
+    /// The picture's fault; trying again is pointless.
+    Permanent(Failure),
+    /// May go away by itself.
+    Transient(Failure),
+    /// Being written, or changed since it was listed.
+    Unsettled(crate::catalog::Fingerprint),
+    /// Gone.
+    Gone,
+    /// Not the picture's fault; it stays leased and is tried again when the lease is given back.
+    Trouble(IngestError),
+}
+
+/// The running stages.
+pub(super) struct Pipeline {
+    stages: Arc<Stages>,
+    tasks: TaskTracker,
+}
+
+struct Stages {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    decoders: Arc<Semaphore>,
+    file_kib: Arc<Semaphore>,
+    decoded: mpsc::Sender<Decoded>,
+    embedded: mpsc::Sender<Embedded>,
+}
+
+impl Pipeline {
+    pub(super) fn start(shared: Arc<Shared>, stop: CancellationToken) -> Self {
+        let in_flight_max = shared.parts.config.in_flight_max;
+        let threads = match shared.parts.decode.threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => threads,
+        };
+        let (decoded, to_embed) = mpsc::channel(in_flight_max);
+        let (embedded, to_store) = mpsc::channel(in_flight_max);
+        let file_kib = (shared.parts.config.file_bytes_in_flight_max / 1024).clamp(1, Semaphore::MAX_PERMITS as u64) as usize;
+        let tasks = TaskTracker::new();
+        tasks.spawn(embed_all(shared.clone(), to_embed, embedded.clone(), stop.clone()));
+        tasks.spawn(store_all(shared.clone(), to_store, stop.clone()));
+        let stages = Stages { shared, stop, decoders: Arc::new(Semaphore::new(threads)), file_kib: Arc::new(Semaphore::new(file_kib)), decoded, embedded };
+        Self { stages: Arc::new(stages), tasks }
+    }
+
+    pub(super) fn push(&self, item: Item) {
+        let stages = self.stages.clone();
+        self.tasks.spawn(async move {
+            let stop = stages.stop.clone();
+            let _ = stop.run_until_cancelled(stages.prepare(item)).await;
+        });
+    }
+
+    /// Waits for all stages to end; called once `stop` is set.
+    pub(super) async fn finish(self) {
+        drop(self.stages);
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Stages {
+    /// Read, hash, decode; then hand over.
+    async fn prepare(&self, item: Item) {
+        let prepared = self.read_and_decode(&item.image).await;
+        match prepared {
+            Ok((hash, facts, Some(pixels))) => drop(self.decoded.send(Decoded { item, hash, facts, pixels }).await),
+            Ok((hash, facts, None)) => drop(self.embedded.send(Embedded { item, hash, facts, vector: None }).await),
+            Err(setback) => {
+                if let Err(error) = settle(&self.shared, &item, setback).await {
+                    // The row stays leased; it is reclaimed when the lease runs out.
+                    tracing::warn!(image = %item.image.name, %error, "could not note what became of an image");
+                }
+            }
+        }
+    }
+
+    async fn read_and_decode(&self, image: &LeasedImage) -> Result<(ContentHash, PictureFacts, Option<Pixels>), Setback> {
+        let limit = self.shared.parts.decode.file_bytes_max;
+        if image.fingerprint.size_bytes > limit {
+            let reason = format!("the file has {} bytes; the limit decode.file_bytes_max is {limit}", image.fingerprint.size_bytes);
+            return Err(Setback::Permanent(Failure { code: "too_many_bytes".into(), reason }));
+        }
+        let kib = u32::try_from(image.fingerprint.size_bytes / 1024 + 1).unwrap_or(u32::MAX);
+        // One file alone may be larger than the whole budget: it then takes all of it.
+        let budget = u32::try_from(self.shared.parts.config.file_bytes_in_flight_max / 1024).unwrap_or(u32::MAX).max(1);
+        let _memory = self.file_kib.clone().acquire_many_owned(kib.min(budget)).await;
+        let started = Instant::now();
+        let (bytes, hash) = self.read(image).await?;
+        self.shared.parts.metrics.observe(Stage::Read, started.elapsed());
+        let known = self.shared.parts.catalog.stored_contents(&self.shared.model, &[hash]).await.map_err(|error| Setback::Trouble(error.into()))?;
+        if let Some(facts) = known.get(&hash) {
+            return Ok((hash, facts.clone(), None));
+        }
+        let started = Instant::now();
+        let (facts, pixels) = self.decode(bytes).await?;
+        self.shared.parts.metrics.observe(Stage::Decode, started.elapsed());
+        Ok((hash, facts, Some(pixels)))
+    }
+
+    /// Reads the whole file, if it still is the one that was listed, before and after.
+    async fn read(&self, image: &LeasedImage) -> Result<(Vec<u8>, ContentHash), Setback> {
+        let source = self.shared.parts.sources.iter().find(|source| source.id() == image.source).ok_or(Setback::Gone)?;
+        let opened = source.open(&image.name).await.map_err(read_setback)?;
+        if opened.fingerprint != image.fingerprint {
+            return Err(Setback::Unsettled(opened.fingerprint));
+        }
+        let limit = image.fingerprint.size_bytes + 1;
+        let mut bytes = Vec::with_capacity(image.fingerprint.size_bytes as usize);
+        let reading = opened.reader.take(limit).read_to_end(&mut bytes).await;
+        reading.map_err(|error| Setback::Transient(Failure { code: "read_error".into(), reason: error.to_string() }))?;
+        let after = source.open(&image.name).await.map_err(read_setback)?.fingerprint;
+        if after != image.fingerprint || bytes.len() as u64 != image.fingerprint.size_bytes {
+            return Err(Setback::Unsettled(after));
+        }
+        let hash = ContentHash::of(&bytes);
+        Ok((bytes, hash))
+    }
+
+    async fn decode(&self, bytes: Vec<u8>) -> Result<(PictureFacts, Pixels), Setback> {
+        let permit = self.decoders.clone().acquire_owned().await;
+        let (limits, embedder) = (self.shared.decode_limits.clone(), self.shared.parts.embedder.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let decoded = clip::decode(&bytes, &limits)?;
+            let facts = PictureFacts { format: decoded.format.as_str().to_owned(), width: decoded.rgb.width(), height: decoded.rgb.height() };
+            Ok((facts, embedder.preprocess(&decoded.rgb)))
+        });
+        let deadline = Duration::from_millis(self.shared.decode_limits.timeout_ms + DECODE_GRACE_MS);
+        match tokio::time::timeout(deadline, work).await {
+            Ok(Ok(decoded)) => decoded.map_err(|error: clip::DecodeError| Setback::Permanent(Failure { code: error.code().into(), reason: error.to_string() })),
+            Ok(Err(_panic)) => Err(Setback::Permanent(Failure { code: "corrupt_image".into(), reason: "the decoder gave up on this file".into() })),
+            Err(_) => {
+                // The thread is lost to this file, but its place among the decoders must not be.
+                self.decoders.add_permits(1);
+                let reason = format!("decoding took longer than {} ms and could not be interrupted", deadline.as_millis());
+                Err(Setback::Permanent(Failure { code: "decode_timeout".into(), reason }))
+            }
+        }
+    }
+}
+
+fn read_setback(error: SourceError) -> Setback {
+    match error {
+        SourceError::NotFound(_) => Setback::Gone,
+        SourceError::NotAFile(_) => Setback::Permanent(Failure { code: "not_a_file".into(), reason: error.to_string() }),
+        SourceError::Io { denied: true, .. } => Setback::Transient(Failure { code: "permission_denied".into(), reason: error.to_string() }),
+        _ => Setback::Transient(Failure { code: "read_error".into(), reason: error.to_string() }),
+    }
+}
+
+/// Writes down what became of an image that did not get as far as a vector.
+async fn settle(shared: &Shared, item: &Item, setback: Setback) -> Result<(), IngestError> {
+    let (catalog, image, token) = (&shared.parts.catalog, &item.image, &item.lease.token);
+    let config = &shared.parts.config;
+    match setback {
+        Setback::Permanent(failure) => {
+            tracing::warn!(image = %image.name, code = failure.code, reason = failure.reason, "cannot index an image");
+            shared.parts.metrics.failed.inc();
+            catalog.fail(token, image.id, &failure, None).await?;
+        }
+        Setback::Transient(failure) => {
+            let attempts = image.attempts + 1;
+            let delay_ms = config.retry_delay_ms.saturating_mul(1 << image.attempts.min(16)) as i64;
+            let retry_ms = (attempts < config.attempts_max).then(|| now_ms().saturating_add(delay_ms));
+            tracing::warn!(image = %image.name, code = failure.code, reason = failure.reason, attempts, again = retry_ms.is_some(), "cannot read an image");
+            shared.parts.metrics.failed.inc();
+            catalog.fail(token, image.id, &failure, retry_ms).await?;
+        }
+        Setback::Unsettled(fingerprint) => catalog.defer(token, image.id, &fingerprint, now_ms() + config.settle_ms as i64).await?,
+        Setback::Gone => catalog.record(&image.source, &[], std::slice::from_ref(&image.name), now_ms()).await?,
+        Setback::Trouble(error) => return Err(error),
+    }
+    shared.work.notify_one();
+    Ok(())
+}
+
+/// Gathers decoded pictures into batches and has them embedded.
+async fn embed_all(shared: Arc<Shared>, mut decoded: mpsc::Receiver<Decoded>, embedded: mpsc::Sender<Embedded>, stop: CancellationToken) {
+    let at_once = Arc::new(Semaphore::new(BATCHES_AT_ONCE));
+    let batches = TaskTracker::new();
+    loop {
+        let Some(Ok(turn)) = stop.run_until_cancelled(at_once.clone().acquire_owned()).await else { break };
+        let Some(Some(batch)) = stop.run_until_cancelled(gather(&mut decoded, shared.parts.batch_max)).await else { break };
+        let (shared, embedded, stop) = (shared.clone(), embedded.clone(), stop.clone());
+        batches.spawn(async move {
+            let _turn = turn;
+            let _ = stop.run_until_cancelled(embed(&shared, batch, &embedded)).await;
+        });
+    }
+    batches.close();
+    batches.wait().await;
+}
+
+async fn gather(decoded: &mut mpsc::Receiver<Decoded>, batch_max: usize) -> Option<Vec<Decoded>> {
+    let mut batch = vec![decoded.recv().await?];
+    while batch.len() < batch_max {
+        match tokio::time::timeout(Duration::from_millis(BATCH_LINGER_MS), decoded.recv()).await {
+            Ok(Some(one_more)) => batch.push(one_more),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    Some(batch)
+}
+
+async fn embed(shared: &Shared, batch: Vec<Decoded>, embedded: &mpsc::Sender<Embedded>) {
+    // Copies of one picture that arrive together are embedded once.
+    let mut pixels = Vec::with_capacity(batch.len());
+    let mut place: HashMap<ContentHash, usize> = HashMap::with_capacity(batch.len());
+    let mut waiting = Vec::with_capacity(batch.len());
+    for Decoded { item, hash, facts, pixels: picture } in batch {
+        let index = *place.entry(hash).or_insert_with(|| {
+            pixels.push(picture);
+            pixels.len() - 1
+        });
+        waiting.push((item, hash, facts, index));
+    }
+    let started = Instant::now();
+    match shared.parts.embedder.embed_pictures(pixels).await {
+        Ok(vectors) => {
+            shared.parts.metrics.observe(Stage::Embed, started.elapsed());
+            for (item, hash, facts, index) in waiting {
+                let vector = vectors.get(index).cloned();
+                let _ = embedded.send(Embedded { item, hash, facts, vector }).await;
+            }
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            for (item, ..) in waiting {
+                let failure = Failure { code: "model_failed".into(), reason: reason.clone() };
+                if let Err(error) = settle(shared, &item, Setback::Transient(failure)).await {
+                    tracing::warn!(image = %item.image.name, %error, "could not note what became of an image");
+                }
+            }
+        }
+    }
+}
+
+/// Stores what is embedded, as much at a time as there is. When the store or the catalog is away, tries until it is back.
+async fn store_all(shared: Arc<Shared>, mut embedded: mpsc::Receiver<Embedded>, stop: CancellationToken) {
+    let mut batch = Vec::new();
+    while let Some(1..) = stop.run_until_cancelled(embedded.recv_many(&mut batch, STORE_BATCH_MAX)).await {
+        let mut failures_in_a_row = 0;
+        // Not cancelled half-way: a shutdown lets a write that is under way come to its end.
+        while let Err(error) = store(&shared, &batch).await {
+            shared.set_message(Some(error.to_string()));
+            if !back_off(&mut failures_in_a_row, &stop).await {
+                return;
+            }
+        }
+        shared.set_message(None);
+        batch.clear();
+    }
+}
+
+async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
+    let _shared_gate = shared.commit_gate.read().await;
+    let started = Instant::now();
+    let (catalog, model) = (&shared.parts.catalog, &shared.model);
+    let fresh: HashMap<ContentHash, &Embedded> = batch.iter().filter(|image| image.vector.is_some()).map(|image| (image.hash, image)).collect();
+    if !fresh.is_empty() {
+        let contents: Vec<_> = fresh.values().map(|image| (image.hash, image.facts.clone())).collect();
+        catalog.intend_vectors(model, &contents).await?;
+        let points = fresh.values().filter_map(|image| point(shared, image)).collect();
+        shared.parts.collection.upsert(points).await?;
+        shared.parts.collection.flush().await?;
+    }
+    let mut by_lease: HashMap<&str, Vec<CompletedImage>> = HashMap::new();
+    for Embedded { item, hash, facts, .. } in batch {
+        let done = CompletedImage { image_id: item.image.id, hash: *hash, facts: facts.clone() };
+        by_lease.entry(&item.lease.token).or_default().push(done);
+    }
+    for (token, done) in by_lease {
+        let indexed = catalog.complete(model, token, &done, now_ms()).await?;
+        shared.count_indexed(indexed);
+    }
+    shared.parts.metrics.observe(Stage::Store, started.elapsed());
+    Ok(())
+}
+
+fn point(shared: &Shared, image: &Embedded) -> Option<Point> {
+    let payload = Payload::from([
+        ("content_hash".to_owned(), PayloadValue::Keyword(image.hash.to_string())),
+        ("format".to_owned(), PayloadValue::Keyword(image.facts.format.clone())),
+        ("width".to_owned(), PayloadValue::Integer(image.facts.width.into())),
+        ("height".to_owned(), PayloadValue::Integer(image.facts.height.into())),
+    ]);
+    let id = shared.parts.embedder.id().point_id(&image.hash);
+    Some(Point { id, vector: image.vector.clone()?, payload })
+}

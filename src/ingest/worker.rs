@@ -1,0 +1,159 @@
+//! Leases pending images and feeds them to the pipeline, as many at once as `ingest.in_flight_max` allows.
+//! Leases are renewed while work goes on, given back on shutdown, and reclaimed when whoever held them died.
+//! Images that were in flight in several crashes may be what crashes us: they are handled alone, after all others.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::pipeline::{Item, Pipeline};
+use super::{IngestError, Shared, back_off, now_ms};
+use crate::catalog::{Failure, LeasedImage, SUSPECT_INTERRUPTIONS};
+
+/// Most images leased in one statement.
+const LEASE_BATCH: usize = 32;
+/// How many crashes an image may be in alone before it is given up.
+const LONE_INTERRUPTIONS_MAX: i64 = 2;
+/// Looks for due images at least this often, whatever the notifications say.
+const IDLE_WAIT_MS_MAX: i64 = 5_000;
+
+/// The token under which a batch was leased; alive as long as an item of the batch is.
+pub(super) struct Lease {
+    pub(super) token: String,
+}
+
+/// Leases until stopped, then waits for what is in flight to be given up and gives it back.
+pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(shared.parts.config.in_flight_max));
+    let book = Arc::new(LeaseBook::default());
+    let pipeline = Pipeline::start(shared.clone(), stop.clone());
+    let renewal = tokio::spawn(renew(shared.clone(), book.clone()));
+    let mut failures_in_a_row = 0;
+    while !stop.is_cancelled() {
+        match feed(&shared, &slots, &book, &pipeline, &stop).await {
+            Ok(()) => failures_in_a_row = 0,
+            Err(error) => {
+                shared.set_message(Some(error.to_string()));
+                if !back_off(&mut failures_in_a_row, &stop).await {
+                    break;
+                }
+            }
+        }
+    }
+    pipeline.finish().await;
+    renewal.abort();
+    for token in book.issued() {
+        if let Err(error) = shared.parts.catalog.release(&token).await {
+            tracing::warn!(%error, "could not give leases back; they run out by themselves");
+        }
+    }
+}
+
+/// One round: leases what fits, or waits until there is something.
+async fn feed(shared: &Arc<Shared>, slots: &Arc<Semaphore>, book: &LeaseBook, pipeline: &Pipeline, stop: &CancellationToken) -> Result<(), IngestError> {
+    let Some(Ok(first_slot)) = stop.run_until_cancelled(slots.clone().acquire_owned()).await else { return Ok(()) };
+    let wanted = (slots.available_permits() + 1).min(LEASE_BATCH);
+    let (lease, images) = book.lease(shared, wanted, false).await?;
+    if !images.is_empty() {
+        shared.set_busy(true);
+        let mut free = Some(first_slot);
+        for image in images {
+            let slot = match free.take() {
+                Some(slot) => slot,
+                // Only this task takes slots, and it leased no more than were free.
+                None => slots.clone().acquire_owned().await.map_err(|_| crate::embedder::EmbedError::Stopped)?,
+            };
+            pipeline.push(Item { image, lease: lease.clone(), slot });
+        }
+        return Ok(());
+    }
+    drop(first_slot);
+    let all_slots = shared.parts.config.in_flight_max;
+    if slots.available_permits() == all_slots && feed_suspect(shared, slots, book, pipeline).await? {
+        return Ok(());
+    }
+    shared.set_busy(slots.available_permits() < all_slots);
+    shared.parts.metrics.in_flight.set((all_slots - slots.available_permits()) as i64);
+    wait_for_work(shared, stop).await
+}
+
+/// Handles one suspect with nothing else in flight. Returns whether there was one.
+async fn feed_suspect(shared: &Arc<Shared>, slots: &Arc<Semaphore>, book: &LeaseBook, pipeline: &Pipeline) -> Result<bool, IngestError> {
+    let (lease, images) = book.lease(shared, 1, true).await?;
+    let Some(image) = images.into_iter().next() else { return Ok(false) };
+    if i64::from(image.interruptions) > SUSPECT_INTERRUPTIONS + LONE_INTERRUPTIONS_MAX {
+        let reason = format!("the program ended {} times while it worked on this picture", image.interruptions);
+        let failure = Failure { code: "crashes_indexing".into(), reason };
+        shared.parts.catalog.fail(&lease.token, image.id, &failure, None).await?;
+        return Ok(true);
+    }
+    shared.set_busy(true);
+    let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(false) };
+    pipeline.push(Item { image, lease, slot });
+    let everything = u32::try_from(shared.parts.config.in_flight_max).unwrap_or(u32::MAX);
+    let _ = slots.acquire_many(everything).await;
+    Ok(true)
+}
+
+async fn wait_for_work(shared: &Shared, stop: &CancellationToken) -> Result<(), IngestError> {
+    let reclaimed = shared.parts.catalog.reclaim(Some(now_ms())).await?;
+    if reclaimed > 0 {
+        return Ok(());
+    }
+    let due_ms = shared.parts.catalog.next_due_ms().await?;
+    if due_ms.is_none() {
+        shared.set_message(None);
+    }
+    let wait_ms = due_ms.map_or(IDLE_WAIT_MS_MAX, |due| due - now_ms()).clamp(5, IDLE_WAIT_MS_MAX);
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = shared.work.notified() => {}
+        () = tokio::time::sleep(Duration::from_millis(wait_ms as u64)) => {}
+    }
+    Ok(())
+}
+
+async fn renew(shared: Arc<Shared>, book: Arc<LeaseBook>) {
+    let lease_ms = shared.parts.config.lease_ms;
+    loop {
+        tokio::time::sleep(Duration::from_millis(lease_ms / 3)).await;
+        for token in book.alive() {
+            if let Err(error) = shared.parts.catalog.renew(&token, now_ms() + lease_ms as i64).await {
+                tracing::warn!(%error, "could not renew a lease");
+            }
+        }
+    }
+}
+
+/// The leases that were issued and may still be held.
+#[derive(Default)]
+struct LeaseBook {
+    leases: Mutex<Vec<(String, Weak<Lease>)>>,
+}
+
+impl LeaseBook {
+    async fn lease(&self, shared: &Shared, limit: usize, suspects: bool) -> Result<(Arc<Lease>, Vec<LeasedImage>), IngestError> {
+        let lease = Arc::new(Lease { token: Uuid::new_v4().to_string() });
+        let now = now_ms();
+        let until = now + shared.parts.config.lease_ms as i64;
+        let images = shared.parts.catalog.lease(limit as u32, &lease.token, now, until, suspects).await?;
+        if !images.is_empty() {
+            let mut leases = self.leases.lock();
+            leases.retain(|(_, lease)| lease.strong_count() > 0);
+            leases.push((lease.token.clone(), Arc::downgrade(&lease)));
+        }
+        Ok((lease, images))
+    }
+
+    fn alive(&self) -> Vec<String> {
+        self.leases.lock().iter().filter(|(_, lease)| lease.strong_count() > 0).map(|(token, _)| token.clone()).collect()
+    }
+
+    fn issued(&self) -> Vec<String> {
+        self.leases.lock().iter().map(|(token, _)| token.clone()).collect()
+    }
+}

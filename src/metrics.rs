@@ -1,0 +1,133 @@
+//! What the program counts about itself, in Prometheus' terms. One struct, handed to whoever counts; `/metrics` prints it.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// A stage of the way from file to vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Stage {
+    Read,
+    Decode,
+    Embed,
+    Store,
+}
+
+/// How a search ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Outcome {
+    Ok,
+    Refused,
+    Overloaded,
+    Failed,
+}
+
+/// Label of [`Metrics::stage_seconds`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StageLabel {
+    /// Which stage.
+    pub stage: Stage,
+}
+
+/// Label of [`Metrics::searches`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// Label of [`Metrics::images`]: `pending`, `indexed` or `failed`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabel {
+    /// State of the images counted.
+    pub state: &'static str,
+}
+
+/// Every metric. Cheap to count; encoded on request.
+pub struct Metrics {
+    registry: Registry,
+    /// Images by state, refreshed when asked for.
+    pub images: Family<StateLabel, Gauge>,
+    /// Images indexed since start.
+    pub indexed: Counter,
+    /// Images that failed since start.
+    pub failed: Counter,
+    /// Images indexed a second, over the last seconds.
+    pub images_per_second: Gauge<f64, AtomicU64>,
+    /// Time per picture (read, decode) or per batch (embed, store).
+    pub stage_seconds: Family<StageLabel, Histogram>,
+    /// Pictures leased and not yet stored.
+    pub in_flight: Gauge,
+    /// Searches by how they ended.
+    pub searches: Family<OutcomeLabel, Counter>,
+    /// Whole time of answered searches.
+    pub search_seconds: Histogram,
+    /// Searches waiting for their turn.
+    pub searches_waiting: Gauge,
+    /// Ratings taken.
+    pub feedback: Counter,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.0005, 2.0, 16))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("image_search"),
+            images: Family::default(),
+            indexed: Counter::default(),
+            failed: Counter::default(),
+            images_per_second: Gauge::default(),
+            stage_seconds: Family::new_with_constructor(seconds),
+            in_flight: Gauge::default(),
+            searches: Family::default(),
+            search_seconds: seconds(),
+            searches_waiting: Gauge::default(),
+            feedback: Counter::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register("images", "Images by state", metrics.images.clone());
+        registry.register("images_indexed", "Images indexed since start", metrics.indexed.clone());
+        registry.register("images_failed", "Tries of images that failed since start", metrics.failed.clone());
+        registry.register("ingest_images_per_second", "Images indexed a second, lately", metrics.images_per_second.clone());
+        registry.register_with_unit("ingest_stage", "Time per picture (read, decode) or batch (embed, store)", Unit::Seconds, metrics.stage_seconds.clone());
+        registry.register("ingest_in_flight", "Pictures leased and not yet stored", metrics.in_flight.clone());
+        registry.register("searches", "Searches by how they ended", metrics.searches.clone());
+        registry.register_with_unit("search", "Whole time of answered searches", Unit::Seconds, metrics.search_seconds.clone());
+        registry.register("searches_waiting", "Searches waiting for their turn", metrics.searches_waiting.clone());
+        registry.register("feedback", "Ratings taken", metrics.feedback.clone());
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Notes how long a stage took.
+    pub fn observe(&self, stage: Stage, took: Duration) {
+        self.stage_seconds.get_or_create(&StageLabel { stage }).observe(took.as_secs_f64());
+    }
+
+    /// Counts the end of a search.
+    pub fn count_search(&self, outcome: Outcome) {
+        self.searches.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// The text that Prometheus reads.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing into a String cannot fail; if it ever did, an empty answer is the honest one.
+        if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        text
+    }
+}

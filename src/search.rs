@@ -1,0 +1,264 @@
+//! One search: take a turn, embed the query, ask the vector store, name the contents through the catalog, sign the token.
+//! Turns are bounded: beyond `search.concurrent_max` searches wait, beyond `search.waiting_max` they are refused at once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clip::{DecodeLimits, Pixels};
+use parking_lot::RwLock;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::catalog::{Catalog, CatalogError};
+use crate::config::SearchConfig;
+use crate::embedder::{EmbedError, Embedder};
+use crate::ingest::now_ms;
+use crate::metrics::{Metrics, Outcome};
+use crate::search_token::{TokenError, TokenSigner};
+use crate::types::{ContentHash, ImageName};
+use crate::vector_store::{Collection, PayloadValue, ScoredPoint, SearchQuery, StoreError};
+
+/// Hits asked for beyond what is wanted, since some may belong to pictures that went a moment ago.
+const SPARE_HITS: usize = 16;
+/// How often the window is widened when too many hits had no picture.
+const WIDENINGS_MAX: usize = 4;
+
+/// The model and collection that answer. Both belong together and are switched together.
+#[derive(Clone)]
+pub struct Serving {
+    /// Embeds queries.
+    pub embedder: Arc<Embedder>,
+    /// Vectors of that very model.
+    pub collection: Arc<dyn Collection>,
+}
+
+/// Answers searches.
+pub struct Searcher {
+    serving: RwLock<Option<Serving>>,
+    catalog: Arc<dyn Catalog>,
+    tokens: TokenSigner,
+    metrics: Arc<Metrics>,
+    config: SearchConfig,
+    turns: Semaphore,
+    places: Semaphore,
+    decode_limits: DecodeLimits,
+}
+
+/// What is searched for.
+#[derive(Debug, Clone)]
+pub enum Query {
+    /// Words.
+    Text(String),
+    /// The bytes of a picture.
+    Picture(Vec<u8>),
+    /// An indexed image.
+    Like(ImageName),
+}
+
+/// Which part of the ranking.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// Most matches.
+    pub limit: u32,
+    /// Matches to leave out at the top.
+    pub offset: u32,
+}
+
+/// One result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Match {
+    /// Content of the picture.
+    pub hash: ContentHash,
+    /// First name of the content, in name order.
+    pub image_name: ImageName,
+    /// Further names: duplicates.
+    pub other_names: Vec<ImageName>,
+    /// Cosine similarity.
+    pub score: f32,
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+}
+
+/// An answered search.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Display name of the model.
+    pub model_name: String,
+    /// Best first.
+    pub matches: Vec<Match>,
+    /// Allows one rating of this answer.
+    pub jwt: String,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// Too many searches at once.
+    #[error("too many searches are waiting; try again in a moment")]
+    Overloaded,
+    /// It took longer than `search.deadline_ms`.
+    #[error("the search took longer than {0} ms; try again in a moment")]
+    Deadline(u64),
+    /// There is no model yet.
+    #[error("the model is not ready yet; try again in a moment")]
+    ModelNotReady,
+    /// The picture to search by cannot be decoded.
+    #[error("cannot search by this picture: {0}")]
+    Picture(#[from] clip::DecodeError),
+    /// No indexed image of that name.
+    #[error("there is no indexed image {0}")]
+    NoSuchImage(ImageName),
+    /// The model failed.
+    #[error(transparent)]
+    Embed(EmbedError),
+    /// The vector store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The token could not be signed.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+impl From<EmbedError> for SearchError {
+    fn from(error: EmbedError) -> Self {
+        match error {
+            EmbedError::Overloaded => Self::Overloaded,
+            other => Self::Embed(other),
+        }
+    }
+}
+
+impl Searcher {
+    /// A searcher that answers [`SearchError::ModelNotReady`] until [`Self::serve`].
+    pub fn new(catalog: Arc<dyn Catalog>, tokens: TokenSigner, metrics: Arc<Metrics>, config: SearchConfig, decode_limits: DecodeLimits) -> Self {
+        let turns = Semaphore::new(config.concurrent_max);
+        let places = Semaphore::new(config.concurrent_max + config.waiting_max);
+        Self { serving: RwLock::new(None), catalog, tokens, metrics, config, turns, places, decode_limits }
+    }
+
+    /// From now on this model and collection answer.
+    pub fn serve(&self, serving: Serving) {
+        *self.serving.write() = Some(serving);
+    }
+
+    /// What answers now.
+    pub fn serving(&self) -> Option<Serving> {
+        self.serving.read().clone()
+    }
+
+    /// The signer of the tokens, which also verifies them.
+    pub fn tokens(&self) -> &TokenSigner {
+        &self.tokens
+    }
+
+    /// Searches, within the deadline.
+    pub async fn search(&self, query: Query, window: Window) -> Result<Answer, SearchError> {
+        let started = Instant::now();
+        let deadline = Duration::from_millis(self.config.deadline_ms);
+        let answer = tokio::time::timeout(deadline, self.search_in_turn(query, window)).await;
+        let answer = answer.unwrap_or(Err(SearchError::Deadline(self.config.deadline_ms)));
+        self.metrics.count_search(match &answer {
+            Ok(_) => Outcome::Ok,
+            Err(SearchError::Overloaded | SearchError::Deadline(_)) => Outcome::Overloaded,
+            Err(SearchError::Picture(_) | SearchError::NoSuchImage(_)) => Outcome::Refused,
+            Err(_) => Outcome::Failed,
+        });
+        if answer.is_ok() {
+            self.metrics.search_seconds.observe(started.elapsed().as_secs_f64());
+        }
+        answer
+    }
+
+    async fn search_in_turn(&self, query: Query, window: Window) -> Result<Answer, SearchError> {
+        let serving = self.serving().ok_or(SearchError::ModelNotReady)?;
+        let (_place, _turn) = self.take_turn().await?;
+        let (words, vector) = self.vector_of(&serving, query).await?;
+        let matches = self.find(&serving, vector, window).await?;
+        let results: Vec<(ContentHash, f32)> = matches.iter().map(|found| (found.hash, found.score)).collect();
+        let (jwt, _) = self.tokens.sign(&words, &serving.embedder.id().to_string(), &results, now_ms() / 1000)?;
+        Ok(Answer { model_name: serving.embedder.display_name().to_owned(), matches, jwt })
+    }
+
+    /// A permit is a turn; dropped = given back.
+    async fn take_turn(&self) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), SearchError> {
+        let place = self.places.try_acquire().map_err(|_| SearchError::Overloaded)?;
+        self.metrics.searches_waiting.inc();
+        let turn = self.turns.acquire().await;
+        self.metrics.searches_waiting.dec();
+        Ok((place, turn.map_err(|_| SearchError::Overloaded)?))
+    }
+
+    /// What the token calls the query, and its vector.
+    async fn vector_of(&self, serving: &Serving, query: Query) -> Result<(String, Vec<f32>), SearchError> {
+        match query {
+            Query::Text(text) => {
+                let vector = serving.embedder.embed_text(&text).await?;
+                Ok((text, vector.to_vec()))
+            }
+            Query::Picture(bytes) => {
+                let words = format!("picture:{}", ContentHash::of(&bytes));
+                let pixels = self.decode(serving, bytes).await?;
+                Ok((words, serving.embedder.embed_query_picture(pixels).await?))
+            }
+            Query::Like(name) => {
+                let image = self.catalog.image(&name).await?;
+                let hash = image.and_then(|image| image.hash).ok_or_else(|| SearchError::NoSuchImage(name.clone()))?;
+                let found = serving.collection.get(&[serving.embedder.id().point_id(&hash)]).await?.pop();
+                let point = found.ok_or_else(|| SearchError::NoSuchImage(name))?;
+                Ok((format!("picture:{hash}"), point.vector))
+            }
+        }
+    }
+
+    async fn decode(&self, serving: &Serving, bytes: Vec<u8>) -> Result<Pixels, SearchError> {
+        let (limits, embedder) = (self.decode_limits.clone(), serving.embedder.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            let decoded = clip::decode(&bytes, &limits)?;
+            Ok(embedder.preprocess(&decoded.rgb))
+        });
+        work.await.map_err(|_panic| EmbedError::Model("decoding the picture failed".into()))?
+    }
+
+    async fn find(&self, serving: &Serving, vector: Vec<f32>, window: Window) -> Result<Vec<Match>, SearchError> {
+        let (limit, offset) = (window.limit as usize, window.offset as usize);
+        let wanted = limit + offset;
+        let mut ask = wanted + SPARE_HITS;
+        for _ in 0..WIDENINGS_MAX {
+            let query = SearchQuery { vector: vector.clone(), limit: ask, filter: None, exact: false };
+            let hits = serving.collection.search(query).await?;
+            let complete = hits.len() < ask;
+            let matches = self.name(&hits).await?;
+            if matches.len() >= wanted || complete {
+                return Ok(matches.into_iter().skip(offset).take(limit).collect());
+            }
+            ask *= 4;
+        }
+        let query = SearchQuery { vector, limit: ask, filter: None, exact: false };
+        let hits = serving.collection.search(query).await?;
+        Ok(self.name(&hits).await?.into_iter().skip(offset).take(limit).collect())
+    }
+
+    /// Hits whose content still has an image, in their order.
+    async fn name(&self, hits: &[ScoredPoint]) -> Result<Vec<Match>, SearchError> {
+        let hashes: Vec<(ContentHash, f32)> = hits.iter().filter_map(|hit| Some((content_hash(hit)?, hit.score))).collect();
+        let mut contents = self.catalog.images_of(&hashes.iter().map(|(hash, _)| *hash).collect::<Vec<_>>()).await?;
+        let named = |(hash, score): (ContentHash, f32)| {
+            let content = contents.remove(&hash)?;
+            let mut names = content.names.into_iter();
+            let image_name = names.next()?;
+            Some(Match { hash, image_name, other_names: names.collect(), score, width: content.facts.width, height: content.facts.height })
+        };
+        Ok(hashes.into_iter().filter_map(named).collect())
+    }
+}
+
+fn content_hash(hit: &ScoredPoint) -> Option<ContentHash> {
+    match hit.payload.get("content_hash") {
+        Some(PayloadValue::Keyword(hex)) => hex.parse().ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,168 @@
+//! Small JPEG pictures for lists, made on first request and kept below the data folder by content hash and width.
+//! Bounded in widths, in bytes on disk (the oldest go first) and in how many are made at once.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use clip::{DecodeError, DecodeLimits};
+use fast_image_resize::images::Image;
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::codecs::jpeg::JpegEncoder;
+use image::{ExtendedColorType, RgbImage};
+use tokio::sync::Semaphore;
+
+use crate::config::ThumbnailConfig;
+use crate::types::ContentHash;
+
+/// The widths there are; a request is rounded up to the next.
+pub const WIDTHS: [u32; 4] = [160, 320, 640, 1280];
+/// A thumbnail is at most this many times as high as wide; longer strips are scaled further down.
+const HEIGHT_FACTOR_MAX: u32 = 4;
+
+/// Makes and keeps thumbnails.
+pub struct Thumbnails {
+    dir: PathBuf,
+    config: ThumbnailConfig,
+    limits: DecodeLimits,
+    turns: Arc<Semaphore>,
+    written_bytes: AtomicU64,
+}
+
+/// Why there is no thumbnail.
+#[derive(Debug, thiserror::Error)]
+pub enum ThumbnailError {
+    /// The picture cannot be decoded.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// Scaling or encoding failed.
+    #[error("cannot scale the picture: {0}")]
+    Scale(String),
+}
+
+impl Thumbnails {
+    /// With its files in `dir`, which is made when needed.
+    pub fn new(dir: PathBuf, config: ThumbnailConfig, limits: DecodeLimits) -> Self {
+        let turns = Arc::new(Semaphore::new(config.concurrent_max));
+        // As if full: the first write measures the folder.
+        let written_bytes = AtomicU64::new(config.cache_bytes_max);
+        Self { dir, config, limits, turns, written_bytes }
+    }
+
+    /// The width that is served for a wanted one.
+    pub fn width(wanted: u32) -> u32 {
+        WIDTHS.into_iter().find(|width| *width >= wanted).unwrap_or(WIDTHS[WIDTHS.len() - 1])
+    }
+
+    /// A kept thumbnail.
+    pub async fn cached(&self, hash: &ContentHash, width: u32) -> Option<Vec<u8>> {
+        tokio::fs::read(self.path(hash, width)).await.ok()
+    }
+
+    /// Makes and keeps the thumbnail of a picture's bytes.
+    pub async fn make(self: &Arc<Self>, hash: ContentHash, width: u32, bytes: Vec<u8>) -> Result<Vec<u8>, ThumbnailError> {
+        let turn = self.turns.clone().acquire_owned().await;
+        let thumbnails = self.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let decoded = clip::decode(&bytes, &thumbnails.limits)?;
+            let jpeg = shrink(&decoded.rgb, width, thumbnails.config.quality)?;
+            thumbnails.keep(&hash, width, &jpeg);
+            Ok(jpeg)
+        });
+        work.await.map_err(|_panic| ThumbnailError::Scale("the decoder gave up on this file".into()))?
+    }
+
+    fn path(&self, hash: &ContentHash, width: u32) -> PathBuf {
+        let hex = hash.to_string();
+        self.dir.join(&hex[..2]).join(format!("{hex}-{width}.jpg"))
+    }
+
+    /// Failing to keep one costs time later and nothing else.
+    fn keep(&self, hash: &ContentHash, width: u32, jpeg: &[u8]) {
+        let path = self.path(hash, width);
+        let partial = path.with_extension(format!("{}.part", uuid::Uuid::new_v4()));
+        let folder = path.parent().unwrap_or(&self.dir);
+        let kept = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&partial, jpeg)).and_then(|()| std::fs::rename(&partial, &path));
+        if let Err(error) = kept {
+            tracing::debug!(%error, path = %path.display(), "could not keep a thumbnail");
+        }
+        let written = self.written_bytes.fetch_add(jpeg.len() as u64, Ordering::Relaxed) + jpeg.len() as u64;
+        if written > self.config.cache_bytes_max {
+            self.written_bytes.store(drop_oldest(&self.dir, self.config.cache_bytes_max), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Deletes the oldest files until at most nine tenths of the limit are used; returns what is used then.
+fn drop_oldest(dir: &Path, bytes_max: u64) -> u64 {
+    let files = walkdir::WalkDir::new(dir).into_iter().filter_map(Result::ok).filter(|entry| entry.file_type().is_file());
+    let mut files: Vec<(SystemTime, u64, PathBuf)> = files
+        .filter_map(|entry| {
+            let metadata = entry.metadata().ok()?;
+            Some((metadata.modified().ok()?, metadata.len(), entry.into_path()))
+        })
+        .collect();
+    let mut used: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+    if used > bytes_max {
+        files.sort();
+        for (_, bytes, path) in files {
+            if used <= bytes_max / 10 * 9 {
+                break;
+            }
+            if std::fs::remove_file(path).is_ok() {
+                used -= bytes;
+            }
+        }
+    }
+    used
+}
+
+fn shrink(rgb: &RgbImage, width: u32, quality: u8) -> Result<Vec<u8>, ThumbnailError> {
+    let failed = |error: &dyn std::fmt::Display| ThumbnailError::Scale(error.to_string());
+    let by_width = f64::from(width) / f64::from(rgb.width());
+    let by_height = f64::from(width * HEIGHT_FACTOR_MAX) / f64::from(rgb.height());
+    let scale = by_width.min(by_height).min(1.0);
+    let side = |pixels: u32| ((f64::from(pixels) * scale).round() as u32).max(1);
+    let (to_width, to_height) = (side(rgb.width()), side(rgb.height()));
+    let source = fast_image_resize::images::ImageRef::new(rgb.width(), rgb.height(), rgb.as_raw(), PixelType::U8x3).map_err(|error| failed(&error))?;
+    let mut small = Image::new(to_width, to_height, PixelType::U8x3);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
+    Resizer::new().resize(&source, &mut small, &options).map_err(|error| failed(&error))?;
+    let mut jpeg = Vec::new();
+    JpegEncoder::new_with_quality(&mut jpeg, quality).encode(small.buffer(), to_width, to_height, ExtendedColorType::Rgb8).map_err(|error| failed(&error))?;
+    Ok(jpeg)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thumbnails_keep_the_shape_and_are_never_larger_than_the_picture() {
+        let size = |width, height, wanted| {
+            let jpeg = shrink(&RgbImage::new(width, height), wanted, 80).expect("made");
+            let small = image::load_from_memory(&jpeg).expect("a JPEG");
+            (small.width(), small.height())
+        };
+        assert_eq!(size(1000, 500, 320), (320, 160));
+        assert_eq!(size(100, 50, 320), (100, 50));
+        assert_eq!(size(10, 9000, 320), (1, 1280));
+        assert_eq!((Thumbnails::width(1), Thumbnails::width(321), Thumbnails::width(9999)), (160, 640, 1280));
+    }
+
+    #[test]
+    fn the_oldest_thumbnails_go_first() {
+        let dir = tempfile::tempdir().expect("temp");
+        for (index, name) in ["old", "middle", "new"].iter().enumerate() {
+            let path = dir.path().join(name);
+            std::fs::write(&path, [0; 100]).expect("write");
+            let file = std::fs::File::options().write(true).open(&path).expect("open");
+            file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(index as u64)).expect("time");
+        }
+        assert_eq!(drop_oldest(dir.path(), 300), 300);
+        assert_eq!(drop_oldest(dir.path(), 250), 200);
+        assert!(!dir.path().join("old").exists() && dir.path().join("new").exists());
+    }
+}
