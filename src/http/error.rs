@@ -21,7 +21,7 @@ const RETRY_AFTER_S: u32 = 2;
 
 /// A problem document (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Problem {
+pub(super) struct Problem {
     /// `about:blank`: the title says what the status says; `code` tells problems apart.
     #[serde(rename = "type")]
     kind: &'static str,
@@ -39,23 +39,23 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of its own.
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
         Self { kind: "about:blank", title, status: status.as_u16(), code, detail: detail.into(), retry_after_s: None }
     }
 
     /// 422 with code `invalid_request`: well-formed, but not what is allowed.
-    pub fn invalid(detail: impl Into<String>) -> Self {
+    pub(super) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", detail)
     }
 
     /// 404 with code `not_found`.
-    pub fn not_found(detail: impl Into<String>) -> Self {
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
     /// 503 with Retry-After.
-    pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
         Self { retry_after_s: Some(RETRY_AFTER_S), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
     }
 

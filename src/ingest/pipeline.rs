@@ -30,11 +30,12 @@ const STORE_BATCH_MAX: usize = 128;
 /// Grace beyond the decoder's own deadline before its thread is given up.
 const DECODE_GRACE_MS: u64 = 5_000;
 
-/// An image on its way. Its slot is free again when it is dropped, at whatever end.
+/// An image on its way.
 pub(super) struct Item {
     pub(super) image: LeasedImage,
     pub(super) lease: Arc<Lease>,
-    pub(super) slot: OwnedSemaphorePermit,
+    /// Held for its effect: it is free again when the item is dropped.
+    pub(super) _slot: OwnedSemaphorePermit,
 }
 
 struct Decoded {

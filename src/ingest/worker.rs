@@ -67,7 +67,7 @@ async fn feed(shared: &Arc<Shared>, slots: &Arc<Semaphore>, book: &LeaseBook, pi
                 // Only this task takes slots, and it leased no more than were free.
                 None => slots.clone().acquire_owned().await.map_err(|_| crate::embedder::EmbedError::Stopped)?,
             };
-            pipeline.push(Item { image, lease: lease.clone(), slot });
+            pipeline.push(Item { image, lease: lease.clone(), _slot: slot });
         }
         return Ok(());
     }
@@ -93,7 +93,7 @@ async fn feed_suspect(shared: &Arc<Shared>, slots: &Arc<Semaphore>, book: &Lease
     }
     shared.set_busy(true);
     let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(false) };
-    pipeline.push(Item { image, lease, slot });
+    pipeline.push(Item { image, lease, _slot: slot });
     let everything = u32::try_from(shared.parts.config.in_flight_max).unwrap_or(u32::MAX);
     let _ = slots.acquire_many(everything).await;
     Ok(true)

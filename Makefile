@@ -1,0 +1,46 @@
+# Everyday commands. `make` alone lists them.
+
+IMAGES ?= images
+DATA   ?= data
+PORT   ?= 3000
+BIN    := target/release/image-search
+
+.PHONY: help build run down demo test test-rust e2e lint docs bench onnxruntime
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build the program (target/release/image-search)
+	cargo build --release --locked
+
+run: build ## Serve the pictures in images/ at http://localhost:3000 (Ctrl-C or make down stops it)
+	mkdir -p $(IMAGES)
+	$(BIN) serve --images $(IMAGES) --data-dir $(DATA) --port $(PORT)
+
+down: ## Stop a server that make run or make demo started
+	@pkill -TERM -f '^$(BIN) serve' && echo "stopping" || echo "nothing is running"
+
+demo: build ## Offline demonstration: bundled pictures, bundled model
+	$(BIN) index --images demo/pictures --data-dir data/demo --model emoji-clip
+	@echo
+	@echo "Open http://localhost:$(PORT) or try, in another terminal:"
+	@echo "  curl http://localhost:$(PORT)/api/v1/search-image --json '{\"text\":\"tennis\"}'"
+	@echo "  curl http://localhost:$(PORT)/api/v1/search-image --json '{\"text\":\"a red apple\", \"limit\":3}'"
+	@echo "  curl http://localhost:$(PORT)/api/v1/status"
+	@echo
+	$(BIN) serve --images demo/pictures --data-dir data/demo --model emoji-clip --port $(PORT)
+
+test: ## All Rust tests; needs only the Rust toolchain and a C compiler
+	cargo test --workspace --locked
+
+e2e: ## Browser tests; needs Node.js and Chromium
+	cargo build --locked
+	cd e2e && npm ci --no-audit --no-fund && npx playwright test
+
+lint: ## Formatting, clippy with warnings as errors, documentation
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+bench: ## Benchmarks (see docs/benchmarks.md)
+	cargo bench --locked

@@ -1,0 +1,79 @@
+//! Kill -9 at random moments of indexing, over and over: at the end everything is indexed exactly once and search answers
+//! as if nothing had happened.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, World, picture};
+
+const PICTURES: u32 = 1000;
+const KILLS: u32 = 20;
+
+fn fill(world: &World) {
+    for number in 0..PICTURES {
+        world.write(&format!("{}/{number}.png", number % 10), &picture(number));
+    }
+}
+
+async fn ranking(server: &Server, text: &str) -> Vec<(String, f64)> {
+    let mut all = Vec::new();
+    for offset in (0..PICTURES).step_by(200) {
+        let answer = server.search(json!({"text": text, "limit": 200, "offset": offset})).await;
+        let matches = answer["matches"].as_array().expect("matches").clone();
+        let pair = |found: &Value| (found["image_name"].as_str().expect("a name").to_owned(), found["score"].as_f64().expect("a score"));
+        all.extend(matches.iter().map(pair));
+    }
+    all
+}
+
+#[tokio::test]
+async fn twenty_kills_lose_nothing_and_double_nothing() {
+    let untouched = World::new();
+    fill(&untouched);
+    let reference = untouched.serve().await;
+    reference.until_counts(u64::from(PICTURES), 0).await;
+    let world = World::new();
+    fill(&world);
+    // Numbers that look random and are the same in every run.
+    let mut state = 0x9e37_79b9_u32;
+    let mut interrupted = 0;
+    for _ in 0..KILLS {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let server = world.serve().await;
+        // The moment of the kill is what this test varies; nothing is waited for by it.
+        tokio::time::sleep(Duration::from_millis(u64::from(state >> 22))).await;
+        let pending = server.get_json("/api/v1/status").await["images"]["pending"].as_u64().expect("a number");
+        interrupted += u32::from(pending > 0);
+        server.kill_9();
+    }
+    assert!(interrupted >= 3, "indexing was over too soon: only {interrupted} kills hit it");
+    let server = world.serve().await;
+    let status = server.until_counts(u64::from(PICTURES), 0).await;
+    assert_eq!(status["store"]["vectors"], u64::from(PICTURES), "a vector is missing or doubled");
+    for text in ["tennis", "a red apple", "blue"] {
+        let (after_kills, expected) = (ranking(&server, text).await, ranking(&reference, text).await);
+        let names: HashSet<&String> = after_kills.iter().map(|(name, _)| name).collect();
+        assert_eq!((after_kills.len(), names.len()), (PICTURES as usize, PICTURES as usize), "{text}: listed twice or missing");
+        let scores: std::collections::HashMap<&String, f64> = expected.iter().map(|(name, score)| (name, *score)).collect();
+        for (name, score) in &after_kills {
+            assert!((scores[name] - score).abs() < 1e-5, "{text}: {name} scores {score} instead of {}", scores[name]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_vector_store_is_made_again_from_the_pictures() {
+    let world = World::new();
+    for number in 0..10 {
+        world.write(&format!("{number}.png"), &picture(number));
+    }
+    let server = world.serve().await;
+    server.until_counts(10, 0).await;
+    server.kill_9();
+    std::fs::remove_dir_all(world.path("data/vectors")).expect("removed");
+    let server = world.serve().await;
+    server.until_counts(10, 0).await;
+    assert_eq!(server.names("x", 20).await.len(), 10);
+}

@@ -1,0 +1,103 @@
+//! The bundled model on the bundled pictures: true meaning, offline. The model card's figures are held to.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, World, repository};
+
+/// Fewer names than this would prove little.
+const NAMES_MIN: usize = 300;
+/// Points by which a figure may differ from the card's.
+const TOLERANCE: f64 = 0.02;
+
+fn read(path: &str) -> Value {
+    let path = repository().join("models/emoji-clip/eval").join(path);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// Indexes a folder of the repository.
+async fn serve_pictures(world: World, folder: PathBuf, count: usize) -> (World, Server) {
+    std::fs::remove_dir(world.path("images")).expect("empty");
+    std::os::unix::fs::symlink(folder, world.path("images")).expect("link");
+    let server = world.serve().await;
+    server.until_counts(count as u64, 0).await;
+    (world, server)
+}
+
+/// Share of names whose picture is first, and among the first five.
+async fn recall(server: &Server, entries: &[Value]) -> (f64, f64) {
+    let (mut first, mut five) = (0, 0);
+    for entry in entries {
+        let names = server.names(entry["name"].as_str().expect("a name"), 5).await;
+        let place = names.iter().position(|name| name == entry["file"].as_str().expect("a file"));
+        first += usize::from(place == Some(0));
+        five += usize::from(place.is_some());
+    }
+    (first as f64 / entries.len() as f64, five as f64 / entries.len() as f64)
+}
+
+fn pictures_in(folder: &std::path::Path) -> usize {
+    std::fs::read_dir(folder).expect("a folder").filter_map(Result::ok).filter(|entry| entry.path().extension().is_some_and(|kind| kind == "png")).count()
+}
+
+fn assert_close(what: &str, got: f64, card: &Value) {
+    let card = card.as_f64().expect("a figure");
+    assert!((got - card).abs() <= TOLERANCE, "{what}: {got:.3} here, {card:.3} on the model card");
+}
+
+#[tokio::test]
+async fn the_demo_pictures_are_found_by_their_names() {
+    let folder = repository().join("demo/pictures");
+    let count = pictures_in(&folder);
+    let (_world, server) = serve_pictures(World::new().set("INGEST__IGNORE", "LICENSE*,NOTICE*"), folder, count).await;
+    let everyday = [
+        ("tennis", "tennis"),
+        ("red apple", "red-apple"),
+        ("pizza", "pizza"),
+        ("snowman", "snowman"),
+        ("guitar", "guitar"),
+        ("cat", "cat"),
+        ("dog", "dog"),
+        ("birthday cake", "birthday-cake"),
+        ("rainbow", "rainbow"),
+        ("airplane", "airplane"),
+        ("banana", "banana"),
+        ("bicycle", "bicycle"),
+    ];
+    for (text, expected) in everyday {
+        let best = server.names(text, 3).await;
+        assert!(best[0].contains(expected), "{text}: {best:?}");
+    }
+    let entries = read("demo.json");
+    let entries = entries.as_array().expect("entries");
+    assert!(entries.len() >= NAMES_MIN, "only {} names", entries.len());
+    let (first, five) = recall(&server, entries).await;
+    let figures = read("figures.json");
+    assert_close("demo recall@1", first, &figures["demo"]["recall@1"]);
+    assert_close("demo recall@5", five, &figures["demo"]["recall@5"]);
+}
+
+#[tokio::test]
+async fn pictures_of_an_unseen_vendor_score_as_honestly_as_the_card_says() {
+    let folder = repository().join("models/emoji-clip/eval/unseen");
+    let count = pictures_in(&folder);
+    let (_world, server) = serve_pictures(World::new().set("INGEST__IGNORE", "LICENSE*,NOTICE*,*.json,*.md"), folder, count).await;
+    let entries = read("unseen.json");
+    let entries = entries.as_array().expect("entries");
+    assert!(entries.len() >= 100 && count >= 100, "only {} names and {count} pictures", entries.len());
+    let (first, five) = recall(&server, entries).await;
+    let figures = read("figures.json");
+    assert_close("unseen recall@1", first, &figures["unseen_sample"]["recall@1"]);
+    assert_close("unseen recall@5", five, &figures["unseen_sample"]["recall@5"]);
+}
+
+#[tokio::test]
+async fn a_picture_finds_its_kin() {
+    let folder = repository().join("demo/pictures");
+    let count = pictures_in(&folder);
+    let (_world, server) = serve_pictures(World::new().set("INGEST__IGNORE", "LICENSE*,NOTICE*"), folder, count).await;
+    let answer = server.search(json!({"image_name": "pizza.png", "limit": 1})).await;
+    assert_eq!(answer["matches"][0]["image_name"], "pizza.png");
+}

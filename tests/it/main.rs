@@ -1,0 +1,13 @@
+//! The one integration binary: drives the real program as its users do, over HTTP and the command line.
+//! `harness` starts it and waits for conditions with a deadline; nothing here sleeps for luck.
+
+mod cli;
+mod crash;
+mod demo;
+mod feedback;
+mod harness;
+mod ingest;
+mod search;
+mod serving;
+mod tidy;
+mod uploads;
