@@ -216,7 +216,11 @@ impl App {
 
 /// Loads the configured model and starts its threads.
 pub async fn load_embedder(config: &Config) -> Result<(LocatedModel, Embedder), AppError> {
-    let engine: EngineChoice = config.embed.engine.parse().map_err(|_| AppError::Engine(format!("{:?} is none of auto, rten, onnxruntime", config.embed.engine)))?;
+    let engine: EngineChoice = config
+        .embed
+        .engine
+        .parse()
+        .map_err(|_| AppError::Engine(format!("{:?} is none of auto, rten, onnxruntime", config.embed.engine)))?;
     let library = Some(config.embed.onnxruntime_library.clone()).filter(|path| *path != Path::new(""));
     let options = LoadOptions { engine, threads: config.embed.threads, onnxruntime_library: library };
     let (wanted, data_dir, embed) = (config.model.clone(), config.data_dir.clone(), config.embed.clone());
@@ -271,9 +275,12 @@ fn api_key(config: &Config) -> Result<Secret, AppError> {
 }
 
 async fn open_store(config: &Config) -> Result<EmbeddedStore, StoreError> {
-    let options = crate::vector_store::embedded::EmbeddedOptions { index_from_vectors: config.vector_store.index_from_vectors, ..Default::default() };
+    let options =
+        crate::vector_store::embedded::EmbeddedOptions { index_from_vectors: config.vector_store.index_from_vectors, ..Default::default() };
     let dir = config.data_dir.join("vectors");
-    tokio::task::spawn_blocking(move || EmbeddedStore::open(&dir, options)).await.map_err(|error| StoreError::Internal(error.to_string()))?
+    tokio::task::spawn_blocking(move || EmbeddedStore::open(&dir, options))
+        .await
+        .map_err(|error| StoreError::Internal(error.to_string()))?
 }
 
 /// One process per data folder: two would work on the same rows. The file names the server of who has it.

@@ -219,7 +219,11 @@ pub type Overrides = Vec<(&'static str, config::Value)>;
 
 impl Config {
     /// Reads all layers. `environment` is given as pairs so that tests need not change the process's own.
-    pub fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (String, String)>, flags: Overrides) -> Result<Self, ConfigError> {
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: Overrides,
+    ) -> Result<Self, ConfigError> {
         let variables = environment.into_iter().filter(|(key, _)| key.starts_with("IMAGE_SEARCH_")).collect();
         let environment = config::Environment::with_prefix("IMAGE_SEARCH")
             .prefix_separator("_")
@@ -247,9 +251,24 @@ impl Config {
         check(!self.images.is_empty(), "images", "[]".into(), "name at least one folder")?;
         let search = &self.search;
         // 256 characters of escaped JSON, 50 results and the model's name stay below a token of 4 kB.
-        check((1..=256).contains(&search.text_chars_max), "search.text_chars_max", search.text_chars_max.to_string(), "1 to 256, since the token carries the query")?;
-        check(search.limit_max >= 1 && search.limit_max <= search.window_max, "search.limit_max", search.limit_max.to_string(), "1 to search.window_max")?;
-        check((1..=search.limit_max).contains(&search.limit_default), "search.limit_default", search.limit_default.to_string(), "1 to search.limit_max")?;
+        check(
+            (1..=256).contains(&search.text_chars_max),
+            "search.text_chars_max",
+            search.text_chars_max.to_string(),
+            "1 to 256, since the token carries the query",
+        )?;
+        check(
+            search.limit_max >= 1 && search.limit_max <= search.window_max,
+            "search.limit_max",
+            search.limit_max.to_string(),
+            "1 to search.window_max",
+        )?;
+        check(
+            (1..=search.limit_max).contains(&search.limit_default),
+            "search.limit_default",
+            search.limit_default.to_string(),
+            "1 to search.limit_max",
+        )?;
         check(search.concurrent_max >= 1, "search.concurrent_max", search.concurrent_max.to_string(), "at least 1")?;
         check(self.server.connections_max >= 1, "server.connections_max", self.server.connections_max.to_string(), "at least 1")?;
         check((1..=512).contains(&self.embed.batch_max), "embed.batch_max", self.embed.batch_max.to_string(), "1 to 512")?;
@@ -260,7 +279,12 @@ impl Config {
         check(self.thumbnails.concurrent_max >= 1, "thumbnails.concurrent_max", self.thumbnails.concurrent_max.to_string(), "at least 1")?;
         check((1..=100).contains(&self.thumbnails.quality), "thumbnails.quality", self.thumbnails.quality.to_string(), "1 to 100")?;
         let has_key = !self.uploads.api_key.reveal().is_empty() || self.uploads.api_key_file != Path::new("");
-        check(!self.uploads.enabled || has_key, "uploads.enabled", "true".into(), "set uploads.api_key_file or IMAGE_SEARCH_UPLOADS__API_KEY too: anyone could write otherwise")
+        check(
+            !self.uploads.enabled || has_key,
+            "uploads.enabled",
+            "true".into(),
+            "set uploads.api_key_file or IMAGE_SEARCH_UPLOADS__API_KEY too: anyone could write otherwise",
+        )
     }
 }
 

@@ -131,7 +131,12 @@ fn warm(model: &Model) -> Result<(), EmbedError> {
     Ok(())
 }
 
-fn spawn<Job: Send + 'static>(name: &str, model: Arc<Model>, jobs: mpsc::Receiver<Job>, run: fn(&Model, mpsc::Receiver<Job>)) -> Result<(), EmbedError> {
+fn spawn<Job: Send + 'static>(
+    name: &str,
+    model: Arc<Model>,
+    jobs: mpsc::Receiver<Job>,
+    run: fn(&Model, mpsc::Receiver<Job>),
+) -> Result<(), EmbedError> {
     let thread = std::thread::Builder::new().name(name.to_owned());
     thread.spawn(move || run(&model, jobs)).map(drop).map_err(|error| EmbedError::Model(error.to_string()))
 }

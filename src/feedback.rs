@@ -39,7 +39,14 @@ pub enum FeedbackError {
 }
 
 /// Stores a rating (1..=10, checked by the caller's type) under a token.
-pub async fn take(catalog: &Arc<dyn Catalog>, tokens: &TokenSigner, metrics: &Metrics, token: &str, value: u8, images: Vec<ImageRating>) -> Result<Taken, FeedbackError> {
+pub async fn take(
+    catalog: &Arc<dyn Catalog>,
+    tokens: &TokenSigner,
+    metrics: &Metrics,
+    token: &str,
+    value: u8,
+    images: Vec<ImageRating>,
+) -> Result<Taken, FeedbackError> {
     let impression = tokens.verify(token)?;
     let first = catalog.save_feedback(&impression, &Rating { value, images }, now_ms()).await?;
     metrics.feedback.inc();
@@ -73,7 +80,8 @@ pub async fn export(catalog: &Arc<dyn Catalog>, format: ExportFormat, out: &mut 
     let failed = |error: &dyn std::fmt::Display| FeedbackError::Write(error.to_string());
     let mut csv = (format == ExportFormat::Csv).then(|| csv::Writer::from_writer(Vec::new()));
     if let Some(csv) = &mut csv {
-        let header = ["id", "user_feedback", "text", "model", "searched_at", "created_at", "updated_at", "results", "relevant", "irrelevant"];
+        let header =
+            ["id", "user_feedback", "text", "model", "searched_at", "created_at", "updated_at", "results", "relevant", "irrelevant"];
         csv.write_record(header).map_err(|error| failed(&error))?;
     }
     let (mut after, mut count) = (None, 0);
@@ -114,7 +122,15 @@ fn export_line(row: &FeedbackRow) -> ExportLine<'_> {
 }
 
 fn csv_record(row: &FeedbackRow) -> [String; 10] {
-    let names = |relevant: bool| row.rating.images.iter().filter(|image| image.relevant == relevant).map(|image| image.image_name.as_str()).collect::<Vec<_>>().join("\n");
+    let names = |relevant: bool| {
+        row.rating
+            .images
+            .iter()
+            .filter(|image| image.relevant == relevant)
+            .map(|image| image.image_name.as_str())
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
     let results: Vec<String> = row.impression.results.iter().map(|result| format!("{}:{:.4}", result.hash_prefix, result.score)).collect();
     [
         row.impression.id.clone(),
@@ -162,7 +178,8 @@ mod tests {
         let (mut lines, mut table) = (Vec::new(), Vec::new());
         assert_eq!(export(&catalog, ExportFormat::JsonLines, &mut lines).await.expect("written"), 2);
         assert_eq!(export(&catalog, ExportFormat::Csv, &mut table).await.expect("written"), 2);
-        let lines: Vec<serde_json::Value> = String::from_utf8(lines).expect("text").lines().map(|line| serde_json::from_str(line).expect("json")).collect();
+        let lines: Vec<serde_json::Value> =
+            String::from_utf8(lines).expect("text").lines().map(|line| serde_json::from_str(line).expect("json")).collect();
         assert_eq!((lines[0]["text"].as_str(), lines[0]["user_feedback"].as_u64()), (Some("=cmd|'/c calc'!A1"), Some(7)));
         let mut reader = csv::Reader::from_reader(table.as_slice());
         let rows: Vec<csv::StringRecord> = reader.records().map(|row| row.expect("a row")).collect();

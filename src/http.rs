@@ -93,14 +93,17 @@ pub fn router(app: Arc<App>) -> Router {
     routes
         .merge(page::routes(document))
         .fallback(|| async { Problem::not_found("There is nothing at this address. The API is described at /docs.") })
-        .method_not_allowed_fallback(|| async { Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This address takes another method; see /docs.") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This address takes another method; see /docs.")
+        })
         .layer(middleware::from_fn(move |request: Request, next: Next| with_deadline(timeout, request, next)))
         .layer(CompressionLayer::new().compress_when(compress))
         .layer(set(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
         .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(set(header::REFERRER_POLICY, "no-referrer"))
         .layer(CatchPanicLayer::custom(|_panic: Box<dyn std::any::Any + Send>| {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here. The server's log says what.").into_response()
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here. The server's log says what.")
+                .into_response()
         }))
         .layer(TraceLayer::new_for_http())
         .with_state(app)
@@ -114,7 +117,9 @@ fn set(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderVa
 async fn with_deadline(timeout: Duration, request: Request, next: Next) -> Response {
     match tokio::time::timeout(timeout, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::unavailable("deadline_exceeded", format!("The request took longer than {} ms.", timeout.as_millis())).into_response(),
+        Err(_) => {
+            Problem::unavailable("deadline_exceeded", format!("The request took longer than {} ms.", timeout.as_millis())).into_response()
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use crate::types::ModelId;
 /// Name of the bundled model.
 pub const BUNDLED: &str = "emoji-clip";
 
-const BUNDLED_BANNER: &str = "This is the small bundled model. It knows little more than emoji-like drawings; use --model DIR with a CLIP model bundle for photos.";
+const BUNDLED_BANNER: &str =
+    "This is the small bundled model. It knows little more than emoji-like drawings; use --model DIR with a CLIP model bundle for photos.";
 
 #[derive(RustEmbed)]
 #[folder = "models/emoji-clip"]
@@ -34,7 +35,9 @@ pub struct LocatedModel {
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// Neither a directory nor a known name.
-    #[error("there is no model {0:?}: give a folder with a model bundle (config.json, visual/, textual/), or \"emoji-clip\" for the bundled one")]
+    #[error(
+        "there is no model {0:?}: give a folder with a model bundle (config.json, visual/, textual/), or \"emoji-clip\" for the bundled one"
+    )]
     Unknown(String),
     /// A file cannot be read or written.
     #[error("cannot use {path}: {reason}")]
@@ -76,7 +79,8 @@ fn digest(dir: &Path) -> Result<String, ModelError> {
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in walkdir::WalkDir::new(dir).max_depth(2).sort_by_file_name() {
         let entry = entry.map_err(|error| ModelError::Io { path: dir.display().to_string(), reason: error.to_string() })?;
-        let is_model_file = entry.path().extension().is_some_and(|kind| ["onnx", "json", "data", "rten"].iter().any(|known| kind == *known));
+        let is_model_file =
+            entry.path().extension().is_some_and(|kind| ["onnx", "json", "data", "rten"].iter().any(|known| kind == *known));
         if entry.file_type().is_file() && is_model_file {
             files.push(entry.into_path());
         }

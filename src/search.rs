@@ -134,7 +134,13 @@ impl From<EmbedError> for SearchError {
 
 impl Searcher {
     /// A searcher that answers [`SearchError::ModelNotReady`] until [`Self::serve`].
-    pub fn new(catalog: Arc<dyn Catalog>, tokens: TokenSigner, metrics: Arc<Metrics>, config: SearchConfig, decode_limits: DecodeLimits) -> Self {
+    pub fn new(
+        catalog: Arc<dyn Catalog>,
+        tokens: TokenSigner,
+        metrics: Arc<Metrics>,
+        config: SearchConfig,
+        decode_limits: DecodeLimits,
+    ) -> Self {
         let turns = Semaphore::new(config.concurrent_max);
         let places = Semaphore::new(config.concurrent_max + config.waiting_max);
         Self { serving: RwLock::new(None), catalog, tokens, metrics, config, turns, places, decode_limits }

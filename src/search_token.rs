@@ -68,7 +68,13 @@ impl TokenSigner {
     pub fn new(key: &[u8], audience: &str, lifetime_s: u64) -> Self {
         // Tells keys apart without telling anything of the key.
         let key_id = blake3::derive_key("image-search 2026 token key id", key)[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { encoding: EncodingKey::from_secret(key), decoding: DecodingKey::from_secret(key), key_id, audience: audience.to_owned(), lifetime_s }
+        Self {
+            encoding: EncodingKey::from_secret(key),
+            decoding: DecodingKey::from_secret(key),
+            key_id,
+            audience: audience.to_owned(),
+            lifetime_s,
+        }
     }
 
     /// With the key in a file, which is made (mode 0600) if it is not there.

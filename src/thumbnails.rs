@@ -84,7 +84,8 @@ impl Thumbnails {
         let path = self.path(hash, width);
         let partial = path.with_extension(format!("{}.part", uuid::Uuid::new_v4()));
         let folder = path.parent().unwrap_or(&self.dir);
-        let kept = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&partial, jpeg)).and_then(|()| std::fs::rename(&partial, &path));
+        let kept =
+            std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&partial, jpeg)).and_then(|()| std::fs::rename(&partial, &path));
         if let Err(error) = kept {
             tracing::debug!(%error, path = %path.display(), "could not keep a thumbnail");
         }
@@ -126,12 +127,15 @@ fn shrink(rgb: &RgbImage, width: u32, quality: u8) -> Result<Vec<u8>, ThumbnailE
     let scale = by_width.min(by_height).min(1.0);
     let side = |pixels: u32| ((f64::from(pixels) * scale).round() as u32).max(1);
     let (to_width, to_height) = (side(rgb.width()), side(rgb.height()));
-    let source = fast_image_resize::images::ImageRef::new(rgb.width(), rgb.height(), rgb.as_raw(), PixelType::U8x3).map_err(|error| failed(&error))?;
+    let source = fast_image_resize::images::ImageRef::new(rgb.width(), rgb.height(), rgb.as_raw(), PixelType::U8x3)
+        .map_err(|error| failed(&error))?;
     let mut small = Image::new(to_width, to_height, PixelType::U8x3);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
     Resizer::new().resize(&source, &mut small, &options).map_err(|error| failed(&error))?;
     let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, quality).encode(small.buffer(), to_width, to_height, ExtendedColorType::Rgb8).map_err(|error| failed(&error))?;
+    JpegEncoder::new_with_quality(&mut jpeg, quality)
+        .encode(small.buffer(), to_width, to_height, ExtendedColorType::Rgb8)
+        .map_err(|error| failed(&error))?;
     Ok(jpeg)
 }
 

@@ -96,11 +96,7 @@ impl CollectionSpec {
     /// Refuses what has no cosine similarity to anything: wrong length, NaN, infinity, nothing but zeros.
     pub fn check_vector(&self, vector: &[f32]) -> Result<(), StoreError> {
         if vector.len() != self.dim {
-            return Err(StoreError::WrongDimension {
-                collection: self.name.clone(),
-                expected: self.dim,
-                got: vector.len(),
-            });
+            return Err(StoreError::WrongDimension { collection: self.name.clone(), expected: self.dim, got: vector.len() });
         }
         if vector.iter().any(|value| !value.is_finite()) {
             return Err(StoreError::Invalid("a vector contains NaN or infinity".to_owned()));

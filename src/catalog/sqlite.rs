@@ -12,8 +12,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::{
-    Catalog, CatalogError, CompletedImage, FailedImage, Failure, FeedbackRow, Fingerprint, ImageRating, ImageRow, Impression, ImpressionResult,
-    KnownImage, LeasedImage, NamedContent, PictureFacts, Rating, SUSPECT_INTERRUPTIONS, Scope, SeenImage, StateCounts,
+    Catalog, CatalogError, CompletedImage, FailedImage, Failure, FeedbackRow, Fingerprint, ImageRating, ImageRow, Impression,
+    ImpressionResult, KnownImage, LeasedImage, NamedContent, PictureFacts, Rating, SUSPECT_INTERRUPTIONS, Scope, SeenImage, StateCounts,
 };
 use crate::types::{ContentHash, ImageName};
 
@@ -41,7 +41,10 @@ impl SqliteCatalog {
             .foreign_keys(true)
             .busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS));
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(opening)?;
-        MIGRATIONS.run(&writer).await.map_err(|error| CatalogError::Schema { path: path.display().to_string(), reason: error.to_string() })?;
+        MIGRATIONS
+            .run(&writer)
+            .await
+            .map_err(|error| CatalogError::Schema { path: path.display().to_string(), reason: error.to_string() })?;
         let readers = SqlitePoolOptions::new().max_connections(READERS_MAX).connect_with(options.read_only(true)).await.map_err(opening)?;
         Ok(Self { writer, readers })
     }
@@ -73,7 +76,11 @@ impl Catalog for SqliteCatalog {
     async fn record(&self, source: &str, seen: &[SeenImage], gone: &[ImageName], now_ms: i64) -> Result<(), CatalogError> {
         let mut transaction = self.writer.begin().await?;
         for name in gone {
-            sqlx::query("DELETE FROM images WHERE source = ?1 AND name = ?2").bind(source).bind(name.as_str()).execute(&mut *transaction).await?;
+            sqlx::query("DELETE FROM images WHERE source = ?1 AND name = ?2")
+                .bind(source)
+                .bind(name.as_str())
+                .execute(&mut *transaction)
+                .await?;
         }
         for image in seen {
             sqlx::query(
@@ -155,11 +162,13 @@ impl Catalog for SqliteCatalog {
         .await?;
         let is_orphan = |row: &SqliteRow| row.try_get::<Option<i64>, _>("orphaned_ms").is_ok_and(|orphaned| orphaned.is_some());
         if rows.iter().any(is_orphan) {
-            sqlx::query("UPDATE vectors SET orphaned_ms = NULL WHERE model = ?1 AND content_hash IN (SELECT unhex(value) FROM json_each(?2))")
-                .bind(model)
-                .bind(&hashes)
-                .execute(&self.writer)
-                .await?;
+            sqlx::query(
+                "UPDATE vectors SET orphaned_ms = NULL WHERE model = ?1 AND content_hash IN (SELECT unhex(value) FROM json_each(?2))",
+            )
+            .bind(model)
+            .bind(&hashes)
+            .execute(&self.writer)
+            .await?;
         }
         rows.iter().map(|row| Ok((hash_at(row)?, facts_at(row)?))).collect()
     }
@@ -246,7 +255,9 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn next_due_ms(&self) -> Result<Option<i64>, CatalogError> {
-        let row = sqlx::query("SELECT min(coalesce(lease_until_ms, due_ms)) AS due FROM images WHERE state = 'pending'").fetch_one(&self.readers).await?;
+        let row = sqlx::query("SELECT min(coalesce(lease_until_ms, due_ms)) AS due FROM images WHERE state = 'pending'")
+            .fetch_one(&self.readers)
+            .await?;
         Ok(row.try_get("due")?)
     }
 
@@ -299,17 +310,20 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn stored_hashes(&self, model: &str, after: Option<&ContentHash>, limit: u32) -> Result<Vec<ContentHash>, CatalogError> {
-        let rows = sqlx::query("SELECT content_hash FROM vectors WHERE model = ?1 AND stored = 1 AND content_hash > ?2 ORDER BY content_hash LIMIT ?3")
-            .bind(model)
-            .bind(after.map_or(&[][..], |hash| hash.as_bytes().as_slice()))
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await?;
+        let rows = sqlx::query(
+            "SELECT content_hash FROM vectors WHERE model = ?1 AND stored = 1 AND content_hash > ?2 ORDER BY content_hash LIMIT ?3",
+        )
+        .bind(model)
+        .bind(after.map_or(&[][..], |hash| hash.as_bytes().as_slice()))
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
         rows.iter().map(hash_at).collect()
     }
 
     async fn models(&self) -> Result<Vec<(String, u64)>, CatalogError> {
-        let rows = sqlx::query("SELECT model, sum(stored) AS stored FROM vectors GROUP BY model ORDER BY model").fetch_all(&self.readers).await?;
+        let rows =
+            sqlx::query("SELECT model, sum(stored) AS stored FROM vectors GROUP BY model ORDER BY model").fetch_all(&self.readers).await?;
         rows.iter().map(|row| Ok((row.try_get("model")?, row.try_get::<i64, _>("stored")? as u64))).collect()
     }
 
@@ -340,7 +354,10 @@ impl Catalog for SqliteCatalog {
             .bind(offset)
             .fetch_all(&self.readers)
             .await?;
-        let total: i64 = sqlx::query("SELECT count(*) AS total FROM images WHERE format IS NOT NULL").fetch_one(&self.readers).await?.try_get("total")?;
+        let total: i64 = sqlx::query("SELECT count(*) AS total FROM images WHERE format IS NOT NULL")
+            .fetch_one(&self.readers)
+            .await?
+            .try_get("total")?;
         Ok((rows.iter().map(image_at).collect::<Result<_, _>>()?, total as u64))
     }
 
@@ -359,11 +376,12 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn failures(&self, limit: u32, offset: u32) -> Result<(Vec<FailedImage>, u64), CatalogError> {
-        let rows = sqlx::query("SELECT name, failure_code, failure, attempts FROM images WHERE state = 'failed' ORDER BY name LIMIT ?1 OFFSET ?2")
-            .bind(limit)
-            .bind(offset)
-            .fetch_all(&self.readers)
-            .await?;
+        let rows =
+            sqlx::query("SELECT name, failure_code, failure, attempts FROM images WHERE state = 'failed' ORDER BY name LIMIT ?1 OFFSET ?2")
+                .bind(limit)
+                .bind(offset)
+                .fetch_all(&self.readers)
+                .await?;
         let failed = |row: &SqliteRow| -> Result<FailedImage, CatalogError> {
             let text = |column: &str| row.try_get::<Option<String>, _>(column).map(Option::unwrap_or_default);
             let failure = Failure { code: text("failure_code")?, reason: text("failure")? };

@@ -73,7 +73,9 @@ fn other_engine(config: &Config) -> String {
     let library = Some(config.embed.onnxruntime_library.as_path()).filter(|path| *path != Path::new(""));
     match clip::onnxruntime_available(library) {
         Ok(found) => format!("ONNX Runtime is here ({found}); set embed.engine to choose"),
-        Err(reason) => format!("rten (built in); ONNX Runtime would index about 1.2 to 1.4 times as fast ({reason}; make onnxruntime gets it)"),
+        Err(reason) => {
+            format!("rten (built in); ONNX Runtime would index about 1.2 to 1.4 times as fast ({reason}; make onnxruntime gets it)")
+        }
     }
 }
 

@@ -34,7 +34,9 @@ pub(super) async fn run(config: Config, args: FailuresArgs) -> anyhow::Result<Ex
         total = all.max(total);
         for failed in &failures {
             if args.json {
-                say(json!({"image_name": failed.name, "code": failed.failure.code, "reason": failed.failure.reason, "attempts": failed.attempts}));
+                say(
+                    json!({"image_name": failed.name, "code": failed.failure.code, "reason": failed.failure.reason, "attempts": failed.attempts}),
+                );
             } else {
                 say(format_args!("{}: {} ({}, {} tries)", failed.name, failed.failure.reason, failed.failure.code, failed.attempts));
             }

@@ -63,7 +63,11 @@ fn minutes(seconds: u64) -> String {
 async fn summarize(app: &App, indexed: u64, took: Duration) -> anyhow::Result<ExitCode> {
     let counts = app.counts().await?;
     let rate = indexed as f64 / took.as_secs_f64().max(0.001);
-    say(format_args!("{indexed} pictures indexed in {:.1} s ({rate:.1} pictures/s); {} are searchable.", took.as_secs_f64(), counts.indexed));
+    say(format_args!(
+        "{indexed} pictures indexed in {:.1} s ({rate:.1} pictures/s); {} are searchable.",
+        took.as_secs_f64(),
+        counts.indexed
+    ));
     if counts.pending > 0 {
         say(format_args!("{} pictures are still pending; run index again to go on.", counts.pending));
     }

@@ -43,10 +43,12 @@ impl ServeArgs {
 pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let (host, port) = (config.server.host.clone(), config.server.port);
     let listener = TcpListener::bind((host.as_str(), port)).await;
-    let listener = listener.with_context(|| format!("cannot listen on {host}:{port}; is another program using it? Choose another with --port"))?;
+    let listener =
+        listener.with_context(|| format!("cannot listen on {host}:{port}; is another program using it? Choose another with --port"))?;
     let address = listener.local_addr()?;
     let app = App::open(config).await?;
-    let shown_host = if address.ip().is_unspecified() || address.ip().is_loopback() { "localhost".to_owned() } else { address.ip().to_string() };
+    let shown_host =
+        if address.ip().is_unspecified() || address.ip().is_loopback() { "localhost".to_owned() } else { address.ip().to_string() };
     let url = format!("http://{shown_host}:{}", address.port());
     app.announce(&url);
     let bringing_up = tokio::spawn(bring_up(app.clone(), url));

@@ -48,7 +48,12 @@ fn print_server(server: &str, status: &Value) {
     if let Some(note) = model["engine_note"].as_str() {
         say(format_args!("         {note}"));
     }
-    say(format_args!("vectors  {} in {} ({})", status["store"]["vectors"], text(&status["store"]["collection"]), text(&status["store"]["kind"])));
+    say(format_args!(
+        "vectors  {} in {} ({})",
+        status["store"]["vectors"],
+        text(&status["store"]["collection"]),
+        text(&status["store"]["kind"])
+    ));
     say(format_args!("ingest   {}, {} pictures/s", text(&ingest["state"]), ingest["images_per_second"]));
     if let Some(message) = ingest["message"].as_str() {
         say(format_args!("         {message}"));

@@ -133,9 +133,11 @@ impl From<FeedbackError> for Problem {
     fn from(error: FeedbackError) -> Self {
         match error {
             FeedbackError::Token(error @ TokenError::Expired) => Self::new(StatusCode::UNAUTHORIZED, "token_expired", error.to_string()),
-            FeedbackError::Token(_) => {
-                Self::new(StatusCode::UNAUTHORIZED, "token_invalid", "The jwt is not one that a search here returned. Search again and use the jwt of that answer.")
-            }
+            FeedbackError::Token(_) => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "token_invalid",
+                "The jwt is not one that a search here returned. Search again and use the jwt of that answer.",
+            ),
             FeedbackError::Catalog(error) => error.into(),
             FeedbackError::Write(_) => Self::internal(&error),
         }

@@ -54,13 +54,19 @@ pub(super) struct FeedbackResponse {
         (status = 422, body = Problem, content_type = "application/problem+json")
     )
 )]
-pub(super) async fn create_feedback(State(app): State<Shared>, ApiJson(rating): ApiJson<FeedbackRequest>) -> Result<(StatusCode, axum::Json<FeedbackResponse>), Problem> {
+pub(super) async fn create_feedback(
+    State(app): State<Shared>,
+    ApiJson(rating): ApiJson<FeedbackRequest>,
+) -> Result<(StatusCode, axum::Json<FeedbackResponse>), Problem> {
     let value = u8::try_from(rating.user_feedback).ok().filter(|value| (1..=10).contains(value));
     let value = value.ok_or_else(|| Problem::invalid("\"user_feedback\" must be a whole number from 1 to 10."))?;
-    if rating.image_feedback.len() > IMAGE_RATINGS_MAX || rating.image_feedback.iter().any(|image| image.image_name.len() > IMAGE_NAME_BYTES_MAX) {
+    if rating.image_feedback.len() > IMAGE_RATINGS_MAX
+        || rating.image_feedback.iter().any(|image| image.image_name.len() > IMAGE_NAME_BYTES_MAX)
+    {
         return Err(Problem::invalid(format!("\"image_feedback\" has at most {IMAGE_RATINGS_MAX} entries.")));
     }
-    let images = rating.image_feedback.into_iter().map(|image| ImageRating { image_name: image.image_name, relevant: image.relevant }).collect();
+    let images =
+        rating.image_feedback.into_iter().map(|image| ImageRating { image_name: image.image_name, relevant: image.relevant }).collect();
     let taken = feedback::take(&app.catalog, app.searcher.tokens(), &app.metrics, &rating.jwt, value, images).await?;
     let status = if taken.first { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, axum::Json(FeedbackResponse { id: taken.id, user_feedback: value })))

@@ -110,7 +110,10 @@ pub(super) struct ImageInfo {
     get, path = "/api/v1/image-info", tag = "images", params(WhichImage),
     responses((status = 200, body = ImageInfo), (status = 404, body = Problem, content_type = "application/problem+json"))
 )]
-pub(super) async fn image_info(State(app): State<Shared>, ApiQuery(wanted): ApiQuery<WhichImage>) -> Result<axum::Json<ImageInfo>, Problem> {
+pub(super) async fn image_info(
+    State(app): State<Shared>,
+    ApiQuery(wanted): ApiQuery<WhichImage>,
+) -> Result<axum::Json<ImageInfo>, Problem> {
     let row = find(&app, ImageName::new(wanted.image_name)?).await?.ok_or_else(no_image)?;
     let (Some(hash), Some(facts)) = (row.hash, row.facts) else { return Err(no_image()) };
     let names = app.catalog.images_of(&[hash]).await?.remove(&hash).map(|content| content.names).unwrap_or_default();
@@ -174,7 +177,8 @@ fn no_image() -> Problem {
 }
 
 async fn open(app: &Shared, row: &ImageRow) -> Result<Opened, Problem> {
-    let ingest = app.ingest().ok_or_else(|| Problem::unavailable("model_not_ready", "The model is not ready yet; try again in a moment."))?;
+    let ingest =
+        app.ingest().ok_or_else(|| Problem::unavailable("model_not_ready", "The model is not ready yet; try again in a moment."))?;
     let source = ingest.source(&row.source).ok_or_else(no_image)?;
     let opened = source.open(&row.name).await?;
     // The bytes on disk are newer than what the hash in the answer's headers speaks of.
@@ -202,7 +206,8 @@ async fn serve_picture(app: &Shared, row: &ImageRow, variant: &Variant, headers:
     set_headers(&mut response, media_type, &etag, variant, &hash);
     // An SVG or HTML never gets here by content; this is for whatever a browser may think up.
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
-    let disposition = format!("inline; filename*=UTF-8''{}", percent_encoding::utf8_percent_encode(row.name.file_name(), super::PATH_ESCAPES));
+    let disposition =
+        format!("inline; filename*=UTF-8''{}", percent_encoding::utf8_percent_encode(row.name.file_name(), super::PATH_ESCAPES));
     if let Ok(disposition) = disposition.parse() {
         response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
     }

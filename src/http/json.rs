@@ -25,7 +25,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for ApiJson<T> {
 fn problem(rejection: &JsonRejection) -> Problem {
     match rejection {
         JsonRejection::JsonDataError(error) => Problem::invalid(deepest(error)),
-        JsonRejection::JsonSyntaxError(error) => Problem::new(StatusCode::BAD_REQUEST, "malformed_json", format!("The body is no JSON: {}", deepest(error))),
+        JsonRejection::JsonSyntaxError(error) => {
+            Problem::new(StatusCode::BAD_REQUEST, "malformed_json", format!("The body is no JSON: {}", deepest(error)))
+        }
         JsonRejection::MissingJsonContentType(_) => {
             Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Send the body as Content-Type: application/json.")
         }
@@ -36,7 +38,11 @@ fn problem(rejection: &JsonRejection) -> Problem {
 
 /// 413.
 pub(super) fn too_large() -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is larger than this address accepts; /api/v1/status names the limits.")
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "too_large",
+        "The body is larger than this address accepts; /api/v1/status names the limits.",
+    )
 }
 
 /// The innermost message: serde's own words, without the layers around them.

@@ -98,11 +98,8 @@ impl From<search::Match> for Match {
 )]
 pub(super) async fn search_image(State(app): State<Shared>, request: Request) -> Result<axum::Json<SearchResponse>, Problem> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let (text, query, window) = if kind.starts_with("multipart/form-data") {
-        picture_query(&app, request).await?
-    } else {
-        json_query(&app, request).await?
-    };
+    let (text, query, window) =
+        if kind.starts_with("multipart/form-data") { picture_query(&app, request).await? } else { json_query(&app, request).await? };
     let answer = app.searcher.search(query, window).await?;
     let matches = answer.matches.into_iter().map(Match::from).collect();
     Ok(axum::Json(SearchResponse { text, model_name: answer.model_name, matches, jwt: answer.jwt }))

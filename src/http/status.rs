@@ -105,7 +105,12 @@ pub(super) async fn snapshot(app: &Shared) -> Result<Status, Problem> {
         version: env!("CARGO_PKG_VERSION"),
         model: model_status(app),
         store: store_status(app).await,
-        images: ImageCounts { total: counts.pending + counts.indexed + counts.failed, pending: counts.pending, indexed: counts.indexed, failed: counts.failed },
+        images: ImageCounts {
+            total: counts.pending + counts.indexed + counts.failed,
+            pending: counts.pending,
+            indexed: counts.indexed,
+            failed: counts.failed,
+        },
         ingest: IngestProgress {
             state: ingest.as_ref().map_or(IngestState::Paused, |ingest| ingest.state),
             images_per_second: (images_per_second * 10.0).round() / 10.0,
@@ -207,7 +212,10 @@ pub(super) struct RetryResponse {
     post, path = "/api/v1/failures/retry", tag = "operation", request_body = RetryRequest,
     responses((status = 200, body = RetryResponse), (status = 422, body = Problem, content_type = "application/problem+json"))
 )]
-pub(super) async fn retry_failures(State(app): State<Shared>, ApiJson(wanted): ApiJson<RetryRequest>) -> Result<axum::Json<RetryResponse>, Problem> {
+pub(super) async fn retry_failures(
+    State(app): State<Shared>,
+    ApiJson(wanted): ApiJson<RetryRequest>,
+) -> Result<axum::Json<RetryResponse>, Problem> {
     let names = wanted.image_names.map(|names| names.into_iter().map(ImageName::new).collect::<Result<Vec<_>, _>>()).transpose()?;
     let retried = app.catalog.retry(names.as_deref()).await?;
     if let Some(ingest) = app.ingest() {

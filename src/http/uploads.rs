@@ -54,7 +54,11 @@ struct UploadedImage {
         (status = 422, body = Problem, content_type = "application/problem+json", description = "Not a picture")
     )
 )]
-pub(super) async fn upload_images(State(app): State<Shared>, headers: HeaderMap, mut form: Multipart) -> Result<(StatusCode, axum::Json<UploadResponse>), Problem> {
+pub(super) async fn upload_images(
+    State(app): State<Shared>,
+    headers: HeaderMap,
+    mut form: Multipart,
+) -> Result<(StatusCode, axum::Json<UploadResponse>), Problem> {
     let ingest = authorized(&app, &headers)?;
     let mut images = Vec::new();
     while let Some(mut field) = form.next_field().await.map_err(|error| form_problem(&error))? {
@@ -89,7 +93,8 @@ async fn add(app: &Shared, ingest: &Ingest, wanted: &ImageName, bytes: Vec<u8>) 
     }
     let limits = crate::app::decode_limits(&app.config);
     let checking = tokio::task::spawn_blocking(move || clip::decode(&bytes, &limits).map(|_| bytes));
-    let checked = checking.await.map_err(|_panic| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "corrupt_image", "The file cannot be decoded."))?;
+    let checked =
+        checking.await.map_err(|_panic| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "corrupt_image", "The file cannot be decoded."))?;
     let bytes = checked.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), format!("{wanted}: {error}")))?;
     let source = ingest.sources().first().ok_or_else(uploads_disabled)?;
     for attempt in 1..=NAMES_TRIED_MAX {
@@ -109,7 +114,11 @@ async fn add(app: &Shared, ingest: &Ingest, wanted: &ImageName, bytes: Vec<u8>) 
 /// `a/b.jpg` -> `a/b.jpg`, `a/b-2.jpg`, `a/b-3.jpg`, …; hidden parts would never be looked at, so they are refused.
 fn numbered(wanted: &ImageName, attempt: u32) -> Result<ImageName, Problem> {
     if wanted.as_str().split('/').any(|part| part.starts_with(['.', '@'])) {
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_image_name", "No part of a file name may begin with a dot or an @."));
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "bad_image_name",
+            "No part of a file name may begin with a dot or an @.",
+        ));
     }
     if attempt == 1 {
         return Ok(wanted.clone());
@@ -158,7 +167,9 @@ fn authorized<'a>(app: &'a Shared, headers: &HeaderMap) -> Result<&'a Ingest, Pr
     if !matches {
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "api_key_needed", "Send the API key as Authorization: Bearer …"));
     }
-    app.ingest().map(AsRef::as_ref).ok_or_else(|| Problem::unavailable("model_not_ready", "The model is not ready yet; try again in a moment."))
+    app.ingest()
+        .map(AsRef::as_ref)
+        .ok_or_else(|| Problem::unavailable("model_not_ready", "The model is not ready yet; try again in a moment."))
 }
 
 #[cfg(test)]

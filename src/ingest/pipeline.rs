@@ -95,7 +95,14 @@ impl Pipeline {
         let tasks = TaskTracker::new();
         tasks.spawn(embed_all(shared.clone(), to_embed, embedded.clone(), stop.clone()));
         tasks.spawn(store_all(shared.clone(), to_store, stop.clone()));
-        let stages = Stages { shared, stop, decoders: Arc::new(Semaphore::new(threads)), file_kib: Arc::new(Semaphore::new(file_kib)), decoded, embedded };
+        let stages = Stages {
+            shared,
+            stop,
+            decoders: Arc::new(Semaphore::new(threads)),
+            file_kib: Arc::new(Semaphore::new(file_kib)),
+            decoded,
+            embedded,
+        };
         Self { stages: Arc::new(stages), tasks }
     }
 
@@ -144,7 +151,8 @@ impl Stages {
         let started = Instant::now();
         let (bytes, hash) = self.read(image).await?;
         self.shared.parts.metrics.observe(Stage::Read, started.elapsed());
-        let known = self.shared.parts.catalog.stored_contents(&self.shared.model, &[hash]).await.map_err(|error| Setback::Trouble(error.into()))?;
+        let known =
+            self.shared.parts.catalog.stored_contents(&self.shared.model, &[hash]).await.map_err(|error| Setback::Trouble(error.into()))?;
         if let Some(facts) = known.get(&hash) {
             return Ok((hash, facts.clone(), None));
         }
@@ -179,13 +187,17 @@ impl Stages {
         let work = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let decoded = clip::decode(&bytes, &limits)?;
-            let facts = PictureFacts { format: decoded.format.as_str().to_owned(), width: decoded.rgb.width(), height: decoded.rgb.height() };
+            let facts =
+                PictureFacts { format: decoded.format.as_str().to_owned(), width: decoded.rgb.width(), height: decoded.rgb.height() };
             Ok((facts, embedder.preprocess(&decoded.rgb)))
         });
         let deadline = Duration::from_millis(self.shared.decode_limits.timeout_ms + DECODE_GRACE_MS);
         match tokio::time::timeout(deadline, work).await {
-            Ok(Ok(decoded)) => decoded.map_err(|error: clip::DecodeError| Setback::Permanent(Failure { code: error.code().into(), reason: error.to_string() })),
-            Ok(Err(_panic)) => Err(Setback::Permanent(Failure { code: "corrupt_image".into(), reason: "the decoder gave up on this file".into() })),
+            Ok(Ok(decoded)) => decoded
+                .map_err(|error: clip::DecodeError| Setback::Permanent(Failure { code: error.code().into(), reason: error.to_string() })),
+            Ok(Err(_panic)) => {
+                Err(Setback::Permanent(Failure { code: "corrupt_image".into(), reason: "the decoder gave up on this file".into() }))
+            }
             Err(_) => {
                 // The thread is lost to this file, but its place among the decoders must not be.
                 self.decoders.add_permits(1);
@@ -313,7 +325,8 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
     let _shared_gate = shared.commit_gate.read().await;
     let started = Instant::now();
     let (catalog, model) = (&shared.parts.catalog, &shared.model);
-    let fresh: HashMap<ContentHash, &Embedded> = batch.iter().filter(|image| image.vector.is_some()).map(|image| (image.hash, image)).collect();
+    let fresh: HashMap<ContentHash, &Embedded> =
+        batch.iter().filter(|image| image.vector.is_some()).map(|image| (image.hash, image)).collect();
     if !fresh.is_empty() {
         let contents: Vec<_> = fresh.values().map(|image| (image.hash, image.facts.clone())).collect();
         catalog.intend_vectors(model, &contents).await?;

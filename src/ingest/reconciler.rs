@@ -85,14 +85,20 @@ pub(super) async fn reconcile(shared: &Shared, source: &FolderSource, scope: &Sc
     record(shared, source, seen, &gone).await
 }
 
-async fn record(shared: &Shared, source: &FolderSource, seen: Vec<(ImageName, Fingerprint)>, gone: &[ImageName]) -> Result<(), IngestError> {
+async fn record(
+    shared: &Shared,
+    source: &FolderSource,
+    seen: Vec<(ImageName, Fingerprint)>,
+    gone: &[ImageName],
+) -> Result<(), IngestError> {
     if seen.is_empty() && gone.is_empty() {
         return Ok(());
     }
     tracing::debug!(source = source.id(), new_or_changed = seen.len(), gone = gone.len(), "the folder changed");
     let now = now_ms();
     let settle_ms = shared.parts.config.settle_ms as i64;
-    let seen: Vec<SeenImage> = seen.into_iter().map(|(name, fingerprint)| SeenImage { due_ms: due_ms(&fingerprint, now, settle_ms), name, fingerprint }).collect();
+    let seen: Vec<SeenImage> =
+        seen.into_iter().map(|(name, fingerprint)| SeenImage { due_ms: due_ms(&fingerprint, now, settle_ms), name, fingerprint }).collect();
     shared.tidy.store(false, Ordering::Relaxed);
     // Gone first: a name that was a file and is a folder now frees its place.
     for names in gone.chunks(PAGE as usize) {

@@ -54,7 +54,13 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 /// One round: leases what fits, or waits until there is something.
-async fn feed(shared: &Arc<Shared>, slots: &Arc<Semaphore>, book: &LeaseBook, pipeline: &Pipeline, stop: &CancellationToken) -> Result<(), IngestError> {
+async fn feed(
+    shared: &Arc<Shared>,
+    slots: &Arc<Semaphore>,
+    book: &LeaseBook,
+    pipeline: &Pipeline,
+    stop: &CancellationToken,
+) -> Result<(), IngestError> {
     let Some(Ok(first_slot)) = stop.run_until_cancelled(slots.clone().acquire_owned()).await else { return Ok(()) };
     let wanted = (slots.available_permits() + 1).min(LEASE_BATCH);
     let (lease, images) = book.lease(shared, wanted, false).await?;

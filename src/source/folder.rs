@@ -190,13 +190,15 @@ impl Folder {
                 Err(error) => return Err(error.into()),
             }
         }
-        let folder = self.open_beneath(parent.unwrap_or(Path::new(".")), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let folder =
+            self.open_beneath(parent.unwrap_or(Path::new(".")), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         // Hidden while it is written: the walk and the watcher ignore names with a leading dot.
         let partial = format!(".upload-{}.part", uuid::Uuid::new_v4());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mut file = File::from(rustix::fs::openat(&folder, partial.as_str(), flags, Mode::from_raw_mode(0o644))?);
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
-        let renamed = written.and_then(|()| Ok(rustix::fs::renameat_with(&folder, partial.as_str(), &folder, target, RenameFlags::NOREPLACE)?));
+        let renamed =
+            written.and_then(|()| Ok(rustix::fs::renameat_with(&folder, partial.as_str(), &folder, target, RenameFlags::NOREPLACE)?));
         if renamed.is_err() {
             let _ = rustix::fs::unlinkat(&folder, partial.as_str(), AtFlags::empty());
         }
@@ -259,7 +261,8 @@ fn fingerprint(metadata: &std::fs::Metadata) -> Fingerprint {
 }
 
 fn source_error(name: &ImageName, error: io::Error) -> SourceError {
-    let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) || error.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error());
+    let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+        || error.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error());
     match error.kind() {
         _ if is_link => SourceError::NotAFile(name.clone()),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceError::NotFound(name.clone()),

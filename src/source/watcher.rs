@@ -86,9 +86,7 @@ impl FolderWatcher {
     /// Waits for events to come and settle, then says where to look.
     pub async fn next(&self) -> Vec<Scope> {
         self.hints.arrived.notified().await;
-        let burst = async {
-            while tokio::time::timeout(Duration::from_millis(QUIET_MS), self.hints.arrived.notified()).await.is_ok() {}
-        };
+        let burst = async { while tokio::time::timeout(Duration::from_millis(QUIET_MS), self.hints.arrived.notified()).await.is_ok() {} };
         let _ = tokio::time::timeout(Duration::from_millis(BURST_MS_MAX), burst).await;
         let pending = std::mem::take(&mut *self.hints.pending.lock());
         if pending.everything || pending.paths.contains(self.source.root()) {

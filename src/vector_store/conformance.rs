@@ -7,8 +7,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Collection, CollectionSpec, Condition, FieldKind, Filter, PayloadValue, Point, ScoredPoint, SearchQuery,
-    StoreError, VectorStore,
+    Collection, CollectionSpec, Condition, FieldKind, Filter, PayloadValue, Point, ScoredPoint, SearchQuery, StoreError, VectorStore,
 };
 
 pub(crate) type Outcome = Result<(), StoreError>;
@@ -97,10 +96,7 @@ pub(crate) fn point(number: u64, dim: usize) -> Point {
     let payload = [
         ("parity".to_owned(), keyword(if number.is_multiple_of(2) { "even" } else { "odd" })),
         ("number".to_owned(), PayloadValue::Integer(number as i64)),
-        (
-            "tags".to_owned(),
-            PayloadValue::Keywords(vec![format!("mod3-{}", number % 3), format!("mod5-{}", number % 5)]),
-        ),
+        ("tags".to_owned(), PayloadValue::Keywords(vec![format!("mod3-{}", number % 3), format!("mod5-{}", number % 5)])),
     ];
     Point { id: id(number), vector: vector(number, dim), payload: payload.into() }
 }
@@ -320,17 +316,14 @@ pub(crate) async fn ids_and_must_not_combine(subject: &impl Subject) -> Outcome 
     let chosen = || Condition::Ids([2, 3, 4, 99].map(id).to_vec());
     assert_eq!(matching(&*collection, must([chosen()])).await?, [2, 3, 4]);
     assert_eq!(matching(&*collection, must_not([chosen()])).await?, [0, 1, 5, 6, 7, 8, 9, 10, 11]);
-    let odd_without =
-        Filter { must: vec![any_of("parity", &["odd"])], must_not: vec![chosen(), range("number", Some(9), None)] };
+    let odd_without = Filter { must: vec![any_of("parity", &["odd"])], must_not: vec![chosen(), range("number", Some(9), None)] };
     assert_eq!(matching(&*collection, odd_without).await?, [1, 5, 7]);
     let neither = must_not([any_of("parity", &["odd"]), any_of("tags", &["mod3-0"])]);
     assert_eq!(matching(&*collection, neither).await?, [2, 4, 8, 10]);
     store.close().await
 }
 
-pub(crate) async fn filters_without_conditions_match_everything_and_without_values_nothing(
-    subject: &impl Subject,
-) -> Outcome {
+pub(crate) async fn filters_without_conditions_match_everything_and_without_values_nothing(subject: &impl Subject) -> Outcome {
     let store = subject.open().await?;
     let collection = store.open(&spec("vacuous", DIM)).await?;
     collection.upsert(points(0..4)).await?;
@@ -363,8 +356,7 @@ pub(crate) async fn bad_field_names_are_refused(subject: &impl Subject) -> Outco
         assert!(matches!(collection.count(Some(&filter)).await, Err(StoreError::Invalid(_))), "{field:?}");
         let search = SearchQuery { filter: Some(filter), ..query(vector(1, DIM), 1) };
         assert!(matches!(collection.search(search).await, Err(StoreError::Invalid(_))), "{field:?}");
-        let indexed =
-            CollectionSpec { indexed_fields: vec![(field.to_owned(), FieldKind::Keyword)], ..spec("other", DIM) };
+        let indexed = CollectionSpec { indexed_fields: vec![(field.to_owned(), FieldKind::Keyword)], ..spec("other", DIM) };
         assert!(matches!(store.open(&indexed).await, Err(StoreError::Invalid(_))), "{field:?}");
     }
     store.close().await
@@ -499,8 +491,7 @@ pub(crate) async fn ten_thousand_points(subject: &impl Subject) -> Outcome {
 }
 
 pub(crate) async fn unicode_payloads_survive(subject: &impl Subject) -> Outcome {
-    let texts =
-        ["Größe 1.JPG", "日本/写真.png", "a\u{301}\u{feff}\u{202e}", "🏸🎾", "", "\"quoted\" \\ \n\t", "\u{0}nul"];
+    let texts = ["Größe 1.JPG", "日本/写真.png", "a\u{301}\u{feff}\u{202e}", "🏸🎾", "", "\"quoted\" \\ \n\t", "\u{0}nul"];
     let store = subject.open().await?;
     let collection = store.open(&spec("unicode", DIM)).await?;
     let wanted: Vec<Point> = (0..)

@@ -136,11 +136,7 @@ impl VectorStore for EmbeddedStore {
         if let Some(open) = collections.get(&spec.name).filter(|open| !open.is_closed()) {
             let opened = open.spec();
             if opened.dim != spec.dim {
-                return Err(StoreError::WrongDimension {
-                    collection: spec.name.clone(),
-                    expected: opened.dim,
-                    got: spec.dim,
-                });
+                return Err(StoreError::WrongDimension { collection: spec.name.clone(), expected: opened.dim, got: spec.dim });
             }
             if opened == spec {
                 return Ok(Arc::clone(open) as Arc<dyn Collection>);

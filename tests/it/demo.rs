@@ -39,7 +39,11 @@ async fn recall(server: &Server, entries: &[Value]) -> (f64, f64) {
 }
 
 fn pictures_in(folder: &std::path::Path) -> usize {
-    std::fs::read_dir(folder).expect("a folder").filter_map(Result::ok).filter(|entry| entry.path().extension().is_some_and(|kind| kind == "png")).count()
+    std::fs::read_dir(folder)
+        .expect("a folder")
+        .filter_map(Result::ok)
+        .filter(|entry| entry.path().extension().is_some_and(|kind| kind == "png"))
+        .count()
 }
 
 fn assert_close(what: &str, got: f64, card: &Value) {

@@ -21,7 +21,8 @@ impl World {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir(dir.path().join("images")).expect("mkdir");
-        let environment = [("IMAGE_SEARCH_INGEST__SETTLE_MS", "50"), ("IMAGE_SEARCH_INGEST__SCAN_INTERVAL_MS", "60000"), ("RUST_BACKTRACE", "1")];
+        let environment =
+            [("IMAGE_SEARCH_INGEST__SETTLE_MS", "50"), ("IMAGE_SEARCH_INGEST__SCAN_INTERVAL_MS", "60000"), ("RUST_BACKTRACE", "1")];
         let environment = environment.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
         Self { dir, environment }
     }
@@ -50,7 +51,13 @@ impl World {
     /// The program with this world's folders, ready for more arguments.
     pub fn command(&self, command: &str) -> Command {
         let mut process = Command::new(env!("CARGO_BIN_EXE_image-search"));
-        process.arg(command).arg("--images").arg(self.path("images")).arg("--data-dir").arg(self.path("data")).args(["--model", "emoji-clip"]);
+        process
+            .arg(command)
+            .arg("--images")
+            .arg(self.path("images"))
+            .arg("--data-dir")
+            .arg(self.path("data"))
+            .args(["--model", "emoji-clip"]);
         process.env_clear().envs(self.environment.iter().map(|(key, value)| (key, value)));
         process.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TMPDIR", std::env::temp_dir()).stdin(Stdio::null());
         process
@@ -80,7 +87,8 @@ impl World {
         let log_file = std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
         let mut command = self.command("serve");
         let child = command.args(["--port", "0"]).stdout(Stdio::null()).stderr(log_file).spawn().expect("the program starts");
-        let mut server = Server { child, url: String::new(), log, client: reqwest::Client::builder().no_proxy().build().expect("a client") };
+        let mut server =
+            Server { child, url: String::new(), log, client: reqwest::Client::builder().no_proxy().build().expect("a client") };
         let lock = self.path("data/LOCK");
         let started = Instant::now();
         while server.url.is_empty() {

@@ -101,7 +101,8 @@ async fn bad_files_fail_with_a_reason_and_hold_up_nothing() {
     // Put right, it is indexed without further ado.
     world.write("half.png", &picture(99));
     server.until("the repaired picture is indexed", async || all_names(&server).await.contains(&"half.png".to_owned()).then_some(())).await;
-    let retried = server.post("/api/v1/failures/retry").json(&serde_json::json!({"image_names": ["empty.jpg"]})).send().await.expect("an answer");
+    let retried =
+        server.post("/api/v1/failures/retry").json(&serde_json::json!({"image_names": ["empty.jpg"]})).send().await.expect("an answer");
     assert_eq!(crate::harness::ok_json(retried).await["retried"], 1);
 }
 
@@ -116,7 +117,9 @@ fn bomb() -> Vec<u8> {
 
 /// PNG specification, annex D.
 fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0u32, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())))
+    !bytes
+        .iter()
+        .fold(!0u32, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())))
 }
 
 #[tokio::test]

@@ -28,7 +28,8 @@ async fn the_contract_holds_and_matches_come_sorted() {
     // The next page goes on where the first one ended.
     let first = server.names("tennis", 15).await;
     let second = server.search(json!({"text": "tennis", "limit": 5, "offset": 10})).await;
-    let second: Vec<&str> = second["matches"].as_array().expect("matches").iter().filter_map(|found| found["image_name"].as_str()).collect();
+    let second: Vec<&str> =
+        second["matches"].as_array().expect("matches").iter().filter_map(|found| found["image_name"].as_str()).collect();
     assert_eq!(second, first[10..]);
     assert!(server.search(json!({"text": "tennis", "offset": 100})).await["matches"].as_array().expect("matches").is_empty());
 }
@@ -122,7 +123,8 @@ async fn every_wrong_request_gets_its_own_clear_answer() {
     problem(json("{\"text\":"), 400, "malformed_json").await;
     problem(json(""), 400, "malformed_json").await;
     problem(json("{\"text\":\"\\ud800\"}"), 400, "malformed_json").await;
-    problem(server.post(SEARCH).header("content-type", "application/json").body(b"{\"text\":\"\xff\"}".to_vec()), 400, "malformed_json").await;
+    problem(server.post(SEARCH).header("content-type", "application/json").body(b"{\"text\":\"\xff\"}".to_vec()), 400, "malformed_json")
+        .await;
     problem(server.post(SEARCH).header("content-type", "text/plain").body("{\"text\":\"x\"}"), 415, "unsupported_media_type").await;
     problem(server.post(SEARCH).body("{\"text\":\"x\"}"), 415, "unsupported_media_type").await;
     problem(json(&format!("{{\"text\":\"{}\"}}", "x".repeat(5000))), 413, "too_large").await;

@@ -122,7 +122,11 @@ async fn sigterm_gives_leases_back_and_keeps_everything() {
         world.write(&format!("{number}.png"), &picture(number));
     }
     let server = world.serve().await;
-    server.until("some pictures are indexed", async || (server.get_json("/api/v1/status").await["images"]["indexed"].as_u64() > Some(0)).then_some(())).await;
+    server
+        .until("some pictures are indexed", async || {
+            (server.get_json("/api/v1/status").await["images"]["indexed"].as_u64() > Some(0)).then_some(())
+        })
+        .await;
     assert_eq!(server.terminate().await.code(), Some(0));
     let output = world.run("index", &[]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));

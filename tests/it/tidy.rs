@@ -19,7 +19,9 @@ const OUTER: &[&str] = &["http", "cli", "main", "lib"];
 const FILE_LINES_MAX: usize = 700;
 
 fn sources() -> Vec<PathBuf> {
-    let walk = |folder: &str| walkdir::WalkDir::new(repository().join(folder)).into_iter().filter_map(Result::ok).map(walkdir::DirEntry::into_path);
+    let walk = |folder: &str| {
+        walkdir::WalkDir::new(repository().join(folder)).into_iter().filter_map(Result::ok).map(walkdir::DirEntry::into_path)
+    };
     let files = walk("src").chain(walk("crates/clip/src")).chain(walk("tests"));
     files.filter(|path| path.extension().is_some_and(|kind| kind == "rs")).collect()
 }
@@ -32,7 +34,8 @@ fn module_of(path: &Path) -> Option<String> {
 
 #[test]
 fn imports_point_one_way() {
-    let layer: HashMap<&str, usize> = LAYERS.iter().enumerate().flat_map(|(index, modules)| modules.iter().map(move |module| (*module, index))).collect();
+    let layer: HashMap<&str, usize> =
+        LAYERS.iter().enumerate().flat_map(|(index, modules)| modules.iter().map(move |module| (*module, index))).collect();
     let mut wrong = Vec::new();
     let mut checked = 0;
     for path in sources() {
@@ -50,7 +53,8 @@ fn imports_point_one_way() {
                     wrong.push(format!("{}:{}: {module} imports {name}", path.display(), number + 1));
                 }
             }
-            let outer_crate = ["axum::", "clap::", "indicatif::"].iter().find(|krate| line.trim_start().starts_with(&format!("use {krate}")));
+            let outer_crate =
+                ["axum::", "clap::", "indicatif::"].iter().find(|krate| line.trim_start().starts_with(&format!("use {krate}")));
             if let (Some(krate), false) = (outer_crate, OUTER.contains(&module.as_str())) {
                 wrong.push(format!("{}:{}: {module} imports {krate}", path.display(), number + 1));
             }

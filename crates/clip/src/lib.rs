@@ -1,1 +1,18 @@
-//! placeholder
+//! CLIP-family models in process: decode a picture, preprocess it, tokenize a text, encode both into one vector space.
+//!
+//! Pure and synchronous: no tokio, no SQL, no HTTP, no printing. Everything here may block for as long as the work
+//! takes; the application decides on which thread. A model is a directory (a "bundle"), see [`Model::load`].
+
+mod bundle;
+mod decode;
+mod engine;
+mod model;
+mod preprocess;
+mod tokenize;
+
+pub use bundle::{Family, LoadError};
+pub use decode::{DecodeError, DecodeLimits, Decoded, PictureFormat, decode};
+pub use engine::EncodeError;
+pub use engine::onnxruntime::onnxruntime_available;
+pub use model::{EngineChoice, LoadOptions, Model, ModelInfo, UnknownEngine};
+pub use preprocess::Pixels;

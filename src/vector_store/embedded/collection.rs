@@ -86,19 +86,13 @@ impl EmbeddedCollection {
         .await
     }
 
-    async fn read<T: Send + 'static>(
-        &self,
-        call: impl FnOnce(&Shard) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+    async fn read<T: Send + 'static>(&self, call: impl FnOnce(&Shard) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
         let inner = Arc::clone(&self.inner);
         blocking(move || inner.with(call)).await
     }
 
     /// Waits for its turn here, not on a thread of the blocking pool. A caller that goes away does not stop the write.
-    async fn write<T: Send + 'static>(
-        &self,
-        call: impl FnOnce(&Shard) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+    async fn write<T: Send + 'static>(&self, call: impl FnOnce(&Shard) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
         let inner = Arc::clone(&self.inner);
         let turn = async move {
             let _writer = inner.writer.lock().await;
@@ -187,9 +181,7 @@ fn lower_priority() {
 }
 
 /// Runs engine or file calls where blocking is allowed; a panic in there becomes an error.
-pub(super) async fn blocking<T: Send + 'static>(
-    call: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
+pub(super) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
     join(tokio::task::spawn_blocking(call).await)
 }
 

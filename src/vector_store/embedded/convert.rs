@@ -6,9 +6,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{EmbeddedOptions, Quantization};
-use crate::vector_store::{
-    CollectionSpec, Condition, FieldKind, Filter, Payload, PayloadValue, Point, ScoredPoint, StoreError,
-};
+use crate::vector_store::{CollectionSpec, Condition, FieldKind, Filter, Payload, PayloadValue, Point, ScoredPoint, StoreError};
 
 pub(super) fn point_id(id: Uuid) -> edge::PointId {
     edge::PointId::Uuid(id)
@@ -72,12 +70,7 @@ pub(super) fn to_filter(filter: &Filter) -> Result<edge::Filter, StoreError> {
         let converted = conditions.iter().map(to_condition).collect::<Result<Vec<_>, _>>()?;
         Ok(Some(converted).filter(|converted| !converted.is_empty()))
     };
-    Ok(edge::Filter {
-        should: None,
-        min_should: None,
-        must: conditions(&filter.must)?,
-        must_not: conditions(&filter.must_not)?,
-    })
+    Ok(edge::Filter { should: None, min_should: None, must: conditions(&filter.must)?, must_not: conditions(&filter.must_not)? })
 }
 
 fn to_condition(condition: &Condition) -> Result<edge::Condition, StoreError> {
@@ -112,9 +105,7 @@ pub(super) fn create_index(field: &str, kind: FieldKind) -> Result<edge::UpdateO
 
 pub(super) fn upsert(points: Vec<Point>) -> edge::UpdateOperation {
     let points = points.into_iter().map(to_point).collect();
-    edge::UpdateOperation::PointOperation(edge::PointOperations::UpsertPoints(edge::PointInsertOperations::PointsList(
-        points,
-    )))
+    edge::UpdateOperation::PointOperation(edge::PointOperations::UpsertPoints(edge::PointInsertOperations::PointsList(points)))
 }
 
 pub(super) fn delete(ids: &[Uuid]) -> edge::UpdateOperation {
@@ -142,10 +133,8 @@ pub(super) fn config(spec: &CollectionSpec, options: &EmbeddedOptions) -> edge::
         indexing_threshold: Some(kilobytes(options.index_from_vectors)),
         prevent_unoptimized: None,
     };
-    let vector = edge::EdgeVectorParams::builder(spec.dim, edge::Distance::Cosine)
-        .on_disk(options.on_disk_vectors)
-        .hnsw_config(hnsw)
-        .build();
+    let vector =
+        edge::EdgeVectorParams::builder(spec.dim, edge::Distance::Cosine).on_disk(options.on_disk_vectors).hnsw_config(hnsw).build();
     let mut config = edge::EdgeConfig::builder()
         .on_disk_payload(true)
         .vector(edge::DEFAULT_VECTOR_NAME, vector)
@@ -165,12 +154,8 @@ fn quantization(quantization: Quantization) -> Option<edge::QuantizationConfig> 
             let quantile = Some(0.99);
             Some(edge::ScalarQuantizationConfig { r#type: edge::ScalarType::Int8, quantile, always_ram }.into())
         }
-        Quantization::Binary => {
-            Some(edge::BinaryQuantizationConfig { always_ram, encoding: None, query_encoding: None }.into())
-        }
-        Quantization::Product => {
-            Some(edge::ProductQuantizationConfig { compression: edge::CompressionRatio::X16, always_ram }.into())
-        }
+        Quantization::Binary => Some(edge::BinaryQuantizationConfig { always_ram, encoding: None, query_encoding: None }.into()),
+        Quantization::Product => Some(edge::ProductQuantizationConfig { compression: edge::CompressionRatio::X16, always_ram }.into()),
     }
 }
 

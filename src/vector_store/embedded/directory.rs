@@ -29,12 +29,8 @@ impl Directory {
     pub(super) fn lock(root: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(root).map_err(|error| io_error("create the directory", root, &error))?;
         let path = root.join(LOCK_FILE);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|error| io_error("open", &path, &error))?;
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|error| io_error("open", &path, &error))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path: root.display().to_string() }),
@@ -52,9 +48,8 @@ impl Directory {
     /// Where a collection lives. Refuses names that would leave the root or clash with our own files.
     pub(super) fn collection(&self, name: &str) -> Result<PathBuf, StoreError> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        let reserved = [".", "..", LOCK_FILE, ACTIVE_FILE].contains(&name)
-            || name.starts_with(DELETED_PREFIX)
-            || name.contains(BROKEN_INFIX);
+        let reserved =
+            [".", "..", LOCK_FILE, ACTIVE_FILE].contains(&name) || name.starts_with(DELETED_PREFIX) || name.contains(BROKEN_INFIX);
         if name.is_empty() || name.len() > NAME_BYTES_MAX || reserved || !name.chars().all(plain) {
             return Err(StoreError::Invalid(format!(
                 "{name:?} cannot be the name of a collection: at most {NAME_BYTES_MAX} letters, digits, '-', '_' and '.'"
@@ -166,9 +161,7 @@ pub(super) fn io_error(action: &str, path: &Path, error: &io::Error) -> StoreErr
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             StoreError::Refused(format!("{what}; let the user who runs image-search write there"))
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            StoreError::Refused(format!("{what}; free some space on that disk"))
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Refused(format!("{what}; free some space on that disk")),
         _ => StoreError::Internal(what),
     }
 }

@@ -101,9 +101,7 @@ fn finish_rewrite(dir: &Path) -> Result<(), StoreError> {
     // The journal speaks of the old shard; what it names is in the new one already.
     for path in [dir.join(JOURNAL_FILE), mark] {
         if path.exists() {
-            fs::remove_file(&path)
-                .and_then(|()| sync_directory_of(&path))
-                .map_err(|error| io_error("remove", &path, &error))?;
+            fs::remove_file(&path).and_then(|()| sync_directory_of(&path)).map_err(|error| io_error("remove", &path, &error))?;
         }
     }
     Ok(())

@@ -47,10 +47,8 @@ impl Manifest {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("read", &path, &error)),
         };
-        let damaged = |error: serde_json::Error| StoreError::Damaged {
-            path: dir.display().to_string(),
-            reason: format!("{MANIFEST_FILE}: {error}"),
-        };
+        let damaged =
+            |error: serde_json::Error| StoreError::Damaged { path: dir.display().to_string(), reason: format!("{MANIFEST_FILE}: {error}") };
         serde_json::from_str(&text).map(Some).map_err(damaged)
     }
 }
@@ -152,11 +150,7 @@ impl Shard {
             match catch_unwind(AssertUnwindSafe(|| edge.flush())) {
                 Ok(()) => break,
                 Err(panic) if Instant::now() > deadline => {
-                    return Err(StoreError::Internal(format!(
-                        "{} cannot be flushed: {}",
-                        self.dir.display(),
-                        panic_text(panic.as_ref())
-                    )));
+                    return Err(StoreError::Internal(format!("{} cannot be flushed: {}", self.dir.display(), panic_text(panic.as_ref()))));
                 }
                 Err(_) => thread::sleep(Duration::from_millis(20)),
             }
@@ -255,11 +249,7 @@ impl Shard {
         }
         let from = self.options.index_from_vectors;
         let unindexed = info.points_count.saturating_sub(info.indexed_vectors_count);
-        let unindexed_max = if busy {
-            (4 * from).max(info.indexed_vectors_count / 2)
-        } else {
-            from.max(info.indexed_vectors_count / 20)
-        };
+        let unindexed_max = if busy { (4 * from).max(info.indexed_vectors_count / 2) } else { from.max(info.indexed_vectors_count / 20) };
         let grown = unindexed >= unindexed_max && upserted >= if busy { from } else { from / 20 };
         let shrunk = !busy && deleted >= (self.options.compact_from_vectors / 5).max(info.points_count / 20);
         Ok(grown || shrunk || unknown)
@@ -304,11 +294,7 @@ impl Drop for Shard {
 }
 
 /// A new, empty shard with its payload indexes.
-pub(super) fn create_edge(
-    path: &Path,
-    spec: &CollectionSpec,
-    options: &EmbeddedOptions,
-) -> Result<edge::EdgeShard, StoreError> {
+pub(super) fn create_edge(path: &Path, spec: &CollectionSpec, options: &EmbeddedOptions) -> Result<edge::EdgeShard, StoreError> {
     fs::create_dir_all(path).map_err(|error| io_error("create the directory", path, &error))?;
     let edge = edge::EdgeShard::new(path, convert::config(spec, options)).map_err(|error| convert::error(&error))?;
     create_indexes(&edge, spec)?;

@@ -113,10 +113,7 @@ async fn other_indexed_fields_reopen_the_collection() -> Outcome {
     let after = store.open(&spec("fields", DIM)).await?;
     assert_eq!(after.count(None).await?, 1);
     assert_eq!(after.spec(), &spec("fields", DIM));
-    assert!(
-        matches!(before.count(None).await, Err(StoreError::Unavailable(_))),
-        "the old handle says that it is closed"
-    );
+    assert!(matches!(before.count(None).await, Err(StoreError::Unavailable(_))), "the old handle says that it is closed");
     store.close().await
 }
 
@@ -125,8 +122,7 @@ async fn a_half_created_collection_is_created_anew() -> Outcome {
     let dir = temp_dir()?;
     let store = EmbeddedStore::open(dir.path(), eager())?;
     let half = dir.path().join("half").join(SHARD_DIR);
-    fs::create_dir_all(half.join("segments").join("rubbish"))
-        .map_err(|error| StoreError::Internal(error.to_string()))?;
+    fs::create_dir_all(half.join("segments").join("rubbish")).map_err(|error| StoreError::Internal(error.to_string()))?;
     assert_eq!(store.list().await?, Vec::<String>::new());
     let collection = store.open(&spec("half", DIM)).await?;
     collection.upsert(vec![point(1, DIM)]).await?;
@@ -244,8 +240,7 @@ async fn writes_flushes_and_searches_go_on_while_indexes_are_built() -> Outcome 
         collection.upsert(vec![point(number, DIM)]).await?;
         collection.delete(&[id(number - 3000)]).await?;
         collection.flush().await?;
-        let hits =
-            collection.search(SearchQuery { vector: vector(number, DIM), limit: 1, filter: None, exact: true }).await?;
+        let hits = collection.search(SearchQuery { vector: vector(number, DIM), limit: 1, filter: None, exact: true }).await?;
         assert_eq!(hits[0].id, id(number), "found at once");
         number += 1;
     }
@@ -328,10 +323,7 @@ async fn assert_durable(collection: &dyn Collection, last: u64) -> Outcome {
     assert_eq!(collection.count(None).await?, all.len() as u64, "points are counted as often as they are found");
     let durable: Vec<u64> = (0..(last + 1) * CHILD_BATCH).filter(|number| number % CHILD_BATCH != 0).collect();
     let found: Vec<_> = all.iter().filter(|point| point.id < id((last + 1) * CHILD_BATCH)).collect();
-    assert!(
-        found.iter().map(|point| point.id).eq(durable.iter().map(|number| id(*number))),
-        "durable points, no deleted ones"
-    );
+    assert!(found.iter().map(|point| point.id).eq(durable.iter().map(|number| id(*number))), "durable points, no deleted ones");
     for (found, number) in found.iter().zip(durable) {
         assert_same(found, &point(number, DIM));
     }
@@ -351,8 +343,7 @@ async fn a_killed_process_loses_nothing_that_was_flushed() -> Outcome {
         assert_durable(&*collection, last).await?;
         // Back to whole batches, from which the next child counts on.
         let rest = scroll_all(&*collection, 1000).await?;
-        let rest: Vec<_> =
-            rest.iter().map(|point| point.id).filter(|rest| *rest >= id((last + 1) * CHILD_BATCH)).collect();
+        let rest: Vec<_> = rest.iter().map(|point| point.id).filter(|rest| *rest >= id((last + 1) * CHILD_BATCH)).collect();
         collection.delete(&rest).await?;
         store.close().await?;
     }
