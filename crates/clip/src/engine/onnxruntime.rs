@@ -1,0 +1,182 @@
+//! The faster engine, when it is there: ONNX Runtime, loaded as a shared library while running.
+//!
+//! `ort` panics when it has to find a library by itself and fails. Here the library is always loaded explicitly with
+//! `ort::init_from`, before any other call, so that a missing, wrong or old one is a sentence. A process can load one
+//! library, once; the first that works stays.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use half::f16;
+use ort::environment::Environment;
+use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
+use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef, ValueType};
+
+use super::{Data, Element, Engine, Input, Output, Port, guarded};
+
+/// The library of this process, once one has been loaded.
+static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
+
+#[derive(Clone)]
+struct Loaded {
+    environment: Environment,
+    /// Version and path, for people.
+    description: String,
+}
+
+/// Looks for ONNX Runtime and loads it: at `library` if given, else at `ORT_DYLIB_PATH`, else beside the program and
+/// where the system looks. Returns its version and path, or why there is none.
+pub fn onnxruntime_available(library: Option<&Path>) -> Result<String, String> {
+    loaded(library).map(|loaded| loaded.description)
+}
+
+fn loaded(library: Option<&Path>) -> Result<Loaded, String> {
+    let mut slot = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(loaded) = slot.as_ref() {
+        return Ok(loaded.clone());
+    }
+    let mut refusals = Vec::new();
+    for candidate in candidates(library) {
+        match guarded("ONNX Runtime", || open(&candidate)) {
+            Ok(loaded) => return Ok(slot.insert(loaded).clone()),
+            Err(reason) => refusals.push(reason),
+        }
+    }
+    Err(refusals.join("; "))
+}
+
+fn open(path: &Path) -> Result<Loaded, String> {
+    // dlopen's own words for a missing file are many and name the system's search path
+    if path.components().count() > 1 && !path.is_file() {
+        return Err(format!("{} is not there", path.display()));
+    }
+    let builder = ort::init_from(path).map_err(|error| error.to_string())?;
+    let environment = builder.with_name("clip").with_telemetry(false).build().map_err(|error| error.to_string())?;
+    let description = format!("{} ({})", version(ort::info()), path.display());
+    Ok(Loaded { environment, description })
+}
+
+/// `ORT Build Info: git-branch=rel-1.23.2, ...` -> `1.23.2`
+fn version(build_info: &str) -> String {
+    let branch = build_info.split("git-branch=rel-").nth(1).and_then(|rest| rest.split(',').next());
+    branch.map_or_else(|| build_info.to_owned(), str::to_owned)
+}
+
+fn candidates(library: Option<&Path>) -> Vec<PathBuf> {
+    if let Some(path) = library {
+        return vec![path.to_owned()];
+    }
+    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
+        return vec![path.into()];
+    }
+    let name = format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let program = std::env::current_exe().ok();
+    let beside = program.as_deref().and_then(Path::parent);
+    // `make onnxruntime` puts it into target/onnxruntime, the program is in target/release
+    let near = ["", "onnxruntime", "../onnxruntime", "../lib"];
+    let mut found: Vec<_> = beside
+        .into_iter()
+        .flat_map(|beside| near.iter().map(|folder| beside.join(folder).join(&name)))
+        .filter(|path| path.is_file())
+        .collect();
+    found.push(name.into());
+    found
+}
+
+/// A graph in ONNX Runtime. A session runs one request at a time; it uses all its threads for it.
+pub(crate) struct OnnxRuntime {
+    session: Mutex<Session>,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+}
+
+impl OnnxRuntime {
+    /// Loads a graph; the library must be found first, see [`onnxruntime_available`].
+    pub(crate) fn load(path: &Path, threads: usize, library: Option<&Path>) -> Result<Self, String> {
+        let environment = loaded(library)?.environment;
+        let session = guarded("ONNX Runtime", || session(path, threads, &environment).map_err(|error| error.to_string()))?;
+        let inputs = session.inputs().iter().map(port).collect();
+        let outputs = session.outputs().iter().map(port).collect();
+        Ok(Self { session: Mutex::new(session), inputs, outputs })
+    }
+}
+
+fn session(path: &Path, threads: usize, environment: &Environment) -> ort::Result<Session> {
+    let builder = Session::builder(environment)?
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_intra_threads(threads)?
+        .with_inter_threads(1)?
+        // waiting threads would spin on the cores that decode the next pictures
+        .with_intra_op_spinning(false)?;
+    let mut builder = builder;
+    builder.commit_from_file(path)
+}
+
+impl Engine for OnnxRuntime {
+    fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    fn run(&self, inputs: &[Input<'_>], output: &str) -> Result<Output, String> {
+        guarded("ONNX Runtime", || {
+            let mut values = Vec::with_capacity(inputs.len());
+            for input in inputs {
+                let port = self.inputs.iter().find(|port| port.name == input.name);
+                let element = port.map_or(Element::Other, |port| port.element);
+                values.push((input.name, value(input, element).map_err(|error| error.to_string())?));
+            }
+            let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+            let answers = session.run(values).map_err(|error| error.to_string())?;
+            read(answers.get(output).ok_or_else(|| format!("the graph has no {output:?}"))?).map_err(|error| error.to_string())
+        })
+    }
+}
+
+fn value<'a>(input: &Input<'a>, element: Element) -> ort::Result<SessionInputValue<'a>> {
+    let shape = input.shape.clone();
+    Ok(match (input.data, element) {
+        (Data::F32(values), Element::F16) => {
+            let halves = values.iter().map(|&value| f16::from_f32(value)).collect::<Vec<_>>();
+            Tensor::from_array((shape, halves))?.into()
+        }
+        (Data::F32(values), _) => TensorRef::from_array_view((shape, values))?.into(),
+        (Data::U8(values), _) => TensorRef::from_array_view((shape, values))?.into(),
+        (Data::Ids(ids), Element::I32) => {
+            let ids = ids.iter().map(|&id| id as i32).collect::<Vec<_>>();
+            Tensor::from_array((shape, ids))?.into()
+        }
+        (Data::Ids(ids), _) => TensorRef::from_array_view((shape, ids))?.into(),
+    })
+}
+
+fn read(value: &DynValue) -> ort::Result<Output> {
+    if let Ok((shape, halves)) = value.try_extract_tensor::<f16>() {
+        let values = halves.iter().map(|half| half.to_f32()).collect();
+        return Ok(Output { shape: shape.iter().map(|&size| size as usize).collect(), values });
+    }
+    let (shape, values) = value.try_extract_tensor::<f32>()?;
+    Ok(Output { shape: shape.iter().map(|&size| size as usize).collect(), values: values.to_vec() })
+}
+
+fn port(outlet: &Outlet) -> Port {
+    let (element, shape) = match outlet.dtype() {
+        ValueType::Tensor { ty, shape, .. } => (element(*ty), shape.iter().map(|&size| usize::try_from(size).ok()).collect()),
+        _ => (Element::Other, Vec::new()),
+    };
+    Port { name: outlet.name().into(), element, shape }
+}
+
+fn element(ty: TensorElementType) -> Element {
+    match ty {
+        TensorElementType::Float32 => Element::F32,
+        TensorElementType::Float16 => Element::F16,
+        TensorElementType::Uint8 => Element::U8,
+        TensorElementType::Int32 => Element::I32,
+        TensorElementType::Int64 => Element::I64,
+        _ => Element::Other,
+    }
+}
