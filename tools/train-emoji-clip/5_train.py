@@ -4,38 +4,25 @@ Pictures are classified to their concept's prototype by cosine, texts to the pro
 the time on, texts and pictures of a batch also meet directly. The prototypes are thrown away at the end.
 Two single-threaded processes (RANK 0 and 1) average their gradients. usage: 5_train.py WORK BUNDLE MINUTES
 """
-import copy, json, os, random, sys, time, math
+import copy, math, os, random, sys, time
 import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from augment import augment, normalise
+from augment import augment
 from captions import Captions
-from model import Clip, DIM, SIZE, unit
+from data import load, on_white
+from model import Clip, DIM, unit
 
 WORK, BUNDLE, MINUTES = sys.argv[1], sys.argv[2], float(sys.argv[3])
 RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD", 1))
 BATCH, RATE, DECAY, PICTURE_SCALE, TEXT_SCALE, SEED = 64, 2.2e-3, .05, 22., 20., 4
-# one drawing in a step: a design is chosen first, so that four renderings of one design do not count as four vendors
-WEIGHT = {"noto": 1.4, "noto-v1": 1., "emojione": 1., "emojione-v1": .8, "fluent-emoji": .4, "fluent-emoji-flat": .6, "fluent-3d": .3,
-          "fluent-emoji-high-contrast": .1, "openmoji": .5, "openmoji-thin": .5, "fxemoji": .8, "streamline-emojis": .5,
-          "flag": 1., "circle-flags": .5, "flagpack": .7}
 torch.set_num_threads(1)
 torch.manual_seed(SEED)
 if WORLD > 1:
     dist.init_process_group("gloo", init_method="tcp://127.0.0.1:29519", rank=RANK, world_size=WORLD)
 
-concepts, sets, data = json.load(open(f"{WORK}/concepts.json")), json.load(open(f"{WORK}/sets.json")), np.load(f"{WORK}/images.npz")
-pixels = torch.from_numpy(data["images"])
-trained = [c for c in concepts if not c["held_out"]]
-row = {c["id"]: i for i, c in enumerate(trained)}
-drawings, validation = [[] for _ in trained], []
-for k, (c, s) in enumerate(zip(data["concept"].tolist(), data["set"].tolist())):
-    if c in row:
-        if concepts[c]["validation"] and sets[s].startswith("emojione"):
-            validation += [(k, row[c])] if sets[s] == "emojione" else []
-        else:
-            drawings[row[c]].append((k, WEIGHT[sets[s]]))
+pixels, trained, drawings, validation = load(WORK)
 captions = Captions(trained, f"{BUNDLE}/textual/tokenizer.json")
 may_flip = torch.tensor([c["group"] not in ("symbols", "flags") and not c["subgroup"].startswith("hand-") for c in trained])
 chance = np.array([.6 if c["group"] == "flags" else 1. for c in trained])
@@ -83,9 +70,7 @@ def batch(with_text):
 def validate():
     """Never-trained EmojiOne drawings of trained concepts, told apart among all prototypes and among all names."""
     averaged.eval()
-    x = pixels[[k for k, _ in validation]].permute(0, 3, 1, 2).float() / 255
-    x = F.interpolate(x[:, :3] + 1 - x[:, 3:], size=SIZE, mode="bicubic", antialias=True).clamp(0, 1)
-    pictures, gold = averaged.picture(normalise(x)), torch.tensor([i for _, i in validation])
+    pictures, gold = averaged.picture(on_white(pixels[[k for k, _ in validation]])), torch.tensor([i for _, i in validation])
     names = averaged.text(captions.encode([c["names"][0] for c in trained]))
     hit = lambda scores: ((scores > scores[torch.arange(len(gold)), gold][:, None]).sum(1) < 1).float().mean().item()
     text = names @ unit(averaged_prototypes).T

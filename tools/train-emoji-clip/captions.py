@@ -29,7 +29,7 @@ def plural(text):
 
 
 class Captions:
-    def __init__(self, concepts, tokenizer_file):
+    def __init__(self, concepts, tokenizer_file, name_share=.7):
         self.concepts = concepts            # the trained ones, in the order of the prototypes
         index = {}
         number = lambda t: index.setdefault(t, len(index))
@@ -53,7 +53,7 @@ class Captions:
         named[exact.any(1)] *= exact[exact.any(1)]
         tagged = self.true & (named == 0)
         share = lambda m: m / np.maximum(m.sum(1, keepdims=True), 1e-6)
-        weight = np.where(~named.any(1), 0, np.where(tagged.any(1), .7, 1))[:, None]
+        weight = np.where(~named.any(1), 0, np.where(tagged.any(1), name_share, 1))[:, None]
         self.target = torch.from_numpy((weight * share(named) + (1 - weight) * share(tagged.astype(np.float32))).astype(np.float32))
         self.rare = 1 / np.sqrt(np.maximum(1, self.true.sum(1)))
         self.true_t = torch.from_numpy(self.true)

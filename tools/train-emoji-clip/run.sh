@@ -26,8 +26,10 @@ export OMP_NUM_THREADS=1 WORLD=2
 RANK=1 "$python" -u "$here/5_train.py" "$work" "$bundle" "$minutes" &
 RANK=0 "$python" -u "$here/5_train.py" "$work" "$bundle" "$minutes" | tee "$work/training.log"
 wait
+"$python" -u "$here/5b_fit_text.py" "$work" "$bundle" 5 | tee -a "$work/training.log"
 
 "$python" "$here/6_export.py" "$work" "$bundle"
 "$python" "$here/7_pictures.py" "$work" "$bundle" "$demo"
 "$python" "$here/8_evaluate.py" "$work" "$bundle" "$demo"
+"$python" "$here/9_int8.py" "$work" "$bundle" "$demo"
 cp "$work/training.log" "$here/training.log"
