@@ -1,0 +1,141 @@
+// A stand-in for the server's API, for working on the page without Rust, a model or pictures: generated pictures, word
+// matching by hash, live status. `npm run dev` uses it. MOCK_IMAGES sets how many pictures there are (default 10,000).
+import { createHash } from 'node:crypto';
+
+const SCENES = ['dunes', 'harbour', 'meadow', 'night sky', 'forest', 'coast', 'city', 'lake'];
+const SIZES = [[1600, 1067], [1067, 1600], [1200, 1200], [1920, 1080], [1500, 1000], [2400, 1000], [900, 1200]];
+
+const digest = (text) => createHash('sha256').update(text).digest();
+
+function picture(index, name = `${SCENES[index % SCENES.length].replace(' ', '-')}/${String(index).padStart(5, '0')}.jpg`) {
+  const [width, height] = SIZES[digest(`${index}`)[0] % SIZES.length];
+  const url = `/api/v1/images/${name}`;
+  return { image_name: name, image_url: `${url}?v=${index}`, thumbnail_url: `${url}/thumbnail?v=${index}`, width, height };
+}
+
+/** Hills under a sun, in colours that follow from the name. */
+function draw(name, width, height) {
+  const seed = digest(name);
+  const hue = (seed[0] * 360) / 256;
+  const hill = (at, y, lightness) => {
+    const peak = y - (seed[at] / 255) * height * 0.3;
+    return `<path d="M0 ${y} Q${(seed[at + 1] / 255) * width} ${peak} ${width} ${y - (seed[at + 2] / 255) * height * 0.2} V${height} H0Z" fill="hsl(${hue + at * 4} 35% ${lightness}%)"/>`;
+  };
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}"><defs><linearGradient id="s" x1="0" y1="0" x2="0" y2="1"><stop offset="0" stop-color="hsl(${hue} 55% 62%)"/><stop offset="1" stop-color="hsl(${hue + 40} 70% 84%)"/></linearGradient></defs><rect width="100%" height="100%" fill="url(#s)"/><circle cx="${(seed[1] / 255) * width}" cy="${height * 0.3}" r="${height * 0.09}" fill="hsl(${hue + 60} 90% 92%)"/>${hill(2, height * 0.66, 46)}${hill(5, height * 0.8, 34)}${hill(8, height * 0.94, 22)}</svg>`;
+}
+
+/** Answers /api requests; returns false for everything else. */
+export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000) } = {}) {
+  let images = Array.from({ length: total }, (_, index) => picture(index));
+  let failures = [
+    { image_name: 'scans/broken.png', code: 'corrupt_image', reason: 'The file ends in the middle of the picture.', attempts: 3 },
+    { image_name: 'scans/poster.tiff', code: 'too_many_pixels', reason: 'It has 412 megapixels; at most 100 are read.', attempts: 1 },
+  ];
+  let pending = total > 0 ? 240 : 0;
+  const rated = new Map();
+  const listeners = new Set();
+
+  const status = () => ({
+    version: 'mock',
+    model: { state: 'ready', name: 'mock', model_name: 'Mock', revision: '1', dim: 64, engine: 'rten', engine_note: null, percent: null, banner: 'This is the mock server: the pictures are drawn and the ranking is by chance.' },
+    store: { kind: 'embedded', collection: 'mock', vectors: images.length },
+    images: { total: images.length + pending + failures.length, pending, indexed: images.length, failed: failures.length },
+    ingest: { state: pending ? 'indexing' : 'idle', images_per_second: pending ? 12.4 : 0, eta_seconds: pending ? Math.ceil(pending / 12.4) : null, message: null },
+    uploads: { enabled: true, max_bytes: 52_428_800 },
+    limits: { text_chars_max: 1000, limit_max: 200, query_picture_bytes_max: 26_214_400 },
+  });
+  const publish = () => listeners.forEach((response) => response.write(`event: status\ndata: ${JSON.stringify(status())}\n\n`));
+  const clock = setInterval(() => {
+    pending = Math.max(0, pending - 12);
+    publish();
+  }, 1000);
+  clock.unref();
+
+  const rank = (text) => {
+    const ordered = images.map((image) => ({ ...image, score: (image.image_name.includes(text) ? 0.3 : 0.1) + digest(text + image.image_name)[0] / 2560, other_names: [] }));
+    return ordered.sort((a, b) => b.score - a.score);
+  };
+  const rankings = new Map();
+
+  return function mock(request, response) {
+    const url = new URL(request.url, 'http://localhost');
+    if (!url.pathname.startsWith('/api/')) return false;
+    void answer(request, response, url).catch((error) => send(response, 500, { code: 'internal', detail: String(error) }));
+    return true;
+  };
+
+  async function answer(request, response, url) {
+    const route = `${request.method} ${url.pathname.replace('/api/v1', '')}`;
+    const limit = Number(url.searchParams.get('limit') ?? 50);
+    const offset = Number(url.searchParams.get('offset') ?? 0);
+    if (route === 'GET /status') return send(response, 200, status());
+    if (route === 'GET /events') {
+      response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
+      listeners.add(response);
+      request.on('close', () => listeners.delete(response));
+      return response.write(`event: status\ndata: ${JSON.stringify(status())}\n\n`);
+    }
+    if (route === 'GET /images') return send(response, 200, { images: images.slice(offset, offset + limit), total: images.length });
+    if (route === 'GET /image-info') {
+      const found = images.find(({ image_name }) => image_name === url.searchParams.get('image_name'));
+      if (!found) return send(response, 404, { code: 'not_found', detail: 'There is no such image.' });
+      return send(response, 200, { ...found, format: 'jpeg', size_bytes: 1_482_113, modified: '2026-03-14T15:09:26Z', content_hash: digest(found.image_name).toString('hex'), other_names: ['copies/same.jpg'] });
+    }
+    if (route === 'POST /search-image') {
+      const body = await read(request);
+      const json = request.headers['content-type']?.includes('json') ? JSON.parse(body.toString()) : {};
+      const form = (name) => Number(new RegExp(`name="${name}"\\r\\n\\r\\n(\\d+)`).exec(body.toString('latin1'))?.[1] ?? 0);
+      const asked = json.text ?? json.image_name ?? 'picture';
+      if (!rankings.has(asked)) rankings.clear(), rankings.set(asked, rank(asked));
+      const from = json.offset ?? form('offset');
+      const matches = asked === 'nothing' ? [] : rankings.get(asked).slice(from, from + (json.limit || form('limit') || 10));
+      return send(response, 200, { text: json.text, model_name: 'Mock', matches, jwt: `mock.${asked}.${Math.random()}` });
+    }
+    if (route === 'POST /create-feedback') {
+      const { jwt, user_feedback } = JSON.parse((await read(request)).toString());
+      const first = !rated.has(jwt);
+      rated.set(jwt, user_feedback);
+      return send(response, first ? 201 : 200, { id: String(jwt), user_feedback });
+    }
+    if (route === 'GET /failures') return send(response, 200, { failures: failures.slice(offset, offset + limit), total: failures.length });
+    if (route === 'POST /failures/retry') {
+      const { image_names } = JSON.parse((await read(request)).toString());
+      const before = failures.length;
+      failures = failures.filter(({ image_name }) => image_names && !image_names.includes(image_name));
+      pending += before - failures.length;
+      publish();
+      return send(response, 200, { retried: before - failures.length });
+    }
+    if (request.method === 'POST' || request.method === 'DELETE') {
+      const body = await read(request);
+      if (request.headers.authorization !== 'Bearer mock-key') return send(response, 401, { code: 'api_key_needed', detail: 'Send the API key as Authorization: Bearer … (the mock takes mock-key)' });
+      if (request.method === 'DELETE') {
+        const name = decodeURIComponent(url.pathname.slice('/api/v1/images/'.length));
+        images = images.filter(({ image_name }) => image_name !== name);
+        publish();
+        return response.writeHead(204).end();
+      }
+      const name = /filename="([^"]+)"/.exec(body.toString('latin1'))?.[1] ?? 'upload.png';
+      const known = images.some(({ image_name }) => image_name === name);
+      if (!known) images = [picture(images.length, name), ...images];
+      publish();
+      return send(response, 201, { images: [{ image_name: name, duplicate_of: known ? name : null }] });
+    }
+    const name = decodeURIComponent(url.pathname.slice('/api/v1/images/'.length)).replace(/\/thumbnail$/, '');
+    const found = images.find(({ image_name }) => image_name === name);
+    if (!found) return send(response, 404, { code: 'not_found', detail: 'There is no such image.' });
+    response.writeHead(200, { 'Content-Type': 'image/svg+xml', 'Cache-Control': 'public, max-age=31536000, immutable' });
+    return response.end(draw(name, found.width, found.height));
+  }
+}
+
+function send(response, code, body) {
+  const type = code < 400 ? 'application/json' : 'application/problem+json';
+  response.writeHead(code, { 'Content-Type': type }).end(JSON.stringify(body));
+}
+
+async function read(request) {
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}

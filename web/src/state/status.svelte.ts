@@ -1,0 +1,62 @@
+// The server's live status over server-sent events. One connection per visible tab: hidden tabs let go of theirs,
+// because browsers allow only a few connections to one server.
+import type { Status } from '../api/client';
+
+const RECONNECT_MS = 2000;
+// The server repeats itself every 15 s; longer silence means the connection is dead without having said so.
+const SILENCE_MAX_MS = 40_000;
+
+class Live {
+  now = $state.raw<Status | null>(null);
+  offline = $state(false);
+  /** Grows with every reconnection, for those who have something to ask again. */
+  reconnected = $state(0);
+
+  #events: EventSource | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  start() {
+    document.addEventListener('visibilitychange', () => (document.hidden ? this.#close() : this.#open()));
+    window.addEventListener('online', () => this.#open());
+    window.addEventListener('offline', () => this.#lost());
+    if (!document.hidden) this.#open();
+  }
+
+  /** Somebody else found that nothing answers, or wants to try again at once. */
+  check() {
+    this.#open();
+  }
+
+  #open() {
+    this.#close();
+    const events = new EventSource('/api/v1/events');
+    this.#events = events;
+    this.#expect();
+    events.addEventListener('status', (event) => {
+      this.now = JSON.parse((event as MessageEvent<string>).data) as Status;
+      if (this.offline) this.reconnected++;
+      this.offline = false;
+      this.#expect();
+    });
+    events.onerror = () => this.#lost();
+  }
+
+  #expect() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#lost(), SILENCE_MAX_MS);
+  }
+
+  #lost() {
+    this.#close();
+    this.offline = true;
+    if (!document.hidden) this.#timer = setTimeout(() => this.#open(), RECONNECT_MS);
+  }
+
+  #close() {
+    clearTimeout(this.#timer);
+    this.#events?.close();
+    this.#events = null;
+  }
+}
+
+export const live = new Live();

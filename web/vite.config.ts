@@ -1,0 +1,32 @@
+// How the page is built and served while developing. The output goes to dist/, which is committed: the Rust build embeds
+// it and needs no Node. In development the API is the mock of mock/, or a real server if IMAGE_SEARCH_URL names one.
+import { svelte } from '@sveltejs/vite-plugin-svelte';
+import { defineConfig } from 'vitest/config';
+import type { Plugin } from 'vite';
+import { createMock } from './mock/api.mjs';
+
+const server = process.env.IMAGE_SEARCH_URL;
+
+function mockApi(): Plugin {
+  return {
+    name: 'mock-api',
+    configureServer(vite) {
+      const mock = createMock();
+      vite.middlewares.use((request, response, next) => {
+        if (!mock(request, response)) next();
+      });
+    },
+  };
+}
+
+export default defineConfig({
+  plugins: [svelte(), ...(server ? [] : [mockApi()])],
+  server: server ? { proxy: { '/api': server, '/docs': server, '/openapi.json': server } } : {},
+  build: {
+    target: 'es2022',
+    // A strict Content-Security-Policy: everything is a file of its own.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+  },
+  test: { include: ['src/**/*.test.ts'] },
+});
