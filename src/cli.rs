@@ -19,6 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, LogConfig, LogFormat, Overrides};
+use crate::vector_store::embedded::ENGINE_LOG_TARGET;
 
 /// Something went wrong; the message says what.
 const EXIT_ERROR: u8 = 1;
@@ -152,7 +153,8 @@ impl CommonArgs {
 /// Logs go to standard error, so that output can be piped. Commands other than `serve` only warn, unless told otherwise.
 fn start_logging(config: &LogConfig, quiet: bool) -> anyhow::Result<()> {
     let level = if quiet && config.level == "info" { "warn" } else { &config.level };
-    let filter = EnvFilter::builder().parse(level).map_err(|error| anyhow::anyhow!("log.level: {error}"))?;
+    // The engine warns of its own internals at every start; what matters of it comes back as an error.
+    let filter = EnvFilter::builder().parse(format!("{ENGINE_LOG_TARGET}=error,{level}")).map_err(|error| anyhow::anyhow!("log.level: {error}"))?;
     let pretty = match config.format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Pretty => true,

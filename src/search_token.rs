@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::catalog::{Impression, ImpressionResult};
-use crate::types::ContentHash;
+use crate::types::{ContentHash, hex};
 
 /// Results that a token carries; further ones of the same answer cannot be replayed.
 pub const TOKEN_RESULTS_MAX: usize = 50;
@@ -67,7 +67,7 @@ impl TokenSigner {
     /// From the key itself (at least 32 bytes).
     pub fn new(key: &[u8], audience: &str, lifetime_s: u64) -> Self {
         // Tells keys apart without telling anything of the key.
-        let key_id = blake3::derive_key("image-search 2026 token key id", key)[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let key_id = hex(&blake3::derive_key("image-search 2026 token key id", key)[..6]);
         Self {
             encoding: EncodingKey::from_secret(key),
             decoding: DecodingKey::from_secret(key),
@@ -138,9 +138,8 @@ impl TokenSigner {
 
 fn unpack(result: &[u8]) -> ImpressionResult {
     let (hash, score) = result.split_at(HASH_PREFIX_BYTES);
-    let hash_prefix = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     let score = score.try_into().map_or(f32::NAN, f32::from_le_bytes);
-    ImpressionResult { hash_prefix, score }
+    ImpressionResult { hash_prefix: hex(hash), score }
 }
 
 fn create_key(path: &Path) -> std::io::Result<Vec<u8>> {

@@ -86,10 +86,9 @@ pub(super) async fn upload_images(
 
 async fn add(app: &Shared, ingest: &Ingest, wanted: &ImageName, bytes: Vec<u8>) -> Result<UploadedImage, Problem> {
     let hash = ContentHash::of(&bytes);
-    if let Some(content) = app.catalog.images_of(&[hash]).await?.remove(&hash) {
-        if let Some(first) = content.names.into_iter().next() {
-            return Ok(UploadedImage { image_name: first.clone(), duplicate_of: Some(first) });
-        }
+    let known = app.catalog.images_of(&[hash]).await?.remove(&hash);
+    if let Some(first) = known.and_then(|content| content.names.into_iter().next()) {
+        return Ok(UploadedImage { image_name: first.clone(), duplicate_of: Some(first) });
     }
     let limits = crate::app::decode_limits(&app.config);
     let checking = tokio::task::spawn_blocking(move || clip::decode(&bytes, &limits).map(|_| bytes));

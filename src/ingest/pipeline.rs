@@ -165,7 +165,7 @@ impl Stages {
     /// Reads the whole file, if it still is the one that was listed, before and after.
     async fn read(&self, image: &LeasedImage) -> Result<(Vec<u8>, ContentHash), Setback> {
         let source = self.shared.parts.sources.iter().find(|source| source.id() == image.source).ok_or(Setback::Gone)?;
-        let opened = source.open(&image.name).await.map_err(read_setback)?;
+        let opened = source.open(&image.name).await.map_err(|error| read_setback(&error))?;
         if opened.fingerprint != image.fingerprint {
             return Err(Setback::Unsettled(opened.fingerprint));
         }
@@ -173,7 +173,7 @@ impl Stages {
         let mut bytes = Vec::with_capacity(image.fingerprint.size_bytes as usize);
         let reading = opened.reader.take(limit).read_to_end(&mut bytes).await;
         reading.map_err(|error| Setback::Transient(Failure { code: "read_error".into(), reason: error.to_string() }))?;
-        let after = source.open(&image.name).await.map_err(read_setback)?.fingerprint;
+        let after = source.open(&image.name).await.map_err(|error| read_setback(&error))?.fingerprint;
         if after != image.fingerprint || bytes.len() as u64 != image.fingerprint.size_bytes {
             return Err(Setback::Unsettled(after));
         }
@@ -208,7 +208,7 @@ impl Stages {
     }
 }
 
-fn read_setback(error: SourceError) -> Setback {
+fn read_setback(error: &SourceError) -> Setback {
     match error {
         SourceError::NotFound(_) => Setback::Gone,
         SourceError::NotAFile(_) => Setback::Permanent(Failure { code: "not_a_file".into(), reason: error.to_string() }),

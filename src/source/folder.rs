@@ -160,8 +160,8 @@ impl Folder {
         let relative = self.path_of(name).ok_or_else(|| SourceError::NotFound(name.clone()))?;
         // NONBLOCK: opening a pipe must not hang. It means nothing for regular files.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = self.open_beneath(relative, flags, Mode::empty()).map_err(|error| source_error(name, error))?;
-        let is_file = file.metadata().map_err(|error| source_error(name, error))?.is_file();
+        let file = self.open_beneath(relative, flags, Mode::empty()).map_err(|error| source_error(name, &error))?;
+        let is_file = file.metadata().map_err(|error| source_error(name, &error))?.is_file();
         if is_file { Ok(file) } else { Err(SourceError::NotAFile(name.clone())) }
     }
 
@@ -235,23 +235,23 @@ impl Source for FolderSource {
         let (folder, wanted) = (self.inner.clone(), name.clone());
         let opened = tokio::task::spawn_blocking(move || {
             let file = folder.open(&wanted)?;
-            let metadata = file.metadata().map_err(|error| source_error(&wanted, error))?;
+            let metadata = file.metadata().map_err(|error| source_error(&wanted, &error))?;
             Ok((file, fingerprint(&metadata)))
         });
-        let (file, fingerprint) = opened.await.map_err(|error| source_error(name, io::Error::other(error)))??;
+        let (file, fingerprint) = opened.await.map_err(|error| source_error(name, &io::Error::other(error)))??;
         Ok(Opened { reader: Box::new(tokio::fs::File::from_std(file)), fingerprint })
     }
 
     async fn create(&self, name: &ImageName, bytes: &[u8]) -> Result<(), SourceError> {
         let (folder, wanted, bytes) = (self.inner.clone(), name.clone(), bytes.to_vec());
         let created = tokio::task::spawn_blocking(move || folder.create(&wanted, &bytes)).await;
-        created.map_err(io::Error::other).flatten().map_err(|error| source_error(name, error))
+        created.map_err(io::Error::other).flatten().map_err(|error| source_error(name, &error))
     }
 
     async fn delete(&self, name: &ImageName) -> Result<(), SourceError> {
         let (folder, wanted) = (self.inner.clone(), name.clone());
         let deleted = tokio::task::spawn_blocking(move || folder.delete(&wanted)).await;
-        deleted.map_err(io::Error::other).flatten().map_err(|error| source_error(name, error))
+        deleted.map_err(io::Error::other).flatten().map_err(|error| source_error(name, &error))
     }
 }
 
@@ -260,7 +260,7 @@ fn fingerprint(metadata: &std::fs::Metadata) -> Fingerprint {
     Fingerprint { size_bytes: metadata.len(), version: modified.as_nanos().to_string(), modified_ms: modified.as_millis() as i64 }
 }
 
-fn source_error(name: &ImageName, error: io::Error) -> SourceError {
+fn source_error(name: &ImageName, error: &io::Error) -> SourceError {
     let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
         || error.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error());
     match error.kind() {

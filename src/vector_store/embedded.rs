@@ -91,6 +91,9 @@ impl EmbeddedOptions {
     }
 }
 
+/// Under which the engine logs.
+pub const ENGINE_LOG_TARGET: &str = "qdrant_edge";
+
 /// The store in one directory, which no other process can open at the same time.
 pub struct EmbeddedStore {
     directory: Arc<Directory>,

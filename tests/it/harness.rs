@@ -8,17 +8,17 @@ use image::{Rgb, RgbImage};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(30);
 
 /// Folders of one test, removed with it.
-pub struct World {
+pub(crate) struct World {
     dir: tempfile::TempDir,
-    pub environment: Vec<(String, String)>,
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir(dir.path().join("images")).expect("mkdir");
         let environment =
@@ -28,28 +28,28 @@ impl World {
     }
 
     /// Sets a configuration key by its environment variable.
-    pub fn set(mut self, key: &str, value: &str) -> Self {
+    pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
         self.environment.push((format!("IMAGE_SEARCH_{key}"), value.to_owned()));
         self
     }
 
-    pub fn path(&self, below: &str) -> PathBuf {
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.dir.path().join(below)
     }
 
-    pub fn image(&self, name: &str) -> PathBuf {
+    pub(crate) fn image(&self, name: &str) -> PathBuf {
         self.path("images").join(name)
     }
 
     /// Writes a file into `images/`, with folders as needed.
-    pub fn write(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         let path = self.image(name);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
         std::fs::write(path, bytes).expect("write");
     }
 
     /// The program with this world's folders, ready for more arguments.
-    pub fn command(&self, command: &str) -> Command {
+    pub(crate) fn command(&self, command: &str) -> Command {
         let mut process = Command::new(env!("CARGO_BIN_EXE_image-search"));
         process
             .arg(command)
@@ -64,31 +64,33 @@ impl World {
     }
 
     /// Runs a command to its end.
-    pub fn run(&self, command: &str, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, command: &str, arguments: &[&str]) -> Output {
         self.command(command).args(arguments).output().expect("the program starts")
     }
 
     /// The same, for tests that need nothing else of the world.
-    pub async fn serve_alone(self) -> (Self, Server) {
+    pub(crate) async fn serve_alone(self) -> (Self, Server) {
         let server = self.serve().await;
         (self, server)
     }
 
     /// Starts the server on a free port and waits until it is ready.
-    pub async fn serve(&self) -> Server {
+    pub(crate) async fn serve(&self) -> Server {
         let server = self.start();
         server.until_ready().await;
         server
     }
 
     /// Starts the server and waits only for its address.
-    pub fn start(&self) -> Server {
+    pub(crate) fn start(&self) -> Server {
+        // Whoever had it is dead; its address must not be taken for the new one's.
+        let _ = std::fs::remove_file(self.path("data/LOCK"));
         let log = self.path("log.txt");
         let log_file = std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
         let mut command = self.command("serve");
         let child = command.args(["--port", "0"]).stdout(Stdio::null()).stderr(log_file).spawn().expect("the program starts");
         let mut server =
-            Server { child, url: String::new(), log, client: reqwest::Client::builder().no_proxy().build().expect("a client") };
+            Server { child, url: String::new(), log, client: client() };
         let lock = self.path("data/LOCK");
         let started = Instant::now();
         while server.url.is_empty() {
@@ -101,10 +103,16 @@ impl World {
     }
 }
 
+fn client() -> reqwest::Client {
+    // The second test to come here finds it done.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().expect("a client")
+}
+
 /// A running server; killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub url: String,
+    pub(crate) url: String,
     log: PathBuf,
     client: reqwest::Client,
 }
@@ -117,27 +125,27 @@ impl Drop for Server {
 }
 
 impl Server {
-    pub fn log_text(&self) -> String {
+    pub(crate) fn log_text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    pub fn get(&self, path: &str) -> RequestBuilder {
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
         self.client.get(format!("{}{path}", self.url))
     }
 
-    pub fn post(&self, path: &str) -> RequestBuilder {
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
         self.client.post(format!("{}{path}", self.url))
     }
 
-    pub fn delete(&self, path: &str) -> RequestBuilder {
+    pub(crate) fn delete(&self, path: &str) -> RequestBuilder {
         self.client.delete(format!("{}{path}", self.url))
     }
 
-    pub async fn get_json(&self, path: &str) -> Value {
+    pub(crate) async fn get_json(&self, path: &str) -> Value {
         ok_json(self.get(path).send().await.expect("an answer")).await
     }
 
-    pub async fn until_ready(&self) {
+    pub(crate) async fn until_ready(&self) {
         self.until("the server is ready", async || match self.get("/readyz").send().await {
             Ok(response) if response.status() == StatusCode::OK => Some(()),
             _ => None,
@@ -146,7 +154,7 @@ impl Server {
     }
 
     /// Waits until `look` finds something.
-    pub async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
         let started = Instant::now();
         loop {
             if let Some(found) = look().await {
@@ -158,7 +166,7 @@ impl Server {
     }
 
     /// Waits until so many images are indexed and failed and nothing is pending.
-    pub async fn until_counts(&self, indexed: u64, failed: u64) -> Value {
+    pub(crate) async fn until_counts(&self, indexed: u64, failed: u64) -> Value {
         self.until(&format!("{indexed} indexed, {failed} failed"), async || {
             let status = self.get_json("/api/v1/status").await;
             let images = &status["images"];
@@ -168,29 +176,29 @@ impl Server {
         .await
     }
 
-    pub async fn search(&self, body: Value) -> Value {
+    pub(crate) async fn search(&self, body: Value) -> Value {
         ok_json(self.post("/api/v1/search-image").json(&body).send().await.expect("an answer")).await
     }
 
     /// Names of the best `limit` matches for a text.
-    pub async fn names(&self, text: &str, limit: usize) -> Vec<String> {
+    pub(crate) async fn names(&self, text: &str, limit: usize) -> Vec<String> {
         let answer = self.search(json!({"text": text, "limit": limit})).await;
         let name = |found: &Value| found["image_name"].as_str().expect("a name").to_owned();
         answer["matches"].as_array().expect("matches").iter().map(name).collect()
     }
 
-    pub fn kill_9(mut self) {
+    pub(crate) fn kill_9(mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("waited");
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().expect("kill runs");
         assert!(sent.success());
     }
 
     /// Sends SIGTERM and waits for the end.
-    pub async fn terminate(mut self) -> ExitStatus {
+    pub(crate) async fn terminate(mut self) -> ExitStatus {
         self.signal("TERM");
         let started = Instant::now();
         loop {
@@ -201,17 +209,9 @@ impl Server {
             tokio::time::sleep(POLL).await;
         }
     }
-
-    /// Resident memory in bytes.
-    pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a status");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-        let kib: u64 = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
-        kib * 1024
-    }
 }
 
-pub async fn ok_json(response: Response) -> Value {
+pub(crate) async fn ok_json(response: Response) -> Value {
     let status = response.status();
     let text = response.text().await.expect("a body");
     assert!(status.is_success(), "{status}: {text}");
@@ -219,7 +219,7 @@ pub async fn ok_json(response: Response) -> Value {
 }
 
 /// Sends and checks that the answer is a problem document with this status and code.
-pub async fn problem(request: RequestBuilder, status: u16, code: &str) -> Value {
+pub(crate) async fn problem(request: RequestBuilder, status: u16, code: &str) -> Value {
     let response = request.send().await.expect("an answer");
     let got = response.status().as_u16();
     let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
@@ -231,7 +231,7 @@ pub async fn problem(request: RequestBuilder, status: u16, code: &str) -> Value 
 }
 
 /// A PNG that differs in colour and pattern from that of every other number.
-pub fn picture(number: u32) -> Vec<u8> {
+pub(crate) fn picture(number: u32) -> Vec<u8> {
     let shade = |shift: u32| (number.wrapping_mul(2_654_435_761) >> shift & 0xff) as u8;
     let colours = [Rgb([shade(0), shade(8), shade(16)]), Rgb([shade(24), shade(4), shade(12)])];
     let stripe = number % 13 + 2;
@@ -242,6 +242,6 @@ pub fn picture(number: u32) -> Vec<u8> {
 }
 
 /// Root of the repository.
-pub fn repository() -> &'static Path {
+pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

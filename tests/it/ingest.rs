@@ -91,7 +91,7 @@ async fn bad_files_fail_with_a_reason_and_hold_up_nothing() {
     // Root may read anything; everyone else sees the locked file fail.
     let root = std::fs::read(world.image("locked.png")).is_ok();
     server.until_counts(if root { 21 } else { 20 }, if root { 5 } else { 6 }).await;
-    let mut expected = vec![("bomb.png", "too_many_pixels"), ("empty.jpg", "empty_file"), ("half.png", "corrupt_image")];
+    let mut expected = vec![("bomb.png", "too_many_pixels"), ("empty.jpg", "empty_file"), ("half.png", "truncated_image")];
     if !root {
         expected.push(("locked.png", "permission_denied"));
     }

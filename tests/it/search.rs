@@ -81,7 +81,7 @@ async fn a_picture_finds_itself() {
     problem(server.post(SEARCH).json(&json!({"image_name": "../etc/passwd"})), 422, "bad_image_name").await;
 }
 
-pub fn multipart(boundary: &str, fields: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
+pub(crate) fn multipart(boundary: &str, fields: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, file_name, bytes) in fields {
         let file = file_name.map_or_else(String::new, |file| format!("; filename=\"{file}\""));

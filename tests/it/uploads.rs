@@ -37,7 +37,7 @@ async fn an_upload_appears_and_can_be_deleted() {
     problem(upload(&server, &[("b.png", b"no picture")]).bearer_auth(KEY), 422, "not_an_image").await;
     problem(upload(&server, &[("../b.png", &picture(3))]).bearer_auth(KEY), 422, "bad_image_name").await;
     problem(upload(&server, &[(".b.png", &picture(3))]).bearer_auth(KEY), 422, "bad_image_name").await;
-    problem(upload(&server, &[("b.png", &[0; 20_001])]).bearer_auth(KEY), 413, "too_large").await;
+    problem(upload(&server, &[("b.png", &vec![0; 20_001])]).bearer_auth(KEY), 413, "too_large").await;
     problem(server.delete("/api/v1/images/a.png"), 401, "api_key_needed").await;
     assert_eq!(server.delete("/api/v1/images/a.png").bearer_auth(KEY).send().await.expect("an answer").status(), 204);
     server.until_counts(1, 0).await;
