@@ -4,53 +4,6 @@
  */
 
 export interface paths {
-    "/api/v1/search-image": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["SearchRequest"];
-                    "multipart/form-data": components["schemas"]["SearchByPicture"];
-                };
-            };
-            responses: {
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["SearchResponse"];
-                    };
-                };
-                "4XX": {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/create-feedback": {
         parameters: {
             query?: never;
@@ -60,204 +13,23 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["FeedbackRequest"];
-                };
-            };
-            responses: {
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["FeedbackResponse"];
-                    };
-                };
-                201: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["FeedbackResponse"];
-                    };
-                };
-                "4XX": {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Rate an answer. The same jwt again changes the rating. */
+        post: operations["create_feedback"];
         delete?: never;
         options?: never;
         head?: never;
         patch?: never;
         trace?: never;
     };
-    "/api/v1/images": {
+    "/api/v1/events": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: {
-                    limit?: number;
-                    offset?: number;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ImageList"];
-                    };
-                };
-                "4XX": {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
-        put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "multipart/form-data": components["schemas"]["UploadForm"];
-                };
-            };
-            responses: {
-                201: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["UploadResponse"];
-                    };
-                };
-                "4XX": {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/image-info": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: {
-            parameters: {
-                query: {
-                    image_name: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ImageInfo"];
-                    };
-                };
-                "4XX": {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/status": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Status"];
-                    };
-                };
-                "4XX": {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Live status. */
+        get: operations["get_events"];
         put?: never;
         post?: never;
         delete?: never;
@@ -273,36 +45,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: {
-                    limit?: number;
-                    offset?: number;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["FailureList"];
-                    };
-                };
-                "4XX": {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** List pictures that could not be indexed, with the reason. */
+        get: operations["list_failures"];
         put?: never;
         post?: never;
         delete?: never;
@@ -320,37 +64,146 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["RetryRequest"];
-                };
-            };
-            responses: {
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["RetryResponse"];
-                    };
-                };
-                "4XX": {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
+        /** Try failed pictures again. */
+        post: operations["retry_failures"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/image-info": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
+        /** Facts of one picture: size, format, date, duplicates. */
+        get: operations["image_info"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/images": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List pictures, newest first. */
+        get: operations["list_images"];
+        put?: never;
+        /** Add pictures. Needs `uploads.enabled` and the API key. */
+        post: operations["upload_images"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/images/{*image_name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One picture's bytes, or (with `/thumbnail` after the name) a small JPEG of it. */
+        get: operations["get_image"];
+        put?: never;
+        post?: never;
+        /** Delete a picture's file. Needs `uploads.enabled` and the API key. */
+        delete: operations["delete_image"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/search-image": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Search pictures by words, by an indexed image, or by a picture. */
+        post: operations["search_image"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Counts by state, rate, model, store. */
+        get: operations["get_status"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/healthz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The process answers. */
+        get: operations["healthz"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Metrics in Prometheus' text format. */
+        get: operations["metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/readyz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether searches are answered: asks model, store and catalog. */
+        get: operations["readyz"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -361,147 +214,280 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        SearchRequest: {
-            text?: string | null;
-            image_name?: string | null;
-            limit?: number | null;
-            offset?: number | null;
-        };
-        SearchByPicture: {
-            /** Format: binary */
-            image: string;
-            limit?: number | null;
-            offset?: number | null;
-        };
-        SearchResponse: {
-            model_name: string;
-            matches: components["schemas"]["Match"][];
-            jwt: string;
-            text?: string | null;
-        };
-        Match: {
-            image_name: string;
-            image_url: string;
-            thumbnail_url: string;
-            width: number;
-            height: number;
-            score: number;
-            other_names?: string[];
-        };
-        FeedbackRequest: {
-            user_feedback: number;
-            jwt: string;
-            image_feedback?: components["schemas"]["ImageFeedback"][];
-        };
-        ImageFeedback: {
-            image_name: string;
-            relevant: boolean;
-        };
-        FeedbackResponse: {
-            id: string;
-            user_feedback: number;
-        };
-        ImageList: {
-            images: components["schemas"]["ListedImage"][];
-            total: number;
-        };
-        ListedImage: {
-            image_name: string;
-            image_url: string;
-            thumbnail_url: string;
-            width: number;
-            height: number;
-        };
-        ImageInfo: {
-            image_name: string;
-            image_url: string;
-            thumbnail_url: string;
-            width: number;
-            height: number;
-            format: string;
-            size_bytes: number;
-            modified: string;
-            content_hash: string;
-            other_names: string[];
-        };
-        Status: {
-            version: string;
-            model: components["schemas"]["ModelStatus"];
-            store: components["schemas"]["StoreStatus"];
-            images: components["schemas"]["ImageCounts"];
-            ingest: components["schemas"]["IngestProgress"];
-            uploads: components["schemas"]["UploadStatus"];
-            limits: components["schemas"]["Limits"];
-        };
-        ModelStatus: {
-            state: string;
-            name?: string | null;
-            model_name?: string | null;
-            revision?: string | null;
-            dim?: number | null;
-            engine?: string | null;
-            engine_note?: string | null;
-            percent?: number | null;
-            banner?: string | null;
-        };
-        StoreStatus: {
-            kind: string;
-            collection?: string | null;
-            vectors?: number | null;
-        };
-        ImageCounts: {
-            total: number;
-            pending: number;
-            indexed: number;
-            failed: number;
-        };
-        IngestProgress: {
-            state: string;
-            images_per_second: number;
-            eta_seconds?: number | null;
-            message?: string | null;
-        };
-        UploadStatus: {
-            enabled: boolean;
-            max_bytes: number;
-        };
-        Limits: {
-            text_chars_max: number;
-            limit_max: number;
-            query_picture_bytes_max: number;
-        };
-        FailureList: {
-            failures: components["schemas"]["FailureEntry"][];
-            total: number;
+        Check: {
+            /** @description What is wrong. */
+            detail?: string | null;
+            ok: boolean;
         };
         FailureEntry: {
-            image_name: string;
-            code: string;
-            reason: string;
+            /**
+             * Format: int32
+             * @description Tries so far.
+             */
             attempts: number;
+            /** @description Stable, for programs. */
+            code: string;
+            image_name: string;
+            /** @description For people. */
+            reason: string;
         };
+        /** @description Pictures that cannot be indexed. */
+        FailureList: {
+            failures: components["schemas"]["FailureEntry"][];
+            /**
+             * Format: int64
+             * @description How many there are in all.
+             */
+            total: number;
+        };
+        /** @description A rating. */
+        FeedbackRequest: {
+            /** @description Ratings of single images of that answer. */
+            image_feedback?: components["schemas"]["ImageFeedback"][];
+            /** @description The `jwt` of the answer. */
+            jwt: string;
+            /**
+             * Format: int64
+             * @description 1 (useless) to 10 (perfect).
+             * @example 5
+             */
+            user_feedback: number;
+        };
+        /** @description A rating that was taken. */
+        FeedbackResponse: {
+            /** @description Id of the rated answer. */
+            id: string;
+            /** Format: int32 */
+            user_feedback: number;
+        };
+        ImageCounts: {
+            /** Format: int64 */
+            failed: number;
+            /** Format: int64 */
+            indexed: number;
+            /** Format: int64 */
+            pending: number;
+            /** Format: int64 */
+            total: number;
+        };
+        /** @description Rating of one image. */
+        ImageFeedback: {
+            image_name: string;
+            /** @description Whether it fits the query. */
+            relevant: boolean;
+        };
+        /** @description Facts of one picture. */
+        ImageInfo: {
+            content_hash: string;
+            /** @description `jpeg`, `png`, … */
+            format: string;
+            /** Format: int32 */
+            height: number;
+            image_name: string;
+            image_url: string;
+            /** @description RFC 3339. */
+            modified: string;
+            /** @description Further images with the same content. */
+            other_names: string[];
+            /** Format: int64 */
+            size_bytes: number;
+            thumbnail_url: string;
+            /** Format: int32 */
+            width: number;
+        };
+        /** @description Indexed pictures, newest first. */
+        ImageList: {
+            images: components["schemas"]["ListedImage"][];
+            /**
+             * Format: int64
+             * @description How many there are in all.
+             */
+            total: number;
+        };
+        IngestProgress: {
+            /** Format: int64 */
+            eta_seconds?: number | null;
+            /** Format: double */
+            images_per_second: number;
+            /** @description Why it is paused. */
+            message?: string | null;
+            /** @description `idle`, `indexing` or `paused`. */
+            state: string;
+        };
+        Limits: {
+            /** Format: int32 */
+            limit_max: number;
+            query_picture_bytes_max: number;
+            text_chars_max: number;
+        };
+        ListedImage: {
+            /** Format: int32 */
+            height: number;
+            image_name: string;
+            image_url: string;
+            thumbnail_url: string;
+            /** Format: int32 */
+            width: number;
+        };
+        /** @description One picture found. */
+        Match: {
+            /** Format: int32 */
+            height: number;
+            image_name: string;
+            image_url: string;
+            /** @description Further images with the same content. */
+            other_names?: string[];
+            /**
+             * Format: float
+             * @description Cosine similarity, -1 to 1.
+             */
+            score: number;
+            /** @description Add `&width=160`, `320`, `640` or `1280`. */
+            thumbnail_url: string;
+            /** Format: int32 */
+            width: number;
+        };
+        ModelStatus: {
+            /** @description What users should know about this model, or why it failed. */
+            banner?: string | null;
+            /** @description Length of its vectors. */
+            dim?: number | null;
+            /** @description `rten` or `onnxruntime`. */
+            engine?: string | null;
+            /** @description What the other engine would give, or why it is not used. */
+            engine_note?: string | null;
+            /** @description What answers call it. */
+            model_name?: string | null;
+            /** @description Short name. */
+            name?: string | null;
+            /**
+             * Format: int32
+             * @description Per cent downloaded.
+             */
+            percent?: number | null;
+            revision?: string | null;
+            /** @description `loading`, `ready` or `failed`. */
+            state: string;
+        };
+        /** @description A problem document (RFC 9457). */
+        Problem: {
+            /** @description Stable, for programs. */
+            code: string;
+            /** @description One or two sentences, for people. */
+            detail: string;
+            /**
+             * Format: int32
+             * @description HTTP status.
+             */
+            status: number;
+            /** @description The status in words. */
+            title: string;
+            /** @description `about:blank`: the title says what the status says; `code` tells problems apart. */
+            type: string;
+        };
+        /** @description What is ready and what is not. */
+        Readiness: {
+            catalog: components["schemas"]["Check"];
+            model: components["schemas"]["Check"];
+            ready: boolean;
+            store: components["schemas"]["Check"];
+        };
+        /** @description Which pictures to try again; all if missing. */
         RetryRequest: {
             image_names?: string[] | null;
         };
         RetryResponse: {
+            /**
+             * Format: int64
+             * @description How many were failed and are pending now.
+             */
             retried: number;
         };
+        /** @description A picture to search by. */
+        SearchByPicture: {
+            /**
+             * Format: binary
+             * @description The picture's bytes.
+             */
+            image: string;
+            /** Format: int32 */
+            limit?: number | null;
+            /** Format: int32 */
+            offset?: number | null;
+        };
+        /** @description What to search for: exactly one of `text` and `image_name`. */
+        SearchRequest: {
+            /** @description Name of an indexed image to find others like it. */
+            image_name?: string | null;
+            /**
+             * Format: int32
+             * @description Most matches; `search.limit_default` if missing.
+             */
+            limit?: number | null;
+            /**
+             * Format: int32
+             * @description Matches to leave out at the top, for further pages.
+             */
+            offset?: number | null;
+            /**
+             * @description Words.
+             * @example tennis
+             */
+            text?: string | null;
+        };
+        /** @description The ranking, and the token that allows to rate it. */
+        SearchResponse: {
+            /** @description To be sent with the rating of this very answer. */
+            jwt: string;
+            /** @description Best first. */
+            matches: components["schemas"]["Match"][];
+            /**
+             * @description Which model compared.
+             * @example CLIP
+             */
+            model_name: string;
+            /** @description The words of the request; missing when it was a picture. */
+            text?: string | null;
+        };
+        /** @description Everything at a glance. */
+        Status: {
+            images: components["schemas"]["ImageCounts"];
+            ingest: components["schemas"]["IngestProgress"];
+            limits: components["schemas"]["Limits"];
+            model: components["schemas"]["ModelStatus"];
+            store: components["schemas"]["StoreStatus"];
+            uploads: components["schemas"]["UploadStatus"];
+            /** @description Of the program. */
+            version: string;
+        };
+        StoreStatus: {
+            collection?: string | null;
+            /** @description `embedded` or `qdrant`. */
+            kind: string;
+            /** Format: int64 */
+            vectors?: number | null;
+        };
+        /** @description Pictures to add. */
         UploadForm: {
+            /** @description One or more picture files, each with its file name. */
             image: string[];
         };
         UploadResponse: {
             images: components["schemas"]["UploadedImage"][];
         };
-        UploadedImage: {
-            image_name: string;
-            duplicate_of?: string | null;
+        UploadStatus: {
+            enabled: boolean;
+            /**
+             * Format: int64
+             * @description Of one file.
+             */
+            max_bytes: number;
         };
-        Problem: {
-            type: string;
-            title: string;
-            status: number;
-            code: string;
-            detail: string;
+        UploadedImage: {
+            /** @description An image with the same content that was there before; then nothing was written. */
+            duplicate_of?: string | null;
+            /** @description Where it is now. */
+            image_name: string;
         };
     };
     responses: never;
@@ -511,4 +497,439 @@ export interface components {
     pathItems: never;
 }
 export type $defs = Record<string, never>;
-export type operations = Record<string, never>;
+export interface operations {
+    create_feedback: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FeedbackRequest"];
+            };
+        };
+        responses: {
+            /** @description Rating changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedbackResponse"];
+                };
+            };
+            /** @description First rating of this answer */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedbackResponse"];
+                };
+            };
+            /** @description The jwt is not valid, or too old */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_events: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Server-sent events named `status`, each with the JSON of /api/v1/status */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": unknown;
+                };
+            };
+        };
+    };
+    list_failures: {
+        parameters: {
+            query?: {
+                /** @description Most entries, up to 500. */
+                limit?: number;
+                /** @description Entries to leave out. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FailureList"];
+                };
+            };
+        };
+    };
+    retry_failures: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetryRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetryResponse"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    image_info: {
+        parameters: {
+            query: {
+                /** @description Name of the image. */
+                image_name: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImageInfo"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_images: {
+        parameters: {
+            query?: {
+                /** @description Most entries, up to 500. */
+                limit?: number;
+                /** @description Entries to leave out. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImageList"];
+                };
+            };
+        };
+    };
+    upload_images: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["UploadForm"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadResponse"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not a picture */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_image: {
+        parameters: {
+            query?: {
+                /** @description First 16 digits of the content hash: if it is the current one, the answer may be kept for ever. */
+                v?: string;
+                /** @description For thumbnails: rounded up to 160, 320, 640 or 1280. */
+                width?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Name of the image; add /thumbnail for a small JPEG */
+                image_name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The picture */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/*": unknown;
+                };
+            };
+            /** @description Not changed */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_image: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the image */
+                image_name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Deleted */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    search_image: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SearchRequest"];
+                "multipart/form-data": components["schemas"]["SearchByPicture"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SearchResponse"];
+                };
+            };
+            /** @description Not ready or overloaded; see Retry-After */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_status: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Status"];
+                };
+            };
+        };
+    };
+    healthz: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Alive */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+        };
+    };
+    metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OpenMetrics text */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+        };
+    };
+    readyz: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Readiness"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Readiness"];
+                };
+            };
+        };
+    };
+}

@@ -83,7 +83,14 @@ describe('ratioOf', () => {
     expect(ratioOf({ width: 0, height: 0 })).toBe(1);
   });
 
+});
+
+describe('rowHeight', () => {
   it('gives larger pictures to wider screens', () => {
-    expect(rowHeight(360)).toBeLessThan(rowHeight(1400));
+    expect(rowHeight(360, [])).toBeLessThan(rowHeight(1400, []));
+  });
+
+  it('does not blow up icons', () => {
+    expect(rowHeight(1400, Array.from({ length: 9 }, () => ({ height: 128 })))).toBe(160);
   });
 });

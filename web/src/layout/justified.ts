@@ -33,9 +33,18 @@ export function ratioOf(picture: { width: number; height: number }): number {
   return Math.min(RATIO_MAX, Math.max(RATIO_MIN, picture.width / picture.height));
 }
 
-/** A row's height follows the width: small pictures on a phone, larger ones on a wide screen. */
-export function rowHeight(width: number): number {
-  return Math.round(Math.min(240, Math.max(116, width / 5.2)));
+const ROW_MIN = 116;
+const ROW_MAX = 240;
+// Small pictures (icons, drawings) are enlarged this much and no more, so that they stay crisp.
+const ENLARGE_MAX = 1.25;
+// The first pictures decide, so that nothing moves when more come.
+const SAMPLE = 40;
+
+/** A row's height follows the width, small on a phone and larger on a wide screen, and the size of the pictures. */
+export function rowHeight(width: number, pictures: readonly { height: number }[]): number {
+  const heights = pictures.slice(0, SAMPLE).map(({ height }) => height).sort((a, b) => a - b);
+  const usual = heights[heights.length >> 1] || ROW_MAX;
+  return Math.round(Math.max(ROW_MIN, Math.min(ROW_MAX, width / 5.2, usual * ENLARGE_MAX)));
 }
 
 export function justify(ratios: readonly number[], width: number, target: number, gap: number): Layout {
