@@ -1,0 +1,107 @@
+// How it looks and for whom: axe on every view, light and dark, phone and desktop; 10,000 results.
+import AxeBuilder from '@axe-core/playwright';
+import type { Page } from '@playwright/test';
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { ROOT, expect, freePort, test } from './server';
+
+const TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+
+const VIEWS: Record<string, (page: Page) => Promise<void>> = {
+  newest: async (page) => {
+    await page.goto('/');
+    await expect(page.locator('img.loaded').first()).toBeVisible();
+  },
+  results: async (page) => {
+    await page.goto('/?q=tennis');
+    await page.getByRole('button', { name: '4 of 10' }).click();
+    await expect(page.getByText('Thank you.')).toBeVisible();
+  },
+  'a large picture': async (page) => {
+    await page.goto('/?q=tennis&image=owl.png');
+    await expect(page.getByText('128 × 128')).toBeVisible();
+  },
+  'the question before deleting': async (page) => {
+    await page.goto('/?image=owl.png');
+    await page.getByRole('button', { name: 'Delete', exact: true }).click();
+  },
+  status: async (page) => {
+    await page.goto('/');
+    await page.getByRole('button', { name: /^Status/ }).click();
+    await expect(page.getByText('broken.png', { exact: true })).toBeVisible();
+  },
+  uploads: async (page) => {
+    await page.goto('/');
+    await page.getByRole('button', { name: 'Add pictures' }).click();
+    await expect(page.getByLabel('API key')).toBeVisible();
+  },
+  'a problem': async (page) => {
+    await page.goto('/?like=never-there.png');
+    await expect(page.getByRole('heading', { name: 'That picture is no longer here' })).toBeVisible();
+  },
+};
+
+for (const [scheme, viewport] of [['light', { width: 1280, height: 800 }], ['dark', { width: 1280, height: 800 }], ['light', { width: 360, height: 740 }]] as const) {
+  test.describe(`${scheme}, ${viewport.width} wide`, () => {
+    test.use({ colorScheme: scheme, viewport, reducedMotion: 'reduce' } as object);
+    for (const [name, show] of Object.entries(VIEWS)) {
+      test(`axe finds nothing: ${name}`, async ({ page }) => {
+        await show(page);
+        const { violations } = await new AxeBuilder({ page }).withTags(TAGS).analyze();
+        expect(violations.map(({ id, nodes }) => [id, ...nodes.map(({ html }) => html)])).toEqual([]);
+        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        expect(overflow, 'pixels wider than the screen').toBe(0);
+      });
+    }
+  });
+}
+
+test('follows the system to the dark side, and remembers a choice', async ({ page }) => {
+  const background = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await page.goto('/');
+  expect(await background()).toBe('rgb(19, 19, 18)');
+  await page.getByRole('button', { name: 'Light colours' }).click();
+  expect(await background()).toBe('rgb(250, 249, 247)');
+  await page.reload();
+  expect(await background()).toBe('rgb(250, 249, 247)');
+  await page.getByRole('button', { name: 'Dark colours' }).click();
+  expect(await page.evaluate(() => localStorage.length)).toBe(0);
+});
+
+test('scrolls through 10,000 results smoothly', async ({ page }) => {
+  const port = await freePort();
+  const mock = spawn(process.execPath, [join(ROOT, 'web/mock/server.mjs')], { env: { ...process.env, PORT: String(port) }, stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    await new Promise((listening) => mock.stdout.once('data', listening));
+    await page.goto(`http://127.0.0.1:${port}/?q=dunes`);
+    await expect(page.locator('li a').first()).toBeVisible();
+    const deadline = Date.now() + 45_000;
+    // To the very end, page after page.
+    while ((await page.locator('a[data-index="9999"]').count()) === 0 && Date.now() < deadline) {
+      await page.evaluate(() => window.scrollTo(0, document.documentElement.scrollHeight));
+      await page.waitForTimeout(50);
+    }
+    await expect(page.locator('a[data-index="9999"]')).toBeVisible();
+    expect(await page.locator('li').count(), 'elements at the end').toBeLessThan(150);
+    // And back through all of them: few frames may take long.
+    const slow = await page.evaluate(async () => {
+      const height = document.documentElement.scrollHeight;
+      const frames: number[] = [];
+      let last = performance.now();
+      for (let step = 0; step < 120; step++) {
+        window.scrollTo(0, height * (1 - step / 120));
+        await new Promise(requestAnimationFrame);
+        frames.push(performance.now() - last);
+        last = performance.now();
+      }
+      frames.sort((a, b) => a - b);
+      return { median: frames[60]!, worst: frames.at(-1)! };
+    });
+    console.log(`frames while scrolling through 10,000: median ${slow.median.toFixed(1)} ms, worst ${slow.worst.toFixed(1)} ms`);
+    // Bounds for a loaded machine without a graphics card; on a desk it is 60 frames a second.
+    expect(slow.median).toBeLessThan(100);
+  } finally {
+    mock.kill();
+  }
+});

@@ -1,0 +1,118 @@
+// Starts the real program on a temporary copy of a few demo pictures, and gives tests a page that fails them when
+// anything breaks the Content-Security-Policy or throws.
+import { test as base, expect } from '@playwright/test';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+export const ROOT = resolve(import.meta.dirname, '../..');
+export const API_KEY = 'a-key-only-for-these-tests';
+const BINARY = resolve(process.env.IMAGE_SEARCH_BIN ?? join(ROOT, 'target/debug/image-search'));
+const READY_MAX_MS = 60_000;
+const TAKEN = ['abacus', 'airplane', 'alarm-clock', 'ambulance', 'anchor', 'automobile', 'avocado', 'baby-bottle', 'balloon', 'banana', 'basketball', 'beer-mug', 'bicycle', 'birthday-cake', 'bouquet', 'bus', 'cactus', 'camera', 'cherry-blossom', 'clown-face', 'crab', 'dog-face', 'elephant', 'fire', 'fish', 'grapes', 'guitar', 'hamburger', 'hot-beverage', 'key', 'lion', 'mushroom', 'octopus', 'owl', 'panda', 'penguin', 'pizza', 'rainbow', 'red-apple', 'red-heart', 'rocket', 'rose', 'sailboat', 'snowman', 'strawberry', 'sunflower', 'tennis', 'tiger-face', 'tulip', 'turtle', 'umbrella', 'violin', 'watermelon', 'whale'];
+
+export const demoPicture = (name: string) => join(ROOT, 'demo/pictures', `${name}.png`);
+
+export class Server {
+  readonly directory = mkdtempSync(join(tmpdir(), 'image-search-e2e-'));
+  readonly folder = join(this.directory, 'pictures');
+  url = '';
+  #port = 0;
+  #expected = 0;
+  #program: ChildProcess | null = null;
+
+  constructor(pictures: string[] = TAKEN) {
+    mkdirSync(this.folder);
+    for (const name of pictures) copyFileSync(demoPicture(name), join(this.folder, `${name}.png`));
+    this.#expected = pictures.length;
+  }
+
+  add(name: string) {
+    copyFileSync(demoPicture(name), join(this.folder, `${name}.png`));
+  }
+
+  addBroken(name: string) {
+    writeFileSync(join(this.folder, name), 'this is no picture');
+  }
+
+  async start() {
+    this.#port ||= await freePort();
+    this.url = `http://127.0.0.1:${this.#port}`;
+    const settings = ['serve', '--images', this.folder, '--data-dir', join(this.directory, 'data'), '--port', String(this.#port), '--model', join(ROOT, 'models/emoji-clip')];
+    const env = { ...process.env, IMAGE_SEARCH_UPLOADS__ENABLED: 'true', IMAGE_SEARCH_UPLOADS__API_KEY: API_KEY };
+    this.#program = spawn(BINARY, settings, { env, cwd: ROOT, stdio: ['ignore', 'ignore', process.env.E2E_LOG ? 'inherit' : 'ignore'] });
+    const failed = new Promise<never>((_, reject) => this.#program!.once('error', reject));
+    await Promise.race([failed, this.#indexed()]);
+  }
+
+  async stop() {
+    const program = this.#program;
+    this.#program = null;
+    if (!program || program.exitCode !== null) return;
+    const gone = new Promise((done) => program.once('exit', done));
+    program.kill('SIGTERM');
+    const slow = setTimeout(() => program.kill('SIGKILL'), 10_000);
+    await gone;
+    clearTimeout(slow);
+  }
+
+  async remove() {
+    await this.stop();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  /** Ready, and every picture looked at. */
+  async #indexed() {
+    const deadline = Date.now() + READY_MAX_MS;
+    while (Date.now() < deadline) {
+      try {
+        const ready = await fetch(`${this.url}/readyz`);
+        const { images } = await (await fetch(`${this.url}/api/v1/status`)).json();
+        if (ready.ok && images.pending === 0 && images.total >= this.#expected) return;
+      } catch {
+        // Not listening yet.
+      }
+      await new Promise((done) => setTimeout(done, 200));
+    }
+    throw new Error(`${BINARY} was not ready after ${READY_MAX_MS / 1000} s; E2E_LOG=1 shows its log`);
+  }
+}
+
+export function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const probe = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = probe.address() as { port: number };
+      probe.close(() => resolve(port));
+    });
+  });
+}
+
+export const test = base.extend<{ complaints: string[] }, { server: Server }>({
+  server: [
+    async ({}, use) => {
+      const server = new Server();
+      server.addBroken('broken.png');
+      await server.start();
+      await use(server);
+      await server.remove();
+    },
+    { scope: 'worker' },
+  ],
+  baseURL: async ({ server }, use) => use(server.url),
+  complaints: [
+    async ({ page }, use) => {
+      const complaints: string[] = [];
+      page.on('pageerror', (error) => complaints.push(String(error)));
+      page.on('console', (message) => {
+        if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) complaints.push(message.text());
+      });
+      await use(complaints);
+      expect(complaints, 'errors and policy violations in the console').toEqual([]);
+    },
+    { auto: true },
+  ],
+});
+
+export { expect };
