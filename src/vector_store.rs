@@ -5,6 +5,7 @@
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod embedded;
+mod ranking;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -76,6 +77,11 @@ pub trait Collection: Send + Sync + 'static {
     /// Walks all points in ascending id order: at most `limit` points with an id greater than `after`.
     async fn scroll(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Point>, StoreError>;
 
+    /// Walks the ids alone, like [`Self::scroll`].
+    async fn scroll_ids(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Uuid>, StoreError> {
+        Ok(self.scroll(after, limit).await?.into_iter().map(|point| point.id).collect())
+    }
+
     /// Builds or improves indexes when thresholds say so. Never called inside a request. `busy` = pictures are waiting,
     /// so only what cannot wait is done. Returns whether anything was done.
     async fn maintain(&self, busy: bool) -> Result<bool, StoreError>;
@@ -117,6 +123,20 @@ impl CollectionSpec {
     }
 }
 
+const NAME_BYTES_MAX: usize = 200;
+
+/// A name of a collection that is safe everywhere: as a directory, in a URL, beside the names that stores use themselves.
+pub(crate) fn check_name(name: &str) -> Result<(), StoreError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let reserved = [".", "..", "LOCK", "active"].contains(&name) || name.starts_with(".deleted-") || name.contains(".broken-");
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || reserved || !name.chars().all(plain) {
+        return Err(StoreError::Invalid(format!(
+            "{name:?} cannot be the name of a collection: at most {NAME_BYTES_MAX} letters, digits, '-', '_' and '.'"
+        )));
+    }
+    Ok(())
+}
+
 /// A payload field that can be indexed and filtered: a letter or `_`, then letters, digits or `_`.
 pub(crate) fn check_field(field: &str) -> Result<(), StoreError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -124,13 +144,6 @@ pub(crate) fn check_field(field: &str) -> Result<(), StoreError> {
         return Err(StoreError::Invalid(format!("{field:?} cannot be a payload field: only letters, digits and '_'")));
     }
     Ok(())
-}
-
-/// The promised order of search results, and no more than `limit` of them.
-pub(crate) fn ranked(mut points: Vec<ScoredPoint>, limit: usize) -> Vec<ScoredPoint> {
-    points.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
-    points.truncate(limit);
-    points
 }
 
 /// Smaller copies of the vectors that the index works with; the results are scored again with the originals.
@@ -189,6 +202,31 @@ pub struct Filter {
     pub must: Vec<Condition>,
     /// None of these holds.
     pub must_not: Vec<Condition>,
+}
+
+impl Filter {
+    /// Whether a point with this id and payload matches.
+    pub fn matches(&self, id: Uuid, payload: &Payload) -> bool {
+        let holds = |condition: &Condition| condition.holds(id, payload);
+        self.must.iter().all(holds) && !self.must_not.iter().any(holds)
+    }
+}
+
+impl Condition {
+    fn holds(&self, id: Uuid, payload: &Payload) -> bool {
+        match self {
+            Self::AnyOf { field, values } => match payload.get(field) {
+                Some(PayloadValue::Keyword(text)) => values.contains(text),
+                Some(PayloadValue::Keywords(texts)) => texts.iter().any(|text| values.contains(text)),
+                Some(PayloadValue::Integer(_)) | None => false,
+            },
+            Self::Range { field, min, max } => match payload.get(field) {
+                Some(PayloadValue::Integer(number)) => min.is_none_or(|min| *number >= min) && max.is_none_or(|max| *number <= max),
+                Some(PayloadValue::Keyword(_) | PayloadValue::Keywords(_)) | None => false,
+            },
+            Self::Ids(ids) => ids.contains(&id),
+        }
+    }
 }
 
 /// One test of a point.

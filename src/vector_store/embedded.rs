@@ -70,7 +70,7 @@ impl Default for EmbeddedOptions {
             full_scan_vectors: 10_000,
             hnsw_m: 16,
             hnsw_ef_construct: 100,
-            ef_search: 96,
+            ef_search: 128,
             ef_search_filtered: 256,
             index_threads: 0,
             quantization: Quantization::None,
@@ -213,8 +213,12 @@ impl VectorStore for EmbeddedStore {
     async fn close(&self) -> Result<(), StoreError> {
         let collections: Vec<_> = self.collections.lock().await.drain().collect();
         let mut result = Ok(());
-        for (_, collection) in collections {
-            result = result.and(collection.close().await);
+        for (name, collection) in collections {
+            match collection.close().await {
+                // Flushed it is; the rest of the building is done after the next start.
+                Err(StoreError::Unavailable(reason)) => tracing::info!(name, reason, "left a vector collection open"),
+                outcome => result = result.and(outcome),
+            }
         }
         result
     }

@@ -150,6 +150,10 @@ impl Collection for EmbeddedCollection {
         self.read(move |shard| shard.scroll(after, limit)).await
     }
 
+    async fn scroll_ids(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Uuid>, StoreError> {
+        self.read(move |shard| shard.scroll_ids(after, limit)).await
+    }
+
     async fn maintain(&self, busy: bool) -> Result<bool, StoreError> {
         let inner = Arc::clone(&self.inner);
         let (done, result) = oneshot::channel();

@@ -119,10 +119,11 @@ pub(super) fn config(spec: &CollectionSpec, options: &EmbeddedOptions) -> edge::
     let hnsw = edge::HnswIndexConfig {
         m: options.hnsw_m,
         ef_construct: options.hnsw_ef_construct.max(4),
-        full_scan_threshold: kilobytes(options.full_scan_vectors),
+        full_scan_threshold: kilobytes(options.index_from_vectors),
         max_indexing_threads: options.index_threads(),
         on_disk: Some(options.on_disk_vectors),
-        payload_m: None,
+        // No links for filters: filtered searches do not walk the index with the filter, see `FilteredSearch`.
+        payload_m: Some(0),
         inline_storage: None,
     };
     let optimizers = edge::EdgeOptimizersConfig {

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::vector_store::StoreError;
+use crate::vector_store::{StoreError, check_name};
 
 const LOCK_FILE: &str = "LOCK";
 const ACTIVE_FILE: &str = "active";
@@ -14,7 +14,6 @@ const ACTIVE_FILE: &str = "active";
 const BROKEN_INFIX: &str = ".broken-";
 /// A collection that is being deleted; what is left of it goes at the next open.
 const DELETED_PREFIX: &str = ".deleted-";
-const NAME_BYTES_MAX: usize = 200;
 
 /// The root directory, locked for this process as long as this lives.
 #[derive(Debug)]
@@ -45,16 +44,9 @@ impl Directory {
         &self.root
     }
 
-    /// Where a collection lives. Refuses names that would leave the root or clash with our own files.
+    /// Where a collection lives.
     pub(super) fn collection(&self, name: &str) -> Result<PathBuf, StoreError> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        let reserved =
-            [".", "..", LOCK_FILE, ACTIVE_FILE].contains(&name) || name.starts_with(DELETED_PREFIX) || name.contains(BROKEN_INFIX);
-        if name.is_empty() || name.len() > NAME_BYTES_MAX || reserved || !name.chars().all(plain) {
-            return Err(StoreError::Invalid(format!(
-                "{name:?} cannot be the name of a collection: at most {NAME_BYTES_MAX} letters, digits, '-', '_' and '.'"
-            )));
-        }
+        check_name(name)?;
         Ok(self.root.join(name))
     }
 

@@ -17,7 +17,8 @@ use uuid::Uuid;
 use super::directory::{io_error, remove_tree, sync_directory_of, write_atomically};
 use super::journal::{Change, Journal};
 use super::{EmbeddedOptions, convert, recovery, wal};
-use crate::vector_store::{CollectionSpec, Filter, Point, ScoredPoint, SearchQuery, StoreError, ranked};
+use crate::vector_store::ranking::{FilteredSearch, TIES_MAX, cuts_a_tie, ranked};
+use crate::vector_store::{CollectionSpec, Filter, Point, ScoredPoint, SearchQuery, StoreError};
 
 /// What makes a directory a collection; written last, so that half-created ones are recognised.
 pub(super) const MANIFEST_FILE: &str = "collection.json";
@@ -25,8 +26,6 @@ pub(super) const JOURNAL_FILE: &str = "maintenance.journal";
 pub(super) const SHARD_DIR: &str = "shard";
 /// Points in one engine operation, and so in one record of its log.
 const POINTS_PER_OPERATION: usize = 256;
-/// Only identical vectors can need more than one round; a collection of clones must not make a search unbounded.
-const TIES_MAX: usize = 1024;
 const FLUSH_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What is known of a collection without opening it.
@@ -159,36 +158,63 @@ impl Shard {
     }
 
     pub(super) fn search(&self, query: &SearchQuery) -> Result<Vec<ScoredPoint>, StoreError> {
-        let edge = self.edge()?;
-        let points = edge.info().points_count;
-        let limit = query.limit.min(points);
+        let total = self.edge()?.info().points_count;
+        let limit = query.limit.min(total);
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let filter = query.filter.as_ref().map(convert::to_filter).transpose()?;
-        let ef = if filter.is_some() { self.options.ef_search_filtered } else { self.options.ef_search };
+        let Some(filter) = &query.filter else {
+            return self.nearest(&query.vector, None, limit, query.exact);
+        };
+        let engine_filter = convert::to_filter(filter)?;
+        if !query.exact {
+            let estimate = edge::CountRequest { filter: Some(engine_filter.clone()), exact: false };
+            let matching = self.edge()?.count(estimate).map_err(|error| convert::error(&error))?;
+            let search = FilteredSearch { limit, matching, total, full_scan: self.options.full_scan_vectors };
+            if let Some(fetch) = search.fetch() {
+                let hits = self.query(&query.vector, None, fetch, false, self.options.ef_search_filtered)?;
+                if let Some(hits) = search.kept(hits, filter) {
+                    return Ok(hits);
+                }
+            }
+        }
+        self.nearest(&query.vector, Some(&engine_filter), limit, true)
+    }
+
+    /// Among equal scores the engine's choice is arbitrary; ours is the smallest ids, so all of them must be seen.
+    fn nearest(&self, vector: &[f32], filter: Option<&edge::Filter>, limit: usize, exact: bool) -> Result<Vec<ScoredPoint>, StoreError> {
         let mut fetch = limit + 1;
         loop {
-            let nearest = edge::QueryEnum::Nearest(edge::NamedQuery::default_dense(query.vector.clone()));
-            let request = edge::QueryRequest {
-                prefetches: Vec::new(),
-                query: Some(edge::ScoringQuery::Vector(nearest)),
-                filter: filter.clone(),
-                score_threshold: None,
-                limit: fetch,
-                offset: 0,
-                params: Some(convert::search_params(query.exact, ef.max(fetch), self.options.quantization)),
-                with_vector: edge::WithVector::Bool(false),
-                with_payload: edge::WithPayloadInterface::Bool(true),
-            };
-            let hits = edge.query(request).map_err(|error| convert::error(&error))?;
-            // Among equal scores the engine's choice is arbitrary; ours is the smallest ids, so all must be seen.
-            let cuts_a_tie = hits.len() == fetch && hits[limit - 1].score.to_bits() == hits[fetch - 1].score.to_bits();
-            if !cuts_a_tie || fetch >= limit + TIES_MAX {
-                return Ok(ranked(hits.into_iter().filter_map(convert::from_scored).collect(), limit));
+            let hits = self.query(vector, filter, fetch, exact, self.options.ef_search)?;
+            if fetch >= limit + TIES_MAX || !cuts_a_tie(&hits, limit, fetch) {
+                return Ok(ranked(hits, limit));
             }
             fetch = (fetch * 2 + 16).min(limit + TIES_MAX);
         }
+    }
+
+    fn query(
+        &self,
+        vector: &[f32],
+        filter: Option<&edge::Filter>,
+        limit: usize,
+        exact: bool,
+        ef: usize,
+    ) -> Result<Vec<ScoredPoint>, StoreError> {
+        let nearest = edge::QueryEnum::Nearest(edge::NamedQuery::default_dense(vector.to_owned()));
+        let request = edge::QueryRequest {
+            prefetches: Vec::new(),
+            query: Some(edge::ScoringQuery::Vector(nearest)),
+            filter: filter.cloned(),
+            score_threshold: None,
+            limit,
+            offset: 0,
+            params: Some(convert::search_params(exact, ef.max(2 * limit), self.options.quantization)),
+            with_vector: edge::WithVector::Bool(false),
+            with_payload: edge::WithPayloadInterface::Bool(true),
+        };
+        let hits = self.edge()?.query(request).map_err(|error| convert::error(&error))?;
+        Ok(hits.into_iter().filter_map(convert::from_scored).collect())
     }
 
     pub(super) fn get(&self, ids: &[Uuid]) -> Result<Vec<Point>, StoreError> {

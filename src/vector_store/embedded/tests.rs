@@ -33,8 +33,8 @@ fn temp_dir() -> Result<TempDir, StoreError> {
 }
 
 impl Subject for Embedded {
-    async fn start() -> Result<Self, StoreError> {
-        Ok(Self(temp_dir()?))
+    async fn start() -> Result<Option<Self>, StoreError> {
+        Ok(Some(Self(temp_dir()?)))
     }
 
     async fn open(&self) -> Result<Box<dyn VectorStore>, StoreError> {
@@ -46,8 +46,8 @@ impl Subject for Embedded {
 struct Eager(TempDir);
 
 impl Subject for Eager {
-    async fn start() -> Result<Self, StoreError> {
-        Ok(Self(temp_dir()?))
+    async fn start() -> Result<Option<Self>, StoreError> {
+        Ok(Some(Self(temp_dir()?)))
     }
 
     async fn open(&self) -> Result<Box<dyn VectorStore>, StoreError> {
@@ -86,19 +86,6 @@ async fn a_second_store_on_the_same_directory_is_refused_until_the_first_is_gone
     assert!(EmbeddedStore::open(dir.path(), eager()).is_err(), "a collection of it is still open");
     drop(collection);
     EmbeddedStore::open(dir.path(), eager())?;
-    Ok(())
-}
-
-#[tokio::test]
-async fn names_cannot_leave_the_directory() -> Outcome {
-    let dir = temp_dir()?;
-    let store = EmbeddedStore::open(dir.path(), eager())?;
-    for name in ["", ".", "..", "a/b", "../a", "LOCK", "active", "a.broken-1", ".deleted-a", "ä", &"x".repeat(201)] {
-        assert!(matches!(store.open(&spec(name, DIM)).await, Err(StoreError::Invalid(_))), "{name:?}");
-        assert!(store.drop_collection(name).await.is_err(), "{name:?}");
-        assert!(store.activate(name).await.is_err(), "{name:?}");
-        assert!(store.set_aside(name).await.is_err(), "{name:?}");
-    }
     Ok(())
 }
 
@@ -228,8 +215,9 @@ async fn writes_flushes_and_searches_go_on_while_indexes_are_built() -> Outcome 
     let building = {
         let collection = Arc::clone(&collection);
         tokio::spawn(async move {
+            // Not until there is nothing to do: with a writer beside it, that may never be.
             let mut rounds = 0;
-            while collection.maintain(false).await? {
+            while rounds < 3 && collection.maintain(false).await? {
                 rounds += 1;
             }
             Ok::<i32, StoreError>(rounds)
