@@ -1,6 +1,10 @@
 //! image-search: drop pictures in a folder, search them by words, rate the result.
 //! The modules in dependency order are listed in ARCHITECTURE.md; a tidy test keeps the direction.
 
+// Test support that unit and integration tests share names this crate alike in both.
+#[cfg(test)]
+extern crate self as image_search;
+
 pub mod app;
 pub mod catalog;
 pub mod cli;

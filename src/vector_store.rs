@@ -5,6 +5,7 @@
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod embedded;
+pub mod qdrant;
 mod ranking;
 
 use std::collections::BTreeMap;
