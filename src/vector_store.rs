@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 pub(crate) mod conformance;
+pub mod copy;
 pub mod embedded;
 pub mod qdrant;
 mod ranking;
