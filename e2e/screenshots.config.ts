@@ -1,4 +1,5 @@
-// `npm run screenshots` renews docs/screenshots/ from the real program, the bundled model and all demo pictures.
+// `npm run screenshots` renews docs/screenshots/ from the real program, the bundled model and all demo pictures
+// (and makes them small with pngquant, a Debian package).
 import { defineConfig } from '@playwright/test';
 import { chromium } from './playwright.config';
 

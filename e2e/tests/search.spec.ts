@@ -9,6 +9,11 @@ test('begins with the newest pictures, the banner and examples', async ({ page }
   await expect(page.getByRole('heading', { name: 'Newest pictures' })).toBeVisible();
   await expect(page.getByText('small bundled model')).toBeVisible();
   await expect(page.locator('img.loaded').first()).toBeVisible();
+  await page.getByRole('button', { name: 'Hide this note' }).click();
+  await expect(page.getByText('small bundled model')).toBeHidden();
+  await page.reload();
+  await expect(page.locator('img.loaded').first()).toBeVisible();
+  await expect(page.getByText('small bundled model')).toBeHidden();
   await page.getByRole('button', { name: 'birthday cake' }).click();
   await expect(page).toHaveURL('/?q=birthday+cake');
   await expect(page.getByLabel(words)).toHaveValue('birthday cake');
