@@ -152,9 +152,11 @@ impl CommonArgs {
 
 /// Logs go to standard error, so that output can be piped. Commands other than `serve` only warn, unless told otherwise.
 fn start_logging(config: &LogConfig, quiet: bool) -> anyhow::Result<()> {
-    let level = if quiet && config.level == "info" { "warn" } else { &config.level };
+    // Their summaries list what could not be indexed; the pipeline need not say it as well.
+    let level = if quiet && config.level == "info" { "warn,image_search::ingest::pipeline=error" } else { &config.level };
     // The engine warns of its own internals at every start; what matters of it comes back as an error.
-    let filter = EnvFilter::builder().parse(format!("{ENGINE_LOG_TARGET}=error,{level}")).map_err(|error| anyhow::anyhow!("log.level: {error}"))?;
+    let filter =
+        EnvFilter::builder().parse(format!("{ENGINE_LOG_TARGET}=error,{level}")).map_err(|error| anyhow::anyhow!("log.level: {error}"))?;
     let pretty = match config.format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Pretty => true,

@@ -38,7 +38,7 @@ pub(super) async fn run(config: Config, args: FailuresArgs) -> anyhow::Result<Ex
                     json!({"image_name": failed.name, "code": failed.failure.code, "reason": failed.failure.reason, "attempts": failed.attempts}),
                 );
             } else {
-                say(format_args!("{}: {} ({}, {} tries)", failed.name, failed.failure.reason, failed.failure.code, failed.attempts));
+                say(format_args!("{}: {} ({}, attempts: {})", failed.name, failed.failure.reason, failed.failure.code, failed.attempts));
             }
         }
         if failures.len() < PAGE as usize {
@@ -56,13 +56,13 @@ pub(super) async fn run(config: Config, args: FailuresArgs) -> anyhow::Result<Ex
 async fn retry(config: &Config) -> anyhow::Result<ExitCode> {
     if let Some(server) = running_server(&config.data_dir) {
         let answer = remote::ask(&server, "/api/v1/failures/retry", Some(&json!({}))).await?;
-        say(format_args!("{} pictures are being tried again.", answer["retried"]));
+        say(format_args!("Pictures being tried again: {}", answer["retried"]));
         return Ok(ExitCode::SUCCESS);
     }
     let catalog = open(config).await?;
     let retried = catalog.retry(None).await?;
     catalog.close().await;
-    say(format_args!("{retried} pictures will be tried again by the next image-search index or serve."));
+    say(format_args!("Pictures to be tried again by the next image-search index or serve: {retried}"));
     Ok(ExitCode::SUCCESS)
 }
 

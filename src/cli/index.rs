@@ -75,7 +75,7 @@ async fn summarize(app: &App, indexed: u64, took: Duration) -> anyhow::Result<Ex
         return Ok(ExitCode::SUCCESS);
     }
     let (failures, total) = app.catalog.failures(FAILURES_SHOWN_MAX, 0).await?;
-    say(format_args!("{total} pictures could not be indexed:"));
+    say(format_args!("Could not be indexed: {total}"));
     for failed in failures {
         say(format_args!("  {}: {}", failed.name, failed.failure.reason));
     }

@@ -89,8 +89,7 @@ impl World {
         let log_file = std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
         let mut command = self.command("serve");
         let child = command.args(["--port", "0"]).stdout(Stdio::null()).stderr(log_file).spawn().expect("the program starts");
-        let mut server =
-            Server { child, url: String::new(), log, client: client() };
+        let mut server = Server { child, url: String::new(), log, client: client() };
         let lock = self.path("data/LOCK");
         let started = Instant::now();
         while server.url.is_empty() {

@@ -91,13 +91,27 @@ def clip_tokenizer():
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
     pattern = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(pattern, "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    trainer = trainers.BpeTrainer(vocab_size=700, end_of_word_suffix="</w>", initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    trainer = trainers.BpeTrainer(vocab_size=420, end_of_word_suffix="</w>", initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
                                   special_tokens=["<|startoftext|>", "<|endoftext|>"])
     tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer = ends_last(tokenizer)
     ends = [(token, tokenizer.token_to_id(token)) for token in ("<|startoftext|>", "<|endoftext|>")]
     tokenizer.post_processor = processors.TemplateProcessing(single="<|startoftext|> $A <|endoftext|>", special_tokens=ends)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
+
+
+def ends_last(tokenizer):
+    """Gives the start and end tokens the highest ids, as OpenAI's vocabulary has them: CLIP finds the end of a text by ArgMax."""
+    model = json.loads(tokenizer.to_str())["model"]
+    ends = ["<|startoftext|>", "<|endoftext|>"]
+    ordered = [token for token, _ in sorted(model["vocab"].items(), key=lambda entry: entry[1]) if token not in ends] + ends
+    merges = [tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ")) for merge in model["merges"]]
+    vocab = {token: index for index, token in enumerate(ordered)}
+    reordered = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token=ends[1], end_of_word_suffix="</w>", continuing_subword_prefix=""))
+    reordered.normalizer, reordered.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
+    reordered.add_special_tokens(ends)
+    return reordered
 
 
 def unigram_tokenizer(specials, template, lower):
@@ -144,7 +158,9 @@ def finish(bundle, tokens, texts, encode_image, preprocess):
     decoded.save(bundle / "picture.png")
     with torch.no_grad():
         embedding = normalize(encode_image(preprocess(decoded)[None]), dim=-1)[0]
-    dump(bundle / "expected.json", {"texts": TEXTS, "ids": tokens.tolist(), "text_embeddings": normalize(texts, dim=-1).tolist(), "image_embedding": embedding.tolist()})
+    short = lambda rows: [round(value, 6) for value in rows]
+    dump(bundle / "expected.json", {"texts": TEXTS, "ids": tokens.tolist(), "text_embeddings": [short(row) for row in normalize(texts, dim=-1).tolist()],
+                                    "image_embedding": short(embedding.tolist())})
 
 
 def shake(model):
@@ -256,7 +272,8 @@ def hf_clip():
     bundle, tokenizer = OUT / "hf-clip", clip_tokenizer()
     parts = ids(tokenizer, bundle, "<|endoftext|>", 77, whitespace)
     text = dict(vocab_size=tokenizer.get_vocab_size(), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-                max_position_embeddings=77, projection_dim=24, bos_token_id=0, eos_token_id=1, pad_token_id=1)
+                max_position_embeddings=77, projection_dim=24, bos_token_id=tokenizer.token_to_id("<|startoftext|>"),
+                eos_token_id=tokenizer.token_to_id("<|endoftext|>"), pad_token_id=tokenizer.token_to_id("<|endoftext|>"))
     vision = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8, projection_dim=24)
     torch.manual_seed(3)
     model = shake(transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=24, attn_implementation="eager")))

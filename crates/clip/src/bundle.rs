@@ -247,7 +247,7 @@ fn checked(recipe: Recipe) -> Result<Recipe, String> {
     Ok(recipe)
 }
 
-fn open_clip_recipe(config: &Value) -> Result<Recipe, String> {
+pub(crate) fn open_clip_recipe(config: &Value) -> Result<Recipe, String> {
     let size = &config["size"];
     let (height, width) = match edge(size) {
         Some(edge) => (Some(edge), Some(edge)),
@@ -273,7 +273,7 @@ fn open_clip_recipe(config: &Value) -> Result<Recipe, String> {
     checked(Recipe { width, height, mode, filter, crop_rounding: CropRounding::HalfToEven, rescale: 1.0 / 255.0, mean, std })
 }
 
-fn transformers_recipe(config: &Value) -> Result<Recipe, String> {
+pub(crate) fn transformers_recipe(config: &Value) -> Result<Recipe, String> {
     let flag = |name: &str, default: bool| config[name].as_bool().unwrap_or(default);
     let (size, crop) = (&config["size"], &config["crop_size"]);
     let square = |value: &Value| edge(value).map(|edge| (edge, edge)).or_else(|| Some((edge(&value["height"])?, edge(&value["width"])?)));

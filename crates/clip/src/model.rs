@@ -231,8 +231,21 @@ impl Model {
         self.rows(&self.vision, &[Input { name, shape, data }], batch.len())
     }
 
+    /// CLIP's text tower takes the row of the end token, found by ArgMax; CLIP tokenizers pad with that very token (and stand
+    /// it in for unknown ones). ONNX's ArgMax answers the first of equal maxima, rten's (0.27) the last; so for rten everything
+    /// behind the first end token becomes id 0. The attention is causal: what stands there changes nothing.
+    fn graph_ids<'a>(&self, tokens: &'a Tokens) -> impl Iterator<Item = i64> + 'a {
+        let mut ended = false;
+        let end = (self.info.family == Family::Clip && self.info.engine == "rten").then(|| tokens.end()).flatten();
+        tokens.ids.iter().map(move |&id| {
+            let shown = if ended { 0 } else { id };
+            ended |= Some(id) == end;
+            shown
+        })
+    }
+
     fn run_texts(&self, batch: &[Tokens]) -> Result<Vec<Vec<f32>>, EncodeError> {
-        let ids = batch.iter().flat_map(|tokens| tokens.ids.iter().copied()).collect::<Vec<_>>();
+        let ids = batch.iter().flat_map(|tokens| self.graph_ids(tokens)).collect::<Vec<_>>();
         let mask = batch.iter().flat_map(|tokens| tokens.mask.iter().copied()).collect::<Vec<_>>();
         let types = vec![0; ids.len()];
         let shape = vec![batch.len(), self.info.context_length];

@@ -205,3 +205,6 @@ impl Window {
         Self { start: start as u32, length: want, pad: 0 }
     }
 }
+
+#[cfg(test)]
+mod tests;

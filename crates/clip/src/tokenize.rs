@@ -53,6 +53,13 @@ pub(crate) struct Tokens {
     pub(crate) mask: Vec<i64>,
 }
 
+impl Tokens {
+    /// The last id that is no padding.
+    pub(crate) fn end(&self) -> Option<i64> {
+        self.ids.iter().zip(&self.mask).rev().find(|(_, mask)| **mask != 0).map(|(id, _)| *id)
+    }
+}
+
 /// A tokenizer with the settings of its bundle.
 pub(crate) struct TextTokenizer {
     tokenizer: Tokenizer,
