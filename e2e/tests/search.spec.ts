@@ -106,8 +106,15 @@ test('shows a picture large, leafs, zooms, and comes back to it', async ({ page 
 
   await page.keyboard.press('Enter');
   await expect(large).toBeVisible();
+  await page.keyboard.press('ArrowRight');
   await page.goBack();
   await expect(large).toBeHidden();
+  await expect(page.locator('li a').nth(3)).toBeFocused();
+
+  await page.keyboard.press('Enter');
+  await large.getByRole('button', { name: 'More like this' }).click();
+  await expect(large).toBeHidden();
+  await expect(page).toHaveURL(/\?like=/);
 });
 
 test('opens a shared link to a picture', async ({ page }) => {

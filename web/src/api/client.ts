@@ -49,6 +49,10 @@ export function imageInfo(name: string, signal: AbortSignal): Promise<ImageInfo>
   return request(`/api/v1/image-info?image_name=${encodeURIComponent(name)}`, { signal });
 }
 
+export function getStatus(): Promise<Status> {
+  return request('/api/v1/status');
+}
+
 export function listFailures(limit: number, offset: number): Promise<FailureList> {
   return request(`/api/v1/failures?limit=${limit}&offset=${offset}`);
 }

@@ -11,8 +11,10 @@ export type Phase = 'idle' | 'loading' | 'ready' | 'failed';
 // Small first, so that pictures appear early; larger while scrolling.
 const FIRST_PAGE = 60;
 const LATER_PAGE = 200;
-// The server answers no further than this.
+// Searches are answered no further than this.
 const WINDOW_MAX = 10_000;
+// Most pictures in one list.
+const LIST_MAX = 500;
 const RETRIES_MAX = 5;
 // The token carries this many pictures; more single ratings would rate what it does not know.
 const RATED_IMAGES_MAX = 50;
@@ -59,9 +61,11 @@ class Results {
   /** The newest pictures, when some have come or gone meanwhile. */
   async refreshNewest() {
     if (this.query.kind !== 'none' || this.phase !== 'ready' || this.loadingMore) return;
+    // Whoever has scrolled this far is looking for something; nothing may jump.
+    if (this.#offset > LIST_MAX) return;
     const signal = this.#start();
     try {
-      const { images, total } = await listImages(Math.min(500, Math.max(FIRST_PAGE, this.#offset)), 0, signal);
+      const { images, total } = await listImages(Math.max(FIRST_PAGE, this.#offset), 0, signal);
       this.#reset();
       this.#append(images);
       this.complete = images.length >= total;
@@ -187,16 +191,15 @@ class Results {
 
   async #page(wanted: number, signal: AbortSignal, first = false) {
     const offset = first ? 0 : this.#offset;
-    const limit = Math.min(wanted, WINDOW_MAX - offset);
     const query = this.query;
     if (query.kind === 'none') {
-      const { images, total } = await listImages(limit, offset, signal);
+      const { images, total } = await listImages(wanted, offset, signal);
       if (first) this.#reset();
       this.#append(images);
       this.complete = this.#offset >= total || images.length === 0;
       return;
     }
-    const answer = await searchImage(asked(query), limit, offset, signal);
+    const answer = await searchImage(asked(query), Math.min(wanted, WINDOW_MAX - offset), offset, signal);
     if (first) {
       this.#reset();
       this.#forgetRating();

@@ -1,6 +1,6 @@
 // The server's live status over server-sent events. One connection per visible tab: hidden tabs let go of theirs,
 // because browsers allow only a few connections to one server.
-import type { Status } from '../api/client';
+import { getStatus, type Status } from '../api/client';
 
 const RECONNECT_MS = 2000;
 // The server repeats itself every 15 s; longer silence means the connection is dead without having said so.
@@ -18,7 +18,6 @@ class Live {
   start() {
     document.addEventListener('visibilitychange', () => (document.hidden ? this.#close() : this.#open()));
     window.addEventListener('online', () => this.#open());
-    window.addEventListener('offline', () => this.#lost());
     if (!document.hidden) this.#open();
   }
 
@@ -33,23 +32,32 @@ class Live {
     this.#events = events;
     this.#expect();
     events.addEventListener('status', (event) => {
-      this.now = JSON.parse((event as MessageEvent<string>).data) as Status;
-      if (this.offline) this.reconnected++;
-      this.offline = false;
+      this.#heard(JSON.parse((event as MessageEvent<string>).data) as Status);
       this.#expect();
     });
-    events.onerror = () => this.#lost();
+    events.onerror = () => void this.#lost();
+  }
+
+  #heard(status: Status) {
+    this.now = status;
+    if (this.offline) this.reconnected++;
+    this.offline = false;
   }
 
   #expect() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#lost(), SILENCE_MAX_MS);
+    this.#timer = setTimeout(() => void this.#lost(), SILENCE_MAX_MS);
   }
 
-  #lost() {
+  /** A server with no connection to spare for events, or behind a proxy that holds them back, can still be asked. */
+  async #lost() {
     this.#close();
-    this.offline = true;
-    if (!document.hidden) this.#timer = setTimeout(() => this.#open(), RECONNECT_MS);
+    try {
+      this.#heard(await getStatus());
+    } catch {
+      this.offline = true;
+    }
+    if (!document.hidden && !this.#events) this.#timer = setTimeout(() => this.#open(), RECONNECT_MS);
   }
 
   #close() {
