@@ -1,6 +1,7 @@
 //! The conformance suite over the embedded store, and what only the embedded store promises: one process, crash safety
 //! (the test starts itself as a child and kills it), bounded logs, damaged collections that can be set aside.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use super::journal::{Change, Journal};
 use super::shard::{JOURNAL_FILE, SHARD_DIR};
 use super::{EmbeddedOptions, EmbeddedStore, directory::Directory};
 use crate::vector_store::conformance::{Outcome, Subject, assert_same, id, point, scroll_all, spec, vector};
-use crate::vector_store::{Collection, SearchQuery, StoreError, VectorStore};
+use crate::vector_store::{Collection, Point, SearchQuery, StoreError, VectorStore};
 
 struct Embedded(TempDir);
 
@@ -200,7 +201,7 @@ async fn the_engines_log_stays_small() -> Outcome {
     let collection = store.open(&spec("log", dim)).await?;
     assert_eq!(collection.count(None).await?, 10_000);
     // Operations are numbered on from the shortened log: a lower number than the points have would be ignored.
-    let changed = crate::vector_store::Point { id: id(7), ..point(20_007, dim) };
+    let changed = Point { id: id(7), ..point(20_007, dim) };
     collection.upsert(vec![changed.clone()]).await?;
     assert_same(&collection.get(&[id(7)]).await?[0], &changed);
     store.close().await
@@ -241,10 +242,11 @@ async fn writes_flushes_and_searches_go_on_while_indexes_are_built() -> Outcome 
 }
 
 const CHILD_DIR: &str = "IMAGE_SEARCH_TEST_STORE_DIR";
+const CHILD_FROM: &str = "IMAGE_SEARCH_TEST_FIRST_BATCH";
 const CHILD_TEST: &str = "vector_store::embedded::tests::child_that_writes_until_it_is_killed";
 const CHILD_BATCH: u64 = 40;
 
-/// Not a test by itself: the process that the tests below kill. Writes batch after batch, each with deletions and
+/// Not a test by itself: the process that the test below kills. Writes batch after batch, each with deletions and
 /// overwrites, with indexes being built all the time, and says which batch is durable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child_that_writes_until_it_is_killed() -> Outcome {
@@ -253,7 +255,7 @@ async fn child_that_writes_until_it_is_killed() -> Outcome {
     let collection = store.open(&spec("killed", DIM)).await?;
     let building = Arc::clone(&collection);
     tokio::spawn(async move { while building.maintain(false).await.is_ok() {} });
-    let mut batch = collection.count(None).await? / (CHILD_BATCH - 1);
+    let mut batch = std::env::var(CHILD_FROM).ok().and_then(|from| from.parse().ok()).unwrap_or(0);
     loop {
         write_batch(&*collection, batch).await?;
         collection.flush().await?;
@@ -264,13 +266,25 @@ async fn child_that_writes_until_it_is_killed() -> Outcome {
     }
 }
 
-/// Adds points, deletes one of the batch before, and stores some old ones again.
+/// Adds points, stores some old ones again, deletes the first of its own and the second of an old batch, which the
+/// engine has put into another segment by then.
 async fn write_batch(collection: &dyn Collection, batch: u64) -> Outcome {
     let start = batch * CHILD_BATCH;
     collection.upsert((start..start + CHILD_BATCH).map(|number| point(number, DIM)).collect()).await?;
-    let again = (start / 3..start / 3 + 10).filter(|number| *number < start && number % CHILD_BATCH != 0);
+    let again = (start / 3..start / 3 + 10).filter(|number| *number < start && number % CHILD_BATCH > 1);
     collection.upsert(again.map(|number| point(number, DIM)).collect()).await?;
-    collection.delete(&[id(start)]).await
+    collection.delete(&[id(start), id(batch / 2 * CHILD_BATCH + 1)]).await
+}
+
+/// Whether the point is there when batch `last` is the last durable one; `None`: the next batch may have deleted it.
+fn is_there(number: u64, last: u64) -> Option<bool> {
+    let batch = number / CHILD_BATCH;
+    match number % CHILD_BATCH {
+        0 => Some(false),
+        1 if batch <= last / 2 => Some(false),
+        1 if batch == last.div_ceil(2) => None,
+        _ => Some(true),
+    }
 }
 
 struct Killed {
@@ -279,10 +293,11 @@ struct Killed {
 }
 
 impl Killed {
-    fn start(dir: &Path) -> std::io::Result<Self> {
+    fn start(dir: &Path, from: u64) -> std::io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["--exact", CHILD_TEST, "--nocapture", "--test-threads=1"])
             .env(CHILD_DIR, dir)
+            .env(CHILD_FROM, from.to_string())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
@@ -305,16 +320,16 @@ impl Killed {
     }
 }
 
-/// Every batch up to `last` is there as written; a later one may be there in part.
+/// Every batch up to `last` is there as written; the next one may be there in part.
 async fn assert_durable(collection: &dyn Collection, last: u64) -> Outcome {
     let all = scroll_all(collection, 1000).await?;
     assert_eq!(collection.count(None).await?, all.len() as u64, "points are counted as often as they are found");
-    let durable: Vec<u64> = (0..(last + 1) * CHILD_BATCH).filter(|number| number % CHILD_BATCH != 0).collect();
-    let found: Vec<_> = all.iter().filter(|point| point.id < id((last + 1) * CHILD_BATCH)).collect();
-    assert!(found.iter().map(|point| point.id).eq(durable.iter().map(|number| id(*number))), "durable points, no deleted ones");
-    for (found, number) in found.iter().zip(durable) {
-        assert_same(found, &point(number, DIM));
+    let found: BTreeMap<u64, Point> = all.into_iter().map(|point| (point.id.as_u128() as u64, point)).collect();
+    for number in 0..(last + 1) * CHILD_BATCH {
+        let Some(expected) = is_there(number, last) else { continue };
+        assert_eq!(found.contains_key(&number), expected, "point {number} after batch {last}");
     }
+    found.iter().for_each(|(number, found)| assert_same(found, &point(*number, DIM)));
     Ok(())
 }
 
@@ -322,18 +337,16 @@ async fn assert_durable(collection: &dyn Collection, last: u64) -> Outcome {
 async fn a_killed_process_loses_nothing_that_was_flushed() -> Outcome {
     let dir = temp_dir()?;
     let failed = |error: std::io::Error| StoreError::Internal(error.to_string());
-    for round in 0..6 {
+    let mut from = 0;
+    for round in 0..8 {
         // The number of batches differs, so that the kill comes at different moments of index building.
-        let last = Killed::start(dir.path()).and_then(|child| child.kill_after(3 + round * 4)).map_err(failed)?;
+        let last = Killed::start(dir.path(), from).and_then(|child| child.kill_after(3 + round * 4)).map_err(failed)?;
         let last = last.ok_or_else(|| StoreError::Internal("the child made nothing durable".to_owned()))?;
         let store = EmbeddedStore::open(dir.path(), eager())?;
         let collection = store.open(&spec("killed", DIM)).await?;
         assert_durable(&*collection, last).await?;
-        // Back to whole batches, from which the next child counts on.
-        let rest = scroll_all(&*collection, 1000).await?;
-        let rest: Vec<_> = rest.iter().map(|point| point.id).filter(|rest| *rest >= id((last + 1) * CHILD_BATCH)).collect();
-        collection.delete(&rest).await?;
         store.close().await?;
+        from = last + 1;
     }
     Ok(())
 }
