@@ -5,7 +5,7 @@ DATA   ?= data
 PORT   ?= 3000
 BIN    := target/release/image-search
 
-.PHONY: help build run down demo test test-rust e2e lint docs bench onnxruntime
+.PHONY: help build run down demo test test-rust test-qdrant e2e lint docs bench onnxruntime
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ demo: build ## Offline demonstration: bundled pictures, bundled model
 
 test: ## All Rust tests; needs only the Rust toolchain and a C compiler
 	cargo test --workspace --locked
+
+# A server is one command, for example: docker run -p 6334:6334 qdrant/qdrant
+# The tests make and delete collections named image-search-test-…, and leave everything else alone.
+test-qdrant: ## The vector store suite on a real server: make test-qdrant QDRANT_URL=http://localhost:6334 [QDRANT_API_KEY=…]
+	@test -n "$(QDRANT_URL)" || { echo "Say where it is: make test-qdrant QDRANT_URL=http://localhost:6334"; exit 2; }
+	QDRANT_URL="$(QDRANT_URL)" cargo test --locked --lib vector_store::qdrant::tests::real_server -- --ignored
 
 e2e: ## Browser tests; needs Node.js and Chromium
 	cargo build --locked
