@@ -2,7 +2,7 @@
 pictures, a keyword to all pictures it is true of. Much cheaper than a step of both towers.
 usage: 5b_fit_text.py WORK BUNDLE MINUTES   (reads and writes WORK/model.pt; WORK/joint.pt keeps what it read)
 """
-import copy, math, os, random, shutil, sys, time
+import copy, math, random, shutil, sys, time
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,9 @@ from data import load, on_white
 from model import Clip, unit
 
 WORK, BUNDLE, MINUTES = sys.argv[1], sys.argv[2], float(sys.argv[3])
-OUT = os.environ.get("OUT", f"{WORK}/model.pt")
-BATCH, RATE, SCALE, NAME_SHARE, PULL, SEED = 256, 1e-3, 25., .9, float(os.environ.get("PULL", 4)), 5
-torch.set_num_threads(int(os.environ.get("THREADS", 2)))
+OUT = f"{WORK}/model.pt"
+BATCH, RATE, SCALE, NAME_SHARE, PULL, SEED = 256, 1e-3, 25., .9, 12, 5
+torch.set_num_threads(1)
 torch.manual_seed(SEED); random.seed(SEED); np.random.seed(SEED)
 pixels, trained, drawings, validation = load(WORK)
 captions = Captions(trained, f"{BUNDLE}/textual/tokenizer.json", NAME_SHARE)

@@ -26,7 +26,7 @@ export OMP_NUM_THREADS=1 WORLD=2
 RANK=1 "$python" -u "$here/5_train.py" "$work" "$bundle" "$minutes" &
 RANK=0 "$python" -u "$here/5_train.py" "$work" "$bundle" "$minutes" | tee "$work/training.log"
 wait
-"$python" -u "$here/5b_fit_text.py" "$work" "$bundle" 5 | tee -a "$work/training.log"
+"$python" -u "$here/5b_fit_text.py" "$work" "$bundle" 4.5 | tee -a "$work/training.log"
 
 "$python" "$here/6_export.py" "$work" "$bundle"
 "$python" "$here/7_pictures.py" "$work" "$bundle" "$demo"
