@@ -329,7 +329,9 @@ async fn assert_durable(collection: &dyn Collection, last: u64) -> Outcome {
         let Some(expected) = is_there(number, last) else { continue };
         assert_eq!(found.contains_key(&number), expected, "point {number} after batch {last}");
     }
-    found.iter().for_each(|(number, found)| assert_same(found, &point(*number, DIM)));
+    for (number, found) in &found {
+        assert_same(found, &point(*number, DIM));
+    }
     Ok(())
 }
 
