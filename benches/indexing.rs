@@ -33,7 +33,8 @@ fn main() -> Result<()> {
 }
 
 fn copy_pictures(from: &Path, to: &Path, count: usize) -> Result<()> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(from)?.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(from)?.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
     files.sort();
     anyhow::ensure!(!files.is_empty(), "no files in {}", from.display());
     std::fs::create_dir_all(to)?;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rten::{DataType, Dimension, Model, NodeId, RunOptions, ThreadPool, Value, ValueOrView, ValueType, ValueView};
+use rten_tensor::{AsView, Layout};
 
 use super::{Data, Element, Engine, Input, Output, Port, guarded};
 
@@ -56,7 +57,6 @@ impl Engine for Rten {
         let run = || self.model.run_n(values, [output], Some(options)).map_err(|error| error.to_string());
         let [value] = guarded("rten", run)?;
         let Value::FloatTensor(tensor) = value else { return Err("the output is not of floats".into()) };
-        use rten_tensor::{AsView, Layout};
         let shape = tensor.shape().to_vec();
         Ok(Output { shape, values: tensor.to_vec() })
     }
