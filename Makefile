@@ -50,3 +50,9 @@ lint: ## Formatting, clippy with warnings as errors, documentation
 
 bench: ## Benchmarks (see docs/benchmarks.md)
 	cargo bench --locked
+
+onnxruntime: ## Get ONNX Runtime (faster than the built-in engine) from its wheel into target/onnxruntime
+	rm -rf target/onnxruntime && mkdir -p target/onnxruntime/wheel
+	python3 -m pip download --quiet --no-deps --only-binary :all: -d target/onnxruntime/wheel onnxruntime
+	cd target/onnxruntime && python3 -m zipfile -e wheel/onnxruntime-*.whl unpacked
+	cd target/onnxruntime && cp unpacked/onnxruntime/capi/libonnxruntime.so.* libonnxruntime.so && rm -rf wheel unpacked

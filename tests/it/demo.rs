@@ -79,8 +79,8 @@ async fn the_demo_pictures_are_found_by_their_names() {
     assert!(entries.len() >= NAMES_MIN, "only {} names", entries.len());
     let (first, five) = recall(&server, entries).await;
     let figures = read("figures.json");
-    assert_close("demo recall@1", first, &figures["demo"]["recall@1"]);
-    assert_close("demo recall@5", five, &figures["demo"]["recall@5"]);
+    assert_close("demo recall@1", first, &figures["demo"]["recall_at_1"]);
+    assert_close("demo recall@5", five, &figures["demo"]["recall_at_5"]);
 }
 
 #[tokio::test]
@@ -93,8 +93,8 @@ async fn pictures_of_an_unseen_vendor_score_as_honestly_as_the_card_says() {
     assert!(entries.len() >= 100 && count >= 100, "only {} names and {count} pictures", entries.len());
     let (first, five) = recall(&server, entries).await;
     let figures = read("figures.json");
-    assert_close("unseen recall@1", first, &figures["unseen_sample"]["recall@1"]);
-    assert_close("unseen recall@5", five, &figures["unseen_sample"]["recall@5"]);
+    assert_close("unseen recall@1", first, &figures["unseen_sample"]["recall_at_1"]);
+    assert_close("unseen recall@5", five, &figures["unseen_sample"]["recall_at_5"]);
 }
 
 #[tokio::test]
