@@ -41,9 +41,16 @@ export class Server {
     this.#port ||= await freePort();
     this.url = `http://127.0.0.1:${this.#port}`;
     const settings = ['serve', '--images', this.folder, '--data-dir', join(this.directory, 'data'), '--port', String(this.#port), '--model', join(ROOT, 'models/emoji-clip')];
-    const env = { ...process.env, IMAGE_SEARCH_UPLOADS__ENABLED: 'true', IMAGE_SEARCH_UPLOADS__API_KEY: API_KEY };
+    // The program refuses settings it does not know, and IMAGE_SEARCH_BIN is one; the tests' own settings stand alone.
+    const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('IMAGE_SEARCH_'));
+    const env = { ...Object.fromEntries(inherited), IMAGE_SEARCH_UPLOADS__ENABLED: 'true', IMAGE_SEARCH_UPLOADS__API_KEY: API_KEY };
     this.#program = spawn(BINARY, settings, { env, cwd: ROOT, stdio: ['ignore', 'ignore', process.env.E2E_LOG ? 'inherit' : 'ignore'] });
-    const failed = new Promise<never>((_, reject) => this.#program!.once('error', reject));
+    const failed = new Promise<never>((_, reject) => {
+      this.#program!.once('error', reject);
+      this.#program!.once('exit', (code) => reject(new Error(`${BINARY} ended with ${code} before it was ready; E2E_LOG=1 shows its log`)));
+    });
+    // Ends also happen on purpose, later.
+    failed.catch(() => {});
     await Promise.race([failed, this.#indexed()]);
   }
 
