@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use image_search::app::{App, decode_limits, load_embedder};
+use image_search::app::{App, load_embedder};
 use image_search::config::Config;
 use image_search::search::{Query, Window};
 
@@ -63,7 +63,7 @@ async fn one_round(config: Config, count: usize) -> Result<()> {
     let app = App::open(config).await?;
     let ingest = app.bring_up().await?;
     let started = Instant::now();
-    ingest.run_once(|_| {}).await?;
+    ingest.run_once().await?;
     let indexing = app.metrics.indexed.get() as f64 / started.elapsed().as_secs_f64();
     println!("bare encoder {bare:.1} pictures/s, indexing {indexing:.1} pictures/s, ratio {:.2}", indexing / bare);
     let mut times = Vec::with_capacity(SEARCHES);
@@ -82,7 +82,7 @@ async fn one_round(config: Config, count: usize) -> Result<()> {
 /// Pictures a second that the model alone encodes, from pixels that are ready, in batches as indexing uses them.
 async fn bare_encoder(config: &Config, count: usize) -> Result<f64> {
     let (located, embedder) = load_embedder(config).await?;
-    let limits = decode_limits(config);
+    let limits = config.decode.limits();
     let mut pixels = Vec::with_capacity(count);
     for entry in std::fs::read_dir(&config.images[0])? {
         let path = entry?.path();

@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use clip::{DecodeLimits, EngineChoice, LoadOptions, Model};
+use clip::{EngineChoice, LoadOptions, Model};
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
@@ -53,8 +53,8 @@ pub enum ModelState {
     Loading,
     /// Answering.
     Ready(Box<LocatedModel>),
-    /// It cannot be used; says why and what to do.
-    Failed(String),
+    /// It cannot be used; [`App::bring_up`] returned why.
+    Failed,
 }
 
 /// Why the application cannot start.
@@ -120,7 +120,7 @@ impl App {
         let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&catalog_path(&config)).await?);
         let store: Arc<dyn VectorStore> = Arc::new(open_store(&config).await?);
         let metrics = Arc::new(Metrics::default());
-        let limits = decode_limits(&config);
+        let limits = config.decode.limits();
         let tokens = TokenSigner::from_file(&key_path(&config), &config.token.audience, config.token.lifetime_s)?;
         let searcher = Arc::new(Searcher::new(catalog.clone(), tokens, metrics.clone(), config.search.clone(), limits.clone()));
         let thumbnails = Arc::new(Thumbnails::new(config.data_dir.join("thumbnails"), config.thumbnails.clone(), limits));
@@ -133,8 +133,8 @@ impl App {
     /// Finds and loads the model, opens its collection and puts ingestion together. Searches are answered from then on.
     pub async fn bring_up(&self) -> Result<Arc<Ingest>, AppError> {
         let brought_up = self.load_and_connect().await;
-        if let Err(error) = &brought_up {
-            *self.model.write() = ModelState::Failed(error.to_string());
+        if brought_up.is_err() {
+            *self.model.write() = ModelState::Failed;
         }
         brought_up
     }
@@ -240,16 +240,6 @@ fn collection_spec(embedder: &Embedder) -> CollectionSpec {
         ("height".to_owned(), FieldKind::Integer),
     ];
     CollectionSpec { name: embedder.id().collection_name(), dim: embedder.info().dim, indexed_fields }
-}
-
-/// Limits of decoding, for whoever decodes.
-pub fn decode_limits(config: &Config) -> DecodeLimits {
-    DecodeLimits {
-        max_bytes: config.decode.file_bytes_max,
-        max_pixels: config.decode.pixels_max,
-        max_alloc_bytes: config.decode.alloc_bytes_max,
-        timeout_ms: config.decode.timeout_ms,
-    }
 }
 
 /// Where the SQLite catalog is.

@@ -18,6 +18,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::app::catalog_path;
+use crate::catalog::sqlite::SqliteCatalog;
 use crate::config::{Config, LogConfig, LogFormat, Overrides};
 use crate::vector_store::embedded::ENGINE_LOG_TARGET;
 
@@ -166,6 +168,13 @@ fn start_logging(config: &LogConfig, quiet: bool) -> anyhow::Result<()> {
     // A second call (in tests) keeps the first one's logger.
     let _ = if pretty { logs.with_target(false).try_init() } else { logs.json().flatten_event(true).try_init() };
     Ok(())
+}
+
+/// The catalog alone, for commands that may run beside a server.
+async fn open_catalog(config: &Config) -> anyhow::Result<SqliteCatalog> {
+    let path = catalog_path(config);
+    anyhow::ensure!(path.is_file(), "there is no index in {} yet; run image-search index or serve first", config.data_dir.display());
+    Ok(SqliteCatalog::open(&path).await?)
 }
 
 /// Writes a line for the user. A closed pipe (`| head`) is no error worth telling.

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use clip::DecodeLimits;
 use serde::Deserialize;
 
 /// The built-in layer, with every key.
@@ -106,6 +107,18 @@ pub struct DecodeConfig {
     pub pixels_max: u64,
     pub alloc_bytes_max: u64,
     pub timeout_ms: u64,
+}
+
+impl DecodeConfig {
+    /// The limits in the model crate's terms, for whoever decodes.
+    pub fn limits(&self) -> DecodeLimits {
+        DecodeLimits {
+            max_bytes: self.file_bytes_max,
+            max_pixels: self.pixels_max,
+            max_alloc_bytes: self.alloc_bytes_max,
+            timeout_ms: self.timeout_ms,
+        }
+    }
 }
 
 /// `[embed]`

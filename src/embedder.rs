@@ -59,10 +59,9 @@ pub enum EmbedError {
 }
 
 impl Embedder {
-    /// Starts the threads and encodes once, so that the first query is as quick as the tenth.
+    /// Starts the threads. Loading has run both graphs once, so the first query is as quick as the tenth.
     pub fn start(model: Model, id: ModelId, display_name: String, config: &EmbedConfig) -> Result<Self, EmbedError> {
         let model = Arc::new(model);
-        warm(&model)?;
         let (queries, query_jobs) = mpsc::channel(config.query_queue_max);
         let (pictures, picture_jobs) = mpsc::channel(PICTURE_QUEUE_MAX);
         spawn("embed-query", model.clone(), query_jobs, run_queries)?;
@@ -121,14 +120,6 @@ impl Embedder {
         self.pictures.send(PictureJob { batch, answer }).await.map_err(|_| EmbedError::Stopped)?;
         answered.await.map_err(|_| EmbedError::Stopped)?
     }
-}
-
-fn warm(model: &Model) -> Result<(), EmbedError> {
-    let failed = |error: clip::EncodeError| EmbedError::Model(error.to_string());
-    model.encode_texts(&["a picture"]).map_err(failed)?;
-    let blank = image::RgbImage::new(model.info().image_width, model.info().image_height);
-    model.encode_images(&[model.preprocess(&blank)]).map_err(failed)?;
-    Ok(())
 }
 
 fn spawn<Job: Send + 'static>(

@@ -32,6 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+use crate::ingest::Ingest;
 use crate::types::{ContentHash, ImageName};
 use error::Problem;
 
@@ -78,12 +79,6 @@ fn api(app: &Shared) -> OpenApiRouter<Shared> {
         .routes(routes!(operations::metrics))
 }
 
-/// The OpenAPI document as JSON, as `/openapi.json` serves it.
-pub fn openapi_json(app: &Arc<App>) -> String {
-    let (_, document) = api(app).split_for_parts();
-    document.to_pretty_json().unwrap_or_default()
-}
-
 /// Everything that is served.
 pub fn router(app: Arc<App>) -> Router {
     let (routes, document) = api(&app).split_for_parts();
@@ -111,6 +106,13 @@ pub fn router(app: Arc<App>) -> Router {
 
 fn set(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// Ingestion, which there is once the model is up.
+fn ingest(app: &Shared) -> Result<&Ingest, Problem> {
+    app.ingest()
+        .map(AsRef::as_ref)
+        .ok_or_else(|| Problem::unavailable("model_not_ready", "The model is not ready yet; try again in a moment."))
 }
 
 /// Limits the time until an answer begins; a stream that has begun (events, a large picture) may go on.

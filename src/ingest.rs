@@ -18,6 +18,7 @@ use serde::Serialize;
 use tokio::sync::{Notify, RwLock};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::{DecodeConfig, IngestConfig};
@@ -26,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::source::folder::FolderSource;
 use crate::source::watcher::FolderWatcher;
 use crate::source::{Source, SourceError};
+use crate::types::ContentHash;
 use crate::vector_store::{Collection, StoreError};
 
 /// Milliseconds since 1970.
@@ -129,12 +131,7 @@ impl Ingest {
     /// Puts the parts together; nothing runs yet.
     pub fn new(parts: IngestParts) -> Self {
         let model = parts.embedder.id().to_string();
-        let decode_limits = DecodeLimits {
-            max_bytes: parts.decode.file_bytes_max,
-            max_pixels: parts.decode.pixels_max,
-            max_alloc_bytes: parts.decode.alloc_bytes_max,
-            timeout_ms: parts.decode.timeout_ms,
-        };
+        let decode_limits = parts.decode.limits();
         let shared = Shared {
             parts,
             model,
@@ -164,15 +161,14 @@ impl Ingest {
         self.tasks.close();
     }
 
-    /// One pass: looks at every source once, indexes until nothing is pending, tidies up. `progress` is called now and then.
-    pub async fn run_once(&self, progress: impl Fn(&IngestStatus) + Send) -> Result<(), IngestError> {
+    /// One pass: looks at every source once, indexes until nothing is pending, tidies up.
+    pub async fn run_once(&self) -> Result<(), IngestError> {
         for source in &self.shared.parts.sources {
             reconciler::reconcile(&self.shared, source, &crate::catalog::Scope::All).await?;
         }
         self.shared.scanned_once.store(true, Ordering::Relaxed);
         let worker = tokio::spawn(worker::run(self.shared.clone(), self.stop.clone()));
         while self.shared.parts.catalog.counts().await?.pending > 0 && !self.stop.is_cancelled() {
-            progress(&self.status(1));
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         self.stop.cancel();
@@ -216,7 +212,7 @@ impl Ingest {
 
     /// The source with this id.
     pub fn source(&self, id: &str) -> Option<&FolderSource> {
-        self.shared.parts.sources.iter().find(|source| source.id() == id)
+        self.shared.source(id)
     }
 
     /// Stops the tasks; what they hold is given back.
@@ -228,6 +224,15 @@ impl Ingest {
 }
 
 impl Shared {
+    fn source(&self, id: &str) -> Option<&FolderSource> {
+        self.parts.sources.iter().find(|source| source.id() == id)
+    }
+
+    fn point_ids(&self, hashes: &[ContentHash]) -> Vec<Uuid> {
+        let model = self.parts.embedder.id();
+        hashes.iter().map(|hash| model.point_id(hash)).collect()
+    }
+
     fn count_indexed(&self, images: u64) {
         self.parts.metrics.indexed.inc_by(images);
         let mut progress = self.progress.lock();

@@ -232,20 +232,17 @@ impl Searcher {
     async fn find(&self, serving: &Serving, vector: Vec<f32>, window: Window) -> Result<Vec<Match>, SearchError> {
         let (limit, offset) = (window.limit as usize, window.offset as usize);
         let wanted = limit + offset;
-        let mut ask = wanted + SPARE_HITS;
-        for _ in 0..WIDENINGS_MAX {
+        let (mut ask, mut widenings) = (wanted + SPARE_HITS, 0);
+        loop {
             let query = SearchQuery { vector: vector.clone(), limit: ask, filter: None, exact: false };
             let hits = serving.collection.search(query).await?;
-            let complete = hits.len() < ask;
             let matches = self.name(&hits).await?;
-            if matches.len() >= wanted || complete {
+            if matches.len() >= wanted || hits.len() < ask || widenings == WIDENINGS_MAX {
                 return Ok(matches.into_iter().skip(offset).take(limit).collect());
             }
             ask *= 4;
+            widenings += 1;
         }
-        let query = SearchQuery { vector, limit: ask, filter: None, exact: false };
-        let hits = serving.collection.search(query).await?;
-        Ok(self.name(&hits).await?.into_iter().skip(offset).take(limit).collect())
     }
 
     /// Hits whose content still has an image, in their order.

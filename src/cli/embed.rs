@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::say;
-use crate::app::{decode_limits, load_embedder};
+use crate::app::load_embedder;
 use crate::config::Config;
 
 #[derive(Args)]
@@ -22,7 +22,7 @@ pub(super) struct EmbedArgs {
 }
 
 pub(super) async fn run(config: Config, args: EmbedArgs) -> anyhow::Result<ExitCode> {
-    let limits = decode_limits(&config);
+    let limits = config.decode.limits();
     let (_, embedder) = load_embedder(&config).await?;
     for text in &args.text {
         let embedding = embedder.embed_text(text).await?;

@@ -5,10 +5,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::{remote, say};
-use crate::app::{catalog_path, running_server};
+use super::{open_catalog, remote, say};
+use crate::app::running_server;
 use crate::catalog::Catalog;
-use crate::catalog::sqlite::SqliteCatalog;
 use crate::config::Config;
 
 const PAGE: u32 = 500;
@@ -27,7 +26,7 @@ pub(super) async fn run(config: Config, args: FailuresArgs) -> anyhow::Result<Ex
     if args.retry {
         return retry(&config).await;
     }
-    let catalog = open(&config).await?;
+    let catalog = open_catalog(&config).await?;
     let (mut offset, mut total) = (0, 0);
     loop {
         let (failures, all) = catalog.failures(PAGE, offset).await?;
@@ -59,15 +58,9 @@ async fn retry(config: &Config) -> anyhow::Result<ExitCode> {
         say(format_args!("Pictures being tried again: {}", answer["retried"]));
         return Ok(ExitCode::SUCCESS);
     }
-    let catalog = open(config).await?;
+    let catalog = open_catalog(config).await?;
     let retried = catalog.retry(None).await?;
     catalog.close().await;
     say(format_args!("Pictures to be tried again by the next image-search index or serve: {retried}"));
     Ok(ExitCode::SUCCESS)
-}
-
-async fn open(config: &Config) -> anyhow::Result<SqliteCatalog> {
-    let path = catalog_path(config);
-    anyhow::ensure!(path.is_file(), "there is no index in {} yet; run image-search index or serve first", config.data_dir.display());
-    Ok(SqliteCatalog::open(&path).await?)
 }

@@ -25,7 +25,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             interrupting.interrupt();
         }
     });
-    let outcome = ingest.run_once(|_| {}).await;
+    let outcome = ingest.run_once().await;
     showing.abort();
     bar.finish_and_clear();
     let summary = summarize(&app, app.metrics.indexed.get() - indexed_before, started.elapsed()).await;

@@ -5,10 +5,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{remote, say};
-use crate::app::{catalog_path, running_server};
+use super::{open_catalog, remote, say};
+use crate::app::running_server;
 use crate::catalog::Catalog;
-use crate::catalog::sqlite::SqliteCatalog;
 use crate::config::Config;
 
 #[derive(Args)]
@@ -61,9 +60,7 @@ fn print_server(server: &str, status: &Value) {
 }
 
 async fn from_catalog(config: &Config) -> anyhow::Result<Value> {
-    let path = catalog_path(config);
-    anyhow::ensure!(path.is_file(), "there is no index in {} yet; run image-search index or serve first", config.data_dir.display());
-    let catalog = SqliteCatalog::open(&path).await?;
+    let catalog = open_catalog(config).await?;
     let counts = catalog.counts().await?;
     catalog.close().await;
     Ok(json!({"images": counts}))

@@ -62,6 +62,11 @@ impl Problem {
     /// 500. What happened goes to the log.
     fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
+        Self::unexplained()
+    }
+
+    /// 500 for what is in the log already.
+    pub(super) fn unexplained() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here. The server's log says what.")
     }
 }

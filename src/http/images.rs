@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::Problem;
 use super::json::ApiQuery;
-use super::{Shared, image_url, thumbnail_url, version};
+use super::{Shared, image_url, ingest, thumbnail_url, version};
 use crate::catalog::ImageRow;
 use crate::feedback::timestamp;
 use crate::source::{Opened, Source};
@@ -172,14 +172,12 @@ async fn find(app: &Shared, name: ImageName) -> Result<Option<ImageRow>, Problem
 }
 
 /// Also for images that are known but not readable: what is not searchable is not served.
-fn no_image() -> Problem {
+pub(super) fn no_image() -> Problem {
     Problem::not_found("There is no such image.")
 }
 
 async fn open(app: &Shared, row: &ImageRow) -> Result<Opened, Problem> {
-    let ingest =
-        app.ingest().ok_or_else(|| Problem::unavailable("model_not_ready", "The model is not ready yet; try again in a moment."))?;
-    let source = ingest.source(&row.source).ok_or_else(no_image)?;
+    let source = ingest(app)?.source(&row.source).ok_or_else(no_image)?;
     let opened = source.open(&row.name).await?;
     // The bytes on disk are newer than what the hash in the answer's headers speaks of.
     if opened.fingerprint != row.fingerprint {

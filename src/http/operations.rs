@@ -44,7 +44,7 @@ pub(super) async fn readyz(State(app): State<Shared>) -> (StatusCode, axum::Json
     let model = match app.model() {
         ModelState::Ready(_) => Check::new(true, ""),
         ModelState::Loading => Check::new(false, "the model is still loading"),
-        ModelState::Failed(_) => Check::new(false, "the model could not be loaded; see the log, or run image-search doctor"),
+        ModelState::Failed => Check::new(false, "the model could not be loaded; see the log, or run image-search doctor"),
     };
     let (store, catalog) = tokio::join!(app.store.health(), app.catalog.health());
     let store = Check::new(store.is_ok(), "the vector store does not answer; see the log, or run image-search doctor");

@@ -142,7 +142,7 @@ fn model_status(app: &Shared) -> ModelStatus {
                 banner: located.banner,
             }
         }
-        (ModelState::Failed(_), _) => {
+        (ModelState::Failed, _) => {
             let banner = Some("The model could not be loaded; the server's log says why.".to_owned());
             ModelStatus { state: "failed", banner, ..ModelStatus::default() }
         }

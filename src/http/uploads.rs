@@ -7,10 +7,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Shared;
 use super::error::Problem;
+use super::images::no_image;
 use super::json::too_large;
 use super::search::form_problem;
+use super::{Shared, ingest};
 use crate::catalog::Scope;
 use crate::ingest::Ingest;
 use crate::source::{Source, SourceError};
@@ -90,7 +91,7 @@ async fn add(app: &Shared, ingest: &Ingest, wanted: &ImageName, bytes: Vec<u8>) 
     if let Some(first) = known.and_then(|content| content.names.into_iter().next()) {
         return Ok(UploadedImage { image_name: first.clone(), duplicate_of: Some(first) });
     }
-    let limits = crate::app::decode_limits(&app.config);
+    let limits = app.config.decode.limits();
     let checking = tokio::task::spawn_blocking(move || clip::decode(&bytes, &limits).map(|_| bytes));
     let checked =
         checking.await.map_err(|_panic| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "corrupt_image", "The file cannot be decoded."))?;
@@ -141,7 +142,6 @@ fn numbered(wanted: &ImageName, attempt: u32) -> Result<ImageName, Problem> {
 )]
 pub(super) async fn delete_image(State(app): State<Shared>, Path(path): Path<String>, headers: HeaderMap) -> Result<StatusCode, Problem> {
     let ingest = authorized(&app, &headers)?;
-    let no_image = || Problem::not_found("There is no such image.");
     let row = app.catalog.image(&ImageName::new(path)?).await?.ok_or_else(no_image)?;
     let source = ingest.source(&row.source).ok_or_else(no_image)?;
     source.delete(&row.name).await?;
@@ -166,9 +166,7 @@ fn authorized<'a>(app: &'a Shared, headers: &HeaderMap) -> Result<&'a Ingest, Pr
     if !matches {
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "api_key_needed", "Send the API key as Authorization: Bearer …"));
     }
-    app.ingest()
-        .map(AsRef::as_ref)
-        .ok_or_else(|| Problem::unavailable("model_not_ready", "The model is not ready yet; try again in a moment."))
+    ingest(app)
 }
 
 #[cfg(test)]

@@ -56,8 +56,7 @@ async fn collect_garbage(shared: &Shared) -> Result<usize, IngestError> {
 
 /// Store first: if we die between the two, the rows are still there and the deletion is done again.
 async fn delete_vectors(shared: &Shared, hashes: &[ContentHash]) -> Result<(), IngestError> {
-    let ids: Vec<_> = hashes.iter().map(|hash| shared.parts.embedder.id().point_id(hash)).collect();
-    shared.parts.collection.delete(&ids).await?;
+    shared.parts.collection.delete(&shared.point_ids(hashes)).await?;
     shared.parts.collection.flush().await?;
     shared.parts.catalog.forget_vectors(&shared.model, hashes).await?;
     Ok(())
@@ -93,7 +92,7 @@ async fn forget_missing_vectors(shared: &Shared) -> Result<(), IngestError> {
         let page = catalog.stored_hashes(&shared.model, after.as_ref(), PAGE).await?;
         let Some(last) = page.last() else { return Ok(()) };
         after = Some(*last);
-        let ids: Vec<_> = page.iter().map(|hash| shared.parts.embedder.id().point_id(hash)).collect();
+        let ids = shared.point_ids(&page);
         let found: std::collections::HashSet<_> = collection.get(&ids).await?.into_iter().map(|point| point.id).collect();
         let missing: Vec<ContentHash> = page.iter().zip(&ids).filter(|(_, id)| !found.contains(id)).map(|(hash, _)| *hash).collect();
         catalog.forget_vectors(&shared.model, &missing).await?;

@@ -164,7 +164,7 @@ impl Stages {
 
     /// Reads the whole file, if it still is the one that was listed, before and after.
     async fn read(&self, image: &LeasedImage) -> Result<(Vec<u8>, ContentHash), Setback> {
-        let source = self.shared.parts.sources.iter().find(|source| source.id() == image.source).ok_or(Setback::Gone)?;
+        let source = self.shared.source(&image.source).ok_or(Setback::Gone)?;
         let opened = source.open(&image.name).await.map_err(|error| read_setback(&error))?;
         if opened.fingerprint != image.fingerprint {
             return Err(Setback::Unsettled(opened.fingerprint));

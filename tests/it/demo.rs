@@ -8,6 +8,8 @@ use crate::harness::{Server, World, repository};
 
 /// Fewer names than this would prove little.
 const NAMES_MIN: usize = 300;
+/// The committed sample of the unseen vendor.
+const UNSEEN_MIN: usize = 100;
 /// Points by which a figure may differ from the card's.
 const TOLERANCE: f64 = 0.02;
 
@@ -51,6 +53,17 @@ fn assert_close(what: &str, got: f64, card: &Value) {
     assert!((got - card).abs() <= TOLERANCE, "{what}: {got:.3} here, {card:.3} on the model card");
 }
 
+/// Searches every name of `entries_file` and compares with the card's figures for that set of pictures.
+async fn assert_recall_is_the_cards(server: &Server, entries_file: &str, names_min: usize, set: &str) {
+    let entries = read(entries_file);
+    let entries = entries.as_array().expect("entries");
+    assert!(entries.len() >= names_min, "only {} names", entries.len());
+    let (first, five) = recall(server, entries).await;
+    let figures = &read("figures.json")[set];
+    assert_close(&format!("{set} recall@1"), first, &figures["recall_at_1"]);
+    assert_close(&format!("{set} recall@5"), five, &figures["recall_at_5"]);
+}
+
 #[tokio::test]
 async fn the_demo_pictures_are_found_by_their_names() {
     let folder = repository().join("demo/pictures");
@@ -74,13 +87,9 @@ async fn the_demo_pictures_are_found_by_their_names() {
         let best = server.names(text, 3).await;
         assert!(best[0].contains(expected), "{text}: {best:?}");
     }
-    let entries = read("demo.json");
-    let entries = entries.as_array().expect("entries");
-    assert!(entries.len() >= NAMES_MIN, "only {} names", entries.len());
-    let (first, five) = recall(&server, entries).await;
-    let figures = read("figures.json");
-    assert_close("demo recall@1", first, &figures["demo"]["recall_at_1"]);
-    assert_close("demo recall@5", five, &figures["demo"]["recall_at_5"]);
+    let kin = server.search(json!({"image_name": "pizza.png", "limit": 1})).await;
+    assert_eq!(kin["matches"][0]["image_name"], "pizza.png");
+    assert_recall_is_the_cards(&server, "demo.json", NAMES_MIN, "demo").await;
 }
 
 #[tokio::test]
@@ -88,20 +97,6 @@ async fn pictures_of_an_unseen_vendor_score_as_honestly_as_the_card_says() {
     let folder = repository().join("models/emoji-clip/eval/unseen");
     let count = pictures_in(&folder);
     let (_world, server) = serve_pictures(World::new().set("INGEST__IGNORE", "LICENSE*,NOTICE*,*.json,*.md"), folder, count).await;
-    let entries = read("unseen.json");
-    let entries = entries.as_array().expect("entries");
-    assert!(entries.len() >= 100 && count >= 100, "only {} names and {count} pictures", entries.len());
-    let (first, five) = recall(&server, entries).await;
-    let figures = read("figures.json");
-    assert_close("unseen recall@1", first, &figures["unseen_sample"]["recall_at_1"]);
-    assert_close("unseen recall@5", five, &figures["unseen_sample"]["recall_at_5"]);
-}
-
-#[tokio::test]
-async fn a_picture_finds_its_kin() {
-    let folder = repository().join("demo/pictures");
-    let count = pictures_in(&folder);
-    let (_world, server) = serve_pictures(World::new().set("INGEST__IGNORE", "LICENSE*,NOTICE*"), folder, count).await;
-    let answer = server.search(json!({"image_name": "pizza.png", "limit": 1})).await;
-    assert_eq!(answer["matches"][0]["image_name"], "pizza.png");
+    assert!(count >= UNSEEN_MIN, "only {count} pictures");
+    assert_recall_is_the_cards(&server, "unseen.json", UNSEEN_MIN, "unseen_sample").await;
 }
