@@ -4,23 +4,24 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use clip::{EngineChoice, LoadOptions, Model};
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::sqlite::SqliteCatalog;
-use crate::catalog::{Catalog, CatalogError, StateCounts};
+use crate::catalog::{Catalog, CatalogError, StateCounts, UsedModel};
 use crate::config::{Config, Secret};
 use crate::embedder::{EmbedError, Embedder};
 use crate::ingest::{Ingest, IngestError, IngestParts};
 use crate::metrics::{Metrics, StateLabel};
-use crate::models::{self, LocatedModel, ModelError};
+use crate::models::{self, Choice, LocatedModel, ModelError, Models, Progress};
 use crate::search::{Searcher, Serving};
 use crate::search_token::{TokenError, TokenSigner};
 use crate::source::folder::{FolderSource, IgnoreError};
 use crate::thumbnails::Thumbnails;
+use crate::types::ModelId;
 use crate::vector_store::embedded::EmbeddedStore;
 use crate::vector_store::{Collection, CollectionSpec, FieldKind, StoreError, VectorStore};
 
@@ -41,8 +42,10 @@ pub struct App {
     /// Set when the program is to end; endless answers (events) end then.
     pub stop: CancellationToken,
     api_key: Secret,
+    models: Models,
     model: RwLock<ModelState>,
-    ingest: OnceLock<Arc<Ingest>>,
+    next: RwLock<Option<NextModel>>,
+    ingest: RwLock<Option<Arc<Ingest>>>,
     lock: DataDirLock,
 }
 
@@ -51,10 +54,35 @@ pub struct App {
 pub enum ModelState {
     /// Being located and loaded.
     Loading,
+    /// Being fetched; nothing answers meanwhile.
+    Downloading {
+        /// Short name.
+        name: String,
+        /// How far it is.
+        progress: Arc<Progress>,
+    },
     /// Answering.
     Ready(Box<LocatedModel>),
     /// It cannot be used; [`App::bring_up`] returned why.
     Failed,
+}
+
+/// The model that will answer when it is ready; another one answers until then.
+#[derive(Clone)]
+pub struct NextModel {
+    /// Short name.
+    pub name: String,
+    /// What is being done.
+    pub stage: Stage,
+}
+
+/// What keeps the next model from answering.
+#[derive(Clone)]
+pub enum Stage {
+    /// It is being fetched.
+    Downloading(Arc<Progress>),
+    /// The vectors of the pictures are being made.
+    Indexing(Box<(LocatedModel, Serving)>),
 }
 
 /// Why the application cannot start.
@@ -125,40 +153,173 @@ impl App {
         let searcher = Arc::new(Searcher::new(catalog.clone(), tokens, metrics.clone(), config.search.clone(), limits.clone()));
         let thumbnails = Arc::new(Thumbnails::new(config.data_dir.join("thumbnails"), config.thumbnails.clone(), limits));
         let api_key = api_key(&config)?;
+        let models = Models::open(&config)?;
         let model = RwLock::new(ModelState::Loading);
+        let (next, ingest) = (RwLock::default(), RwLock::default());
         let stop = CancellationToken::new();
-        Ok(Arc::new(Self { stop, api_key, config, catalog, store, searcher, thumbnails, metrics, model, ingest: OnceLock::new(), lock }))
+        Ok(Arc::new(Self { stop, api_key, config, catalog, store, searcher, thumbnails, metrics, models, model, next, ingest, lock }))
     }
 
-    /// Finds and loads the model, opens its collection and puts ingestion together. Searches are answered from then on.
+    /// Finds (or downloads) and loads the model, opens its collection and puts ingestion together. Searches are answered from then
+    /// on: by this model, or, while its vectors are still being made, by the one that answered before.
     pub async fn bring_up(&self) -> Result<Arc<Ingest>, AppError> {
-        let brought_up = self.load_and_connect().await;
+        let brought_up = async {
+            let located = self.obtain().await?;
+            self.adopt(located).await
+        };
+        let brought_up = brought_up.await;
         if brought_up.is_err() {
             *self.model.write() = ModelState::Failed;
         }
         brought_up
     }
 
-    async fn load_and_connect(&self) -> Result<Arc<Ingest>, AppError> {
-        let (located, embedder) = load_embedder(&self.config).await?;
-        let embedder = Arc::new(embedder);
-        let spec = collection_spec(&embedder);
+    /// The configured model, downloaded if need be. Only `auto` has a substitute.
+    async fn obtain(&self) -> Result<LocatedModel, AppError> {
+        let wanted = self.config.model.as_str();
+        let entry = match self.models.find(wanted)? {
+            Choice::Here(located) => return Ok(*located),
+            Choice::Elsewhere(entry) => entry,
+        };
+        let progress = Arc::new(Progress::default());
+        *self.model.write() = ModelState::Downloading { name: entry.name.clone(), progress: progress.clone() };
+        let fetched = self.models.fetch(&entry, &progress).await;
+        *self.model.write() = ModelState::Loading;
+        match fetched {
+            Err(error) if wanted == models::AUTO => Ok(self.models.stand_in(&error)?),
+            fetched => Ok(fetched?),
+        }
+    }
+
+    /// Whether the files of the preferred model are here by now.
+    pub fn preferred_is_here(&self) -> bool {
+        matches!(self.models.find(models::AUTO), Ok(Choice::Here(_)))
+    }
+
+    /// Whether `auto` had to take the bundled model, so that the preferred one is still wanted.
+    pub fn wants_preferred(&self) -> bool {
+        let is_bundled = |located: &LocatedModel| located.id.name == models::BUNDLED;
+        self.config.model == models::AUTO && matches!(&*self.model.read(), ModelState::Ready(located) if is_bundled(located)) && self.next().is_none()
+    }
+
+    /// Downloads the preferred model while another one answers, then makes its vectors. Returns the ingestion that does so; the
+    /// former one has ended. Searches change over in [`Self::finish_switch`].
+    pub async fn fetch_preferred(&self) -> Result<Arc<Ingest>, AppError> {
+        let located = match self.models.find(models::AUTO)? {
+            Choice::Here(located) => *located,
+            Choice::Elsewhere(entry) => {
+                let progress = Arc::new(Progress::default());
+                *self.next.write() = Some(NextModel { name: entry.name.clone(), stage: Stage::Downloading(progress.clone()) });
+                let fetched = self.models.fetch(&entry, &progress).await;
+                *self.next.write() = None;
+                fetched?
+            }
+        };
+        self.adopt(located).await
+    }
+
+    /// Makes `located` the model that pictures are indexed with, and that answers as soon as it can.
+    async fn adopt(&self, located: LocatedModel) -> Result<Arc<Ingest>, AppError> {
+        let embedder = Arc::new(load(&self.config, located.clone()).await?);
+        let spec = collection_spec(embedder.id(), embedder.info().dim);
         let collection = self.open_collection(&spec).await?;
-        self.store.activate(&spec.name).await?;
+        let serving = Serving { embedder: embedder.clone(), collection: collection.clone() };
+        let former = self.ingest.write().take();
+        if let Some(former) = former {
+            former.shut_down().await;
+        }
+        let used = UsedModel {
+            id: located.id.clone(),
+            dir: located.dir.clone(),
+            display_name: located.display_name.clone(),
+            banner: located.banner.clone(),
+        };
+        self.catalog.remember_model(&used).await?;
         let ingest = Arc::new(Ingest::new(IngestParts {
             sources: FolderSource::all(&self.config.images, &self.config.ingest.ignore, self.config.ingest.images_max)?,
             catalog: self.catalog.clone(),
-            collection: collection.clone(),
-            embedder: embedder.clone(),
+            collection,
+            embedder,
             metrics: self.metrics.clone(),
             config: self.config.ingest.clone(),
             decode: self.config.decode.clone(),
             batch_max: self.config.embed.batch_max,
         }));
         ingest.recover().await?;
-        self.searcher.serve(Serving { embedder, collection });
+        match self.former_model(&spec.name).await? {
+            Some((answering, former)) if self.catalog.awaiting().await? > 0 => {
+                tracing::info!(now = %answering.id, next = %located.id, "the vectors of another model are made in the background; until then the former one answers");
+                *self.next.write() = Some(NextModel { name: located.id.name.clone(), stage: Stage::Indexing(Box::new((located, serving))) });
+                self.searcher.serve(former);
+                *self.model.write() = ModelState::Ready(Box::new(answering));
+            }
+            _ => self.switch_to(located, serving).await?,
+        }
+        *self.ingest.write() = Some(ingest.clone());
+        Ok(ingest)
+    }
+
+    /// The model that answered before, if it is another one that still can.
+    async fn former_model(&self, next: &str) -> Result<Option<(LocatedModel, Serving)>, AppError> {
+        if let (ModelState::Ready(located), Some(serving)) = (self.model(), self.searcher.serving()) {
+            return Ok((serving.collection.spec().name != next).then_some((*located, serving)));
+        }
+        let Some(active) = self.store.active().await?.filter(|active| active != next) else { return Ok(None) };
+        let used = self.catalog.used_models().await?.into_iter().find(|used| used.id.collection_name() == active);
+        let Some(used) = used else { return Ok(None) };
+        let Some(located) = models::at_folder(&used.dir, used.id, used.display_name, used.banner) else { return Ok(None) };
+        let opened = async {
+            let embedder = Arc::new(load(&self.config, located.clone()).await?);
+            let collection = self.store.open(&collection_spec(embedder.id(), embedder.info().dim)).await?;
+            Ok::<_, AppError>(Serving { embedder, collection })
+        };
+        match opened.await {
+            Ok(serving) => Ok(Some((located, serving))),
+            Err(error) => {
+                tracing::warn!(%error, model = %located.id, "the model that answered before cannot be used any more; the new one answers at once, with what it has");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Lets the next model answer if all its vectors are made. Returns whether none is next any more.
+    pub async fn finish_switch(&self) -> Result<bool, AppError> {
+        let Some(NextModel { stage: Stage::Indexing(next), .. }) = self.next() else { return Ok(true) };
+        if self.catalog.awaiting().await? > 0 {
+            return Ok(false);
+        }
+        let (located, serving) = *next;
+        self.switch_to(located, serving).await?;
+        Ok(true)
+    }
+
+    /// From the store's pointer on, a restart finds the same model; so that comes first.
+    async fn switch_to(&self, located: LocatedModel, serving: Serving) -> Result<(), AppError> {
+        let name = serving.collection.spec().name.clone();
+        self.store.activate(&name).await?;
+        self.searcher.serve(serving);
+        tracing::debug!(collection = name, "answering");
         *self.model.write() = ModelState::Ready(Box::new(located));
-        Ok(self.ingest.get_or_init(|| ingest).clone())
+        *self.next.write() = None;
+        Ok(())
+    }
+
+    /// Deletes the vectors of every model but the one that is active; returns the names of the collections.
+    pub async fn prune(&self) -> Result<Vec<String>, AppError> {
+        let active = self.store.active().await?;
+        let mut pruned = Vec::new();
+        for name in self.store.list().await? {
+            if active.as_ref().is_some_and(|active| *active != name) {
+                self.store.drop_collection(&name).await?;
+                pruned.push(name);
+            }
+        }
+        for used in self.catalog.used_models().await? {
+            if pruned.contains(&used.id.collection_name()) {
+                self.catalog.forget_model(&used.id).await?;
+            }
+        }
+        Ok(pruned)
     }
 
     /// Opens the collection. A damaged one is moved out of the way and made again from the pictures.
@@ -183,9 +344,14 @@ impl App {
         self.model.read().clone()
     }
 
+    /// The model that is being prepared while another answers.
+    pub fn next(&self) -> Option<NextModel> {
+        self.next.read().clone()
+    }
+
     /// Ingestion, once the model is up.
-    pub fn ingest(&self) -> Option<&Arc<Ingest>> {
-        self.ingest.get()
+    pub fn ingest(&self) -> Option<Arc<Ingest>> {
+        self.ingest.read().clone()
     }
 
     /// Images by state, also put into the metrics.
@@ -204,7 +370,8 @@ impl App {
 
     /// Stops ingestion and closes store and catalog.
     pub async fn shut_down(&self) {
-        if let Some(ingest) = self.ingest.get() {
+        let ingest = self.ingest.write().take();
+        if let Some(ingest) = ingest {
             ingest.shut_down().await;
         }
         if let Err(error) = self.store.close().await {
@@ -214,32 +381,53 @@ impl App {
     }
 }
 
-/// Loads the configured model and starts its threads.
-pub async fn load_embedder(config: &Config) -> Result<(LocatedModel, Embedder), AppError> {
-    let engine: EngineChoice = config
+/// Loads the configured model and starts its threads. One that is not here is downloaded only with somewhere to tell the progress.
+pub async fn load_embedder(config: &Config, download: Option<&Progress>) -> Result<(LocatedModel, Embedder), AppError> {
+    let models = Models::open(config)?;
+    let located = match models.find(&config.model)? {
+        Choice::Here(located) => *located,
+        Choice::Elsewhere(entry) => {
+            let fetched = match download {
+                Some(progress) => models.fetch(&entry, progress).await,
+                None => Err(ModelError::NotHere { name: entry.name.clone(), megabytes: entry.megabytes }),
+            };
+            match fetched {
+                Err(error) if config.model == models::AUTO => models.stand_in(&error)?,
+                fetched => fetched?,
+            }
+        }
+    };
+    let embedder = load(config, located.clone()).await?;
+    Ok((located, embedder))
+}
+
+async fn load(config: &Config, located: LocatedModel) -> Result<Embedder, AppError> {
+    let mut engine: EngineChoice = config
         .embed
         .engine
         .parse()
         .map_err(|_| AppError::Engine(format!("{:?} is none of auto, rten, onnxruntime", config.embed.engine)))?;
+    if engine == EngineChoice::Auto && !located.runs_on_rten {
+        // Its error says how to get the library; that of rten would only name an operator.
+        engine = EngineChoice::OnnxRuntime;
+    }
     let library = Some(config.embed.onnxruntime_library.clone()).filter(|path| *path != Path::new(""));
     let options = LoadOptions { engine, threads: config.embed.threads, onnxruntime_library: library };
-    let (wanted, data_dir, embed) = (config.model.clone(), config.data_dir.clone(), config.embed.clone());
+    let embed = config.embed.clone();
     let loading = tokio::task::spawn_blocking(move || {
-        let located = models::locate(&wanted, &data_dir)?;
         let model = Model::load(&located.dir, &options)?;
-        let embedder = Embedder::start(model, located.id.clone(), located.display_name.clone(), &embed)?;
-        Ok((located, embedder))
+        Ok(Embedder::start(model, located.id, located.display_name, &embed)?)
     });
     loading.await.map_err(|error| EmbedError::Model(error.to_string()))?
 }
 
-fn collection_spec(embedder: &Embedder) -> CollectionSpec {
+fn collection_spec(id: &ModelId, dim: usize) -> CollectionSpec {
     let indexed_fields = vec![
         ("format".to_owned(), FieldKind::Keyword),
         ("width".to_owned(), FieldKind::Integer),
         ("height".to_owned(), FieldKind::Integer),
     ];
-    CollectionSpec { name: embedder.id().collection_name(), dim: embedder.info().dim, indexed_fields }
+    CollectionSpec { name: id.collection_name(), dim, indexed_fields }
 }
 
 /// Where the SQLite catalog is.

@@ -7,11 +7,12 @@ pub(crate) mod conformance;
 pub mod sqlite;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{ContentHash, ImageName};
+use crate::types::{ContentHash, ImageName, ModelId};
 
 /// The tables, as the rest of the program sees them. Times are milliseconds since 1970.
 #[async_trait]
@@ -76,6 +77,20 @@ pub trait Catalog: Send + Sync + 'static {
 
     /// Models with vectors, and how many each has stored.
     async fn models(&self) -> Result<Vec<(String, u64)>, CatalogError>;
+
+    // --- from one model to another ---
+
+    /// How many images that were indexed before are pending again: while it is not 0, another model answers better.
+    async fn awaiting(&self) -> Result<u64, CatalogError>;
+
+    /// Notes a model and where its files are.
+    async fn remember_model(&self, used: &UsedModel) -> Result<(), CatalogError>;
+
+    /// Models that were noted, by name and revision.
+    async fn used_models(&self) -> Result<Vec<UsedModel>, CatalogError>;
+
+    /// Forgets a model and all that is known of its vectors.
+    async fn forget_model(&self, id: &ModelId) -> Result<(), CatalogError>;
 
     // --- what search and the API need ---
 
@@ -170,6 +185,19 @@ pub struct LeasedImage {
     pub attempts: u32,
     /// Tries cut short by a crash so far.
     pub interruptions: u32,
+}
+
+/// A model that was used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsedModel {
+    /// Name and revision.
+    pub id: ModelId,
+    /// Folder of its files.
+    pub dir: PathBuf,
+    /// What answers call it.
+    pub display_name: String,
+    /// What users should know about it.
+    pub banner: Option<String>,
 }
 
 /// What is known of a picture's content besides its vector.

@@ -2,10 +2,12 @@
 //! Progress bars and colours are only for terminals; errors end with what to do next.
 
 mod doctor;
+mod download;
 mod embed;
 mod failures;
 mod feedback;
 mod index;
+mod model;
 mod remote;
 mod search;
 mod serve;
@@ -62,7 +64,8 @@ struct CommonArgs {
     /// Where the index and everything else is kept [default: data]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Folder with a model bundle, or the short name of a model [default: auto]
+    /// Folder with a model bundle, or a name that "image-search model list" shows [default: auto: CLIP if it can be had,
+    /// otherwise the small bundled model]
     #[arg(long, global = true, value_name = "DIR|NAME")]
     model: Option<String>,
     /// How much to log: error, warn, info, debug
@@ -84,6 +87,9 @@ enum Command {
     Status(status::StatusArgs),
     /// List the pictures that could not be indexed, with the reason
     Failures(failures::FailuresArgs),
+    /// Download, check and remove models
+    #[command(subcommand)]
+    Model(model::ModelCommand),
     /// Work with ratings
     #[command(subcommand)]
     Feedback(feedback::FeedbackCommand),
@@ -128,6 +134,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(config, &args).await,
         Command::Failures(args) => failures::run(config, args).await,
         Command::Feedback(command) => feedback::run(config, command).await,
+        Command::Model(command) => model::run(config, command).await,
         Command::Doctor => doctor::run(config).await,
     }
 }

@@ -1,6 +1,7 @@
 //! Configuration: one struct per concern, filled from layers (built-in defaults < file < environment < flags).
 //! `config/default.toml` is the reference of every key; a key that no struct here has is an error.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub decode: DecodeConfig,
     /// Running the model.
     pub embed: EmbedConfig,
+    /// Models by name.
+    pub models: ModelsConfig,
     /// Vector store.
     pub vector_store: VectorStoreConfig,
     /// Small pictures for lists.
@@ -132,6 +135,55 @@ pub struct EmbedConfig {
     pub batch_max: usize,
     pub query_queue_max: usize,
     pub query_cache_entries: usize,
+}
+
+/// `[models]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see config/default.toml")]
+pub struct ModelsConfig {
+    pub preferred: String,
+    pub registry_file: PathBuf,
+    pub cache_dir: PathBuf,
+    pub hub: String,
+    pub token_file: PathBuf,
+    /// From `HF_TOKEN`; no key, so that it stands in no file.
+    #[serde(skip)]
+    pub token: Secret,
+    pub offline: bool,
+    pub download_bytes_max: u64,
+    pub files_at_once: usize,
+    pub attempts_max: u32,
+    pub retry_delay_ms: u64,
+    pub retry_delay_max_ms: u64,
+    pub connect_timeout_ms: u64,
+    pub stall_timeout_ms: u64,
+    pub auto_retry_interval_ms: u64,
+}
+
+impl ModelsConfig {
+    /// Fills what no key says from the variables that other programs of the hub read too.
+    fn fill_from(&mut self, environment: &HashMap<String, String>) {
+        let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+        let hub_home = || {
+            let cache = variable("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(Path::new(variable("HOME")?).join(".cache")));
+            variable("HF_HOME").map(PathBuf::from).or_else(|| Some(cache?.join("huggingface")))
+        };
+        if self.cache_dir == Path::new("") {
+            let cache = variable("HF_HUB_CACHE").map(PathBuf::from).or_else(|| Some(hub_home()?.join("hub")));
+            self.cache_dir = cache.unwrap_or_default();
+        }
+        if self.hub.is_empty() {
+            self.hub = variable("HF_ENDPOINT").map_or("https://huggingface.co", String::as_str).to_owned();
+        }
+        if self.token_file == Path::new("") {
+            self.token = Secret(variable("HF_TOKEN").map(|token| token.trim().to_owned()).unwrap_or_default());
+            let file = variable("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| Some(hub_home()?.join("token")));
+            self.token_file = file.filter(|file| file.is_file()).unwrap_or_default();
+        }
+        let says_yes = |value: &String| ["1", "true", "yes", "on"].contains(&value.to_lowercase().as_str());
+        self.offline |= variable("HF_HUB_OFFLINE").is_some_and(says_yes);
+    }
 }
 
 /// `[vector_store]`
@@ -237,7 +289,8 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         flags: Overrides,
     ) -> Result<Self, ConfigError> {
-        let variables = environment.into_iter().filter(|(key, _)| key.starts_with("IMAGE_SEARCH_")).collect();
+        let (variables, others): (HashMap<_, _>, HashMap<_, _>) =
+            environment.into_iter().partition(|(key, _)| key.starts_with("IMAGE_SEARCH_"));
         let environment = config::Environment::with_prefix("IMAGE_SEARCH")
             .prefix_separator("_")
             .separator("__")
@@ -254,7 +307,11 @@ impl Config {
         for (key, value) in flags {
             layers = layers.set_override(key, value)?;
         }
-        let config: Self = layers.build()?.try_deserialize()?;
+        let mut config: Self = layers.build()?.try_deserialize()?;
+        config.models.fill_from(&others);
+        if config.models.cache_dir == Path::new("") {
+            config.models.cache_dir = config.data_dir.join("models");
+        }
         config.validate()?;
         Ok(config)
     }
@@ -290,6 +347,15 @@ impl Config {
         check(self.ingest.lease_ms >= 1000, "ingest.lease_ms", self.ingest.lease_ms.to_string(), "at least 1000")?;
         check(self.ingest.attempts_max >= 1, "ingest.attempts_max", self.ingest.attempts_max.to_string(), "at least 1")?;
         check(self.thumbnails.concurrent_max >= 1, "thumbnails.concurrent_max", self.thumbnails.concurrent_max.to_string(), "at least 1")?;
+        let models = &self.models;
+        check((1..=16).contains(&models.files_at_once), "models.files_at_once", models.files_at_once.to_string(), "1 to 16")?;
+        check(models.attempts_max >= 1, "models.attempts_max", models.attempts_max.to_string(), "at least 1")?;
+        check(
+            models.hub.starts_with("https://") || models.hub.starts_with("http://"),
+            "models.hub",
+            models.hub.clone(),
+            "an address that begins with https:// (from models.hub or HF_ENDPOINT)",
+        )?;
         check((1..=100).contains(&self.thumbnails.quality), "thumbnails.quality", self.thumbnails.quality.to_string(), "1 to 100")?;
         let has_key = !self.uploads.api_key.reveal().is_empty() || self.uploads.api_key_file != Path::new("");
         check(
@@ -342,6 +408,22 @@ mod tests {
         assert!(load("[search]\nlimit_max = 0\n", &[], vec![]).expect_err("bound").contains("search.limit_max"));
         assert!(load("[uploads]\nenabled = true\n", &[], vec![]).expect_err("bound").contains("uploads.api_key_file"));
         assert!(load("[server]\nport = 70000\n", &[], vec![]).is_err());
+    }
+
+    #[test]
+    fn the_hubs_own_variables_fill_what_no_key_says() {
+        let environment =
+            [("HF_HOME", "/hf"), ("HF_ENDPOINT", "https://mirror.example"), ("HF_TOKEN", "hf_secret\n"), ("HF_HUB_OFFLINE", "1")];
+        let models = load("", &environment, vec![]).expect("valid").models;
+        assert_eq!((models.cache_dir.as_path(), models.hub.as_str()), (Path::new("/hf/hub"), "https://mirror.example"));
+        assert_eq!((models.token.reveal(), models.offline), ("hf_secret", true));
+        assert!(!format!("{models:?}").contains("hf_secret"));
+        let models = load("[models]\ncache_dir = \"/own\"\nhub = \"http://own\"\n", &environment, vec![]).expect("valid").models;
+        assert_eq!((models.cache_dir.as_path(), models.hub.as_str()), (Path::new("/own"), "http://own"));
+        let models = load("", &[("HOME", "/home/me")], vec![]).expect("valid").models;
+        assert_eq!((models.cache_dir.as_path(), models.offline), (Path::new("/home/me/.cache/huggingface/hub"), false));
+        assert_eq!(load("", &[], vec![]).expect("valid").models.cache_dir, Path::new("data/models"));
+        assert!(load("", &[("HF_ENDPOINT", "mirror.example")], vec![]).expect_err("bound").contains("models.hub"));
     }
 
     #[test]

@@ -31,7 +31,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::app::App;
+use crate::app::{App, ModelState};
 use crate::ingest::Ingest;
 use crate::types::{ContentHash, ImageName};
 use error::Problem;
@@ -100,7 +100,8 @@ pub fn router(app: Arc<App>) -> Router {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here. The server's log says what.")
                 .into_response()
         }))
-        .layer(TraceLayer::new_for_http())
+        // What went wrong is logged where it is known why; a 503 while the model loads is nothing to shout about.
+        .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(app)
 }
 
@@ -109,10 +110,19 @@ fn set(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderVa
 }
 
 /// Ingestion, which there is once the model is up.
-fn ingest(app: &Shared) -> Result<&Ingest, Problem> {
-    app.ingest()
-        .map(AsRef::as_ref)
-        .ok_or_else(|| Problem::unavailable("model_not_ready", "The model is not ready yet; try again in a moment."))
+fn ingest(app: &Shared) -> Result<Arc<Ingest>, Problem> {
+    app.ingest().ok_or_else(|| model_not_ready(app))
+}
+
+/// 503, with how far it is.
+fn model_not_ready(app: &Shared) -> Problem {
+    let detail = match app.model() {
+        ModelState::Downloading { name, progress } => {
+            format!("{}. Searches are answered when it is here; /api/v1/status says how far it is.", operations::downloading(&name, progress.percent()))
+        }
+        _ => "The model is not ready yet; try again in a moment.".to_owned(),
+    };
+    Problem::unavailable("model_not_ready", detail)
 }
 
 /// Limits the time until an answer begins; a stream that has begun (events, a large picture) may go on.

@@ -23,6 +23,7 @@ where
     duplicates_share_one_content(make().await).await;
     orphans_are_returned_after_their_grace_and_can_be_taken_back(make().await).await;
     a_new_model_makes_indexed_images_pending_but_keeps_them_findable(make().await).await;
+    used_models_are_noted_and_forgotten_with_their_vectors(make().await).await;
     feedback_is_stored_once_per_impression(make().await).await;
     odd_names_survive(make().await).await;
 }
@@ -186,6 +187,29 @@ async fn a_new_model_makes_indexed_images_pending_but_keeps_them_findable(catalo
     assert_eq!(catalog.require_vectors("clip@2").await.expect("require"), 1);
     assert_eq!(catalog.counts().await.expect("counts").pending, 1);
     assert_eq!(catalog.images_of(&[ContentHash::of(b"x")]).await.expect("images_of").len(), 1);
+}
+
+async fn used_models_are_noted_and_forgotten_with_their_vectors(catalog: Arc<dyn Catalog>) {
+    let used = |revision: &str, dir: &str| UsedModel {
+        id: ModelId { name: "clip".into(), revision: revision.into() },
+        dir: dir.into(),
+        display_name: "CLIP".into(),
+        banner: None,
+    };
+    for (revision, dir) in [("1", "/old"), ("2", "/two"), ("1", "/one")] {
+        catalog.remember_model(&used(revision, dir)).await.expect("remember");
+    }
+    assert_eq!(catalog.used_models().await.expect("used"), [used("1", "/one"), used("2", "/two")]);
+    record(&*catalog, &["a.png"]).await;
+    assert_eq!(catalog.awaiting().await.expect("count"), 0, "a new image waits for no other model");
+    index_all(&*catalog, "clip@1", b"a").await;
+    assert_eq!(catalog.require_vectors("clip@2").await.expect("require"), 1);
+    assert_eq!(catalog.awaiting().await.expect("count"), 1);
+    index_all(&*catalog, "clip@2", b"a").await;
+    assert_eq!(catalog.awaiting().await.expect("count"), 0);
+    catalog.forget_model(&used("1", "").id).await.expect("forget");
+    assert_eq!(catalog.used_models().await.expect("used"), [used("2", "/two")]);
+    assert_eq!(catalog.models().await.expect("models"), [("clip@2".to_owned(), 1)]);
 }
 
 async fn feedback_is_stored_once_per_impression(catalog: Arc<dyn Catalog>) {

@@ -14,8 +14,9 @@ use sqlx::{Row, Sqlite, Transaction};
 use super::{
     Catalog, CatalogError, CompletedImage, FailedImage, Failure, FeedbackRow, Fingerprint, ImageRating, ImageRow, Impression,
     ImpressionResult, KnownImage, LeasedImage, NamedContent, PictureFacts, Rating, SUSPECT_INTERRUPTIONS, Scope, SeenImage, StateCounts,
+    UsedModel,
 };
-use crate::types::{ContentHash, ImageName};
+use crate::types::{ContentHash, ImageName, ModelId};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -325,6 +326,52 @@ impl Catalog for SqliteCatalog {
         let rows =
             sqlx::query("SELECT model, sum(stored) AS stored FROM vectors GROUP BY model ORDER BY model").fetch_all(&self.readers).await?;
         rows.iter().map(|row| Ok((row.try_get("model")?, row.try_get::<i64, _>("stored")? as u64))).collect()
+    }
+
+    async fn awaiting(&self) -> Result<u64, CatalogError> {
+        let row = sqlx::query("SELECT count(*) AS images FROM images WHERE state = 'pending' AND format IS NOT NULL")
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(row.try_get::<i64, _>("images")? as u64)
+    }
+
+    async fn remember_model(&self, used: &UsedModel) -> Result<(), CatalogError> {
+        sqlx::query(
+            "INSERT INTO used_models (name, revision, dir, display_name, banner) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET dir = ?3, display_name = ?4, banner = ?5",
+        )
+        .bind(&used.id.name)
+        .bind(&used.id.revision)
+        .bind(used.dir.to_string_lossy())
+        .bind(&used.display_name)
+        .bind(&used.banner)
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    async fn used_models(&self) -> Result<Vec<UsedModel>, CatalogError> {
+        let rows = sqlx::query("SELECT * FROM used_models ORDER BY name, revision").fetch_all(&self.readers).await?;
+        let used = |row: &SqliteRow| -> Result<UsedModel, CatalogError> {
+            Ok(UsedModel {
+                id: ModelId { name: row.try_get("name")?, revision: row.try_get("revision")? },
+                dir: row.try_get::<String, _>("dir")?.into(),
+                display_name: row.try_get("display_name")?,
+                banner: row.try_get("banner")?,
+            })
+        };
+        rows.iter().map(used).collect()
+    }
+
+    async fn forget_model(&self, id: &ModelId) -> Result<(), CatalogError> {
+        let mut transaction = self.writer.begin().await?;
+        sqlx::query("DELETE FROM vectors WHERE model = ?1").bind(id.to_string()).execute(&mut *transaction).await?;
+        sqlx::query("DELETE FROM used_models WHERE name = ?1 AND revision = ?2")
+            .bind(&id.name)
+            .bind(&id.revision)
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction.commit().await?)
     }
 
     async fn images_of(&self, hashes: &[ContentHash]) -> Result<HashMap<ContentHash, NamedContent>, CatalogError> {

@@ -64,9 +64,10 @@ fn check_port(config: &Config, server: Option<&str>) -> Finding {
 }
 
 async fn check_model(config: &Config) -> Finding {
-    let (located, embedder) = load_embedder(config).await.map_err(|error| error.to_string())?;
+    let (located, embedder) = load_embedder(config, None).await.map_err(|error| error.to_string())?;
     let info = embedder.info();
-    Ok(format!("{} loads and runs on {}, {} dimensions", located.id, info.engine, info.dim))
+    let note = located.banner.map(|banner| format!(". {banner}")).unwrap_or_default();
+    Ok(format!("{} loads and runs on {}, {} dimensions{note}", located.id, info.engine, info.dim))
 }
 
 fn other_engine(config: &Config) -> String {

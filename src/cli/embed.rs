@@ -7,9 +7,10 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use super::say;
+use super::{download, say};
 use crate::app::load_embedder;
 use crate::config::Config;
+use crate::models::Progress;
 
 #[derive(Args)]
 pub(super) struct EmbedArgs {
@@ -23,7 +24,8 @@ pub(super) struct EmbedArgs {
 
 pub(super) async fn run(config: Config, args: EmbedArgs) -> anyhow::Result<ExitCode> {
     let limits = config.decode.limits();
-    let (_, embedder) = load_embedder(&config).await?;
+    let progress = Progress::default();
+    let (_, embedder) = download::with_bar(|| Some(&progress), load_embedder(&config, Some(&progress))).await?;
     for text in &args.text {
         let embedding = embedder.embed_text(text).await?;
         say(json!({"input": text, "embedding": *embedding}));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{EXIT_SOME_FAILED, say};
+use super::{EXIT_SOME_FAILED, download, say};
 use crate::app::App;
 use crate::config::Config;
 
@@ -14,7 +14,7 @@ const FAILURES_SHOWN_MAX: u32 = 10;
 
 pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let app = App::open(config).await?;
-    let ingest = app.bring_up().await?;
+    let ingest = download::bring_up(&app).await?;
     let indexed_before = app.metrics.indexed.get();
     let started = Instant::now();
     let bar = progress_bar();
@@ -26,6 +26,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         }
     });
     let outcome = ingest.run_once().await;
+    app.finish_switch().await?;
     showing.abort();
     bar.finish_and_clear();
     let summary = summarize(&app, app.metrics.indexed.get() - indexed_before, started.elapsed()).await;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{remote, say};
+use super::{download, remote, say};
 use crate::app::{self, App};
 use crate::config::Config;
 use crate::search::{Query, Window};
@@ -38,7 +38,7 @@ pub(super) async fn run(config: Config, args: SearchArgs) -> anyhow::Result<Exit
 async fn search_here(config: Config, args: &SearchArgs) -> anyhow::Result<Value> {
     anyhow::ensure!(!args.words.trim().is_empty(), "say what to look for");
     let app = App::open(config).await?;
-    app.bring_up().await?;
+    download::bring_up(&app).await?;
     let answer = app.searcher.search(Query::Text(args.words.clone()), Window { limit: args.limit, offset: 0 }).await;
     app.shut_down().await;
     let answer = answer?;

@@ -2,20 +2,22 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::{App, AppError};
+use crate::app::{App, AppError, ModelState};
 use crate::config::{Config, Overrides};
 use crate::http;
 use crate::ingest::IngestError;
 
 /// Between tries when the vector store is away at start.
 const RETRY_MS: u64 = 2_000;
+/// How often it is looked whether a model is ready, or has arrived.
+const MODELS_POLL_MS: u64 = 500;
 
 #[derive(Args)]
 pub(super) struct ServeArgs {
@@ -51,6 +53,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         if address.ip().is_unspecified() || address.ip().is_loopback() { "localhost".to_owned() } else { address.ip().to_string() };
     let url = format!("http://{shown_host}:{}", address.port());
     app.announce(&url);
+    tokio::spawn(log_download(app.clone()));
     let bringing_up = tokio::spawn(bring_up(app.clone(), url));
     tokio::spawn(stop_on_signal(app.clone()));
     let failed = tokio::spawn(watch_bring_up(app.clone(), bringing_up));
@@ -83,14 +86,61 @@ async fn bring_up(app: Arc<App>, url: String) -> Result<(), AppError> {
         }
     };
     ingest.spawn();
-    if let crate::app::ModelState::Ready(located) = app.model() {
+    if let ModelState::Ready(located) = app.model() {
         if let Some(banner) = &located.banner {
             tracing::warn!("{banner}");
         }
         let folders: Vec<String> = app.config.images.iter().map(|folder| folder.display().to_string()).collect();
         tracing::info!(url, model = %located.id, folders = folders.join(", "), "ready: copy pictures into the folder, then open the address or try: curl {url}/api/v1/search-image --json '{{\"text\":\"tennis\"}}'");
     }
+    tokio::spawn(follow_models(app));
     Ok(())
+}
+
+/// Lets a model that is being prepared answer when it can, and for `auto` looks for the preferred model until it is here.
+async fn follow_models(app: Arc<App>) {
+    let stop = app.stop.clone();
+    let following = async {
+        let interval = Duration::from_millis(app.config.models.auto_retry_interval_ms);
+        let mut next_try = Instant::now() + interval;
+        loop {
+            tokio::time::sleep(Duration::from_millis(MODELS_POLL_MS)).await;
+            let was_next = app.next();
+            match app.finish_switch().await {
+                Ok(true) if was_next.is_some() => tracing::info!(model = was_next.map(|next| next.name), "all vectors are made: this model answers now"),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "could not change over to the next model; trying again"),
+            }
+            let due = Instant::now() >= next_try && !app.config.models.offline;
+            if (app.wants_preferred() && (due || app.preferred_is_here())) || app.ingest().is_none() {
+                match app.fetch_preferred().await {
+                    Ok(ingest) => ingest.spawn(),
+                    Err(error) => tracing::warn!(%error, again_in_s = interval.as_secs(), "the preferred model cannot be had yet"),
+                }
+                next_try = Instant::now() + interval;
+            }
+        }
+    };
+    stop.run_until_cancelled(following).await;
+}
+
+/// Says in the log how far the download is, every tenth of it.
+async fn log_download(app: Arc<App>) {
+    let mut told = None;
+    loop {
+        tokio::time::sleep(Duration::from_millis(MODELS_POLL_MS)).await;
+        match app.model() {
+            ModelState::Downloading { name, progress } => {
+                let tenth = progress.percent().map(|percent| percent / 10);
+                if tenth != told && tenth.is_some() {
+                    told = tenth;
+                    tracing::info!(model = name, megabytes = progress.total_bytes() / 1_000_000, "downloaded: {} %", tenth.unwrap_or(0) * 10);
+                }
+            }
+            ModelState::Loading => {}
+            ModelState::Ready(_) | ModelState::Failed => return,
+        }
+    }
 }
 
 /// If the model cannot be brought up, the server ends with the reason instead of answering 503 for ever.

@@ -177,7 +177,8 @@ pub(super) fn no_image() -> Problem {
 }
 
 async fn open(app: &Shared, row: &ImageRow) -> Result<Opened, Problem> {
-    let source = ingest(app)?.source(&row.source).ok_or_else(no_image)?;
+    let ingest = ingest(app)?;
+    let source = ingest.source(&row.source).ok_or_else(no_image)?;
     let opened = source.open(&row.name).await?;
     // The bytes on disk are newer than what the hash in the answer's headers speaks of.
     if opened.fingerprint != row.fingerprint {

@@ -29,12 +29,12 @@ struct Check {
     ok: bool,
     /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'static str>,
+    detail: Option<String>,
 }
 
 impl Check {
-    fn new(ok: bool, otherwise: &'static str) -> Self {
-        Self { ok, detail: (!ok).then_some(otherwise) }
+    fn new(ok: bool, otherwise: impl Into<String>) -> Self {
+        Self { ok, detail: (!ok).then(|| otherwise.into()) }
     }
 }
 
@@ -43,6 +43,7 @@ impl Check {
 pub(super) async fn readyz(State(app): State<Shared>) -> (StatusCode, axum::Json<Readiness>) {
     let model = match app.model() {
         ModelState::Ready(_) => Check::new(true, ""),
+        ModelState::Downloading { name, progress } => Check::new(false, downloading(&name, progress.percent())),
         ModelState::Loading => Check::new(false, "the model is still loading"),
         ModelState::Failed => Check::new(false, "the model could not be loaded; see the log, or run image-search doctor"),
     };
@@ -52,6 +53,12 @@ pub(super) async fn readyz(State(app): State<Shared>) -> (StatusCode, axum::Json
     let ready = model.ok && store.ok && catalog.ok;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(Readiness { ready, model, store, catalog }))
+}
+
+/// What a download is told to users as.
+pub(super) fn downloading(name: &str, percent: Option<u8>) -> String {
+    let far = percent.map_or_else(|| "has begun".to_owned(), |percent| format!("is at {percent} %"));
+    format!("The model {name} is being downloaded, which {far}")
 }
 
 /// Metrics in Prometheus' text format.

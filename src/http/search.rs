@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use super::error::Problem;
 use super::json::{ApiJson, too_large};
-use super::{Shared, image_url, thumbnail_url};
-use crate::search::{self, Query, Window};
+use super::{Shared, image_url, model_not_ready, thumbnail_url};
+use crate::search::{self, Query, SearchError, Window};
 use crate::types::ImageName;
 
 /// What to search for: exactly one of `text` and `image_name`.
@@ -100,7 +100,10 @@ pub(super) async fn search_image(State(app): State<Shared>, request: Request) ->
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let (text, query, window) =
         if kind.starts_with("multipart/form-data") { picture_query(&app, request).await? } else { json_query(&app, request).await? };
-    let answer = app.searcher.search(query, window).await?;
+    let answer = app.searcher.search(query, window).await.map_err(|error| match error {
+        SearchError::ModelNotReady => model_not_ready(&app),
+        other => other.into(),
+    })?;
     let matches = answer.matches.into_iter().map(Match::from).collect();
     Ok(axum::Json(SearchResponse { text, model_name: answer.model_name, matches, jwt: answer.jwt }))
 }

@@ -8,8 +8,8 @@ use super::Shared;
 use super::error::Problem;
 use super::images::Page;
 use super::json::{ApiJson, ApiQuery};
-use crate::app::ModelState;
-use crate::catalog::FailedImage;
+use crate::app::{ModelState, NextModel, Stage};
+use crate::catalog::{FailedImage, StateCounts};
 use crate::ingest::IngestState;
 use crate::types::ImageName;
 
@@ -28,7 +28,7 @@ pub(super) struct Status {
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 struct ModelStatus {
-    /// `loading`, `ready` or `failed`.
+    /// `downloading`, `loading`, `ready` or `failed`.
     state: &'static str,
     /// Short name.
     name: Option<String>,
@@ -43,8 +43,20 @@ struct ModelStatus {
     engine_note: Option<String>,
     /// Per cent downloaded.
     percent: Option<u8>,
+    /// The model that will answer when it is ready; the one above answers until then.
+    next: Option<NextModelStatus>,
     /// What users should know about this model, or why it failed.
     banner: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+struct NextModelStatus {
+    /// Short name.
+    name: String,
+    /// `downloading`, or `indexing` while the vectors of the pictures are being made.
+    stage: &'static str,
+    /// Of that stage.
+    percent: Option<u8>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -103,7 +115,7 @@ pub(super) async fn snapshot(app: &Shared) -> Result<Status, Problem> {
     let config = &app.config;
     Ok(Status {
         version: env!("CARGO_PKG_VERSION"),
-        model: model_status(app),
+        model: model_status(app, counts),
         store: store_status(app).await,
         images: ImageCounts {
             total: counts.pending + counts.indexed + counts.failed,
@@ -126,7 +138,7 @@ pub(super) async fn snapshot(app: &Shared) -> Result<Status, Problem> {
     })
 }
 
-fn model_status(app: &Shared) -> ModelStatus {
+fn model_status(app: &Shared, counts: StateCounts) -> ModelStatus {
     match (app.model(), app.searcher.serving()) {
         (ModelState::Ready(located), Some(serving)) => {
             let info = serving.embedder.info();
@@ -139,8 +151,12 @@ fn model_status(app: &Shared) -> ModelStatus {
                 engine: Some(info.engine),
                 engine_note: info.engine_note.clone(),
                 percent: None,
+                next: app.next().map(|next| next_status(next, counts)),
                 banner: located.banner,
             }
+        }
+        (ModelState::Downloading { name, progress }, _) => {
+            ModelStatus { state: "downloading", name: Some(name), percent: progress.percent(), ..ModelStatus::default() }
         }
         (ModelState::Failed, _) => {
             let banner = Some("The model could not be loaded; the server's log says why.".to_owned());
@@ -148,6 +164,17 @@ fn model_status(app: &Shared) -> ModelStatus {
         }
         _ => ModelStatus { state: "loading", ..ModelStatus::default() },
     }
+}
+
+fn next_status(next: NextModel, counts: StateCounts) -> NextModelStatus {
+    let (stage, percent) = match next.stage {
+        Stage::Downloading(progress) => ("downloading", progress.percent()),
+        Stage::Indexing(_) => {
+            let (done, total) = (counts.indexed + counts.failed, counts.indexed + counts.failed + counts.pending);
+            ("indexing", (total > 0).then(|| (done * 100 / total) as u8))
+        }
+    };
+    NextModelStatus { name: next.name, stage, percent }
 }
 
 async fn store_status(app: &Shared) -> StoreStatus {

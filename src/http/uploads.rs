@@ -1,6 +1,8 @@
 //! Writing over HTTP: upload pictures into the first folder, delete pictures. Off unless configured, and then only with the
 //! API key. An upload is checked (size, really a picture) before anything is written, and appears whole or not at all.
 
+use std::sync::Arc;
+
 use axum::extract::multipart::Multipart;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -77,7 +79,7 @@ pub(super) async fn upload_images(
             }
             bytes.extend_from_slice(&chunk);
         }
-        images.push(add(&app, ingest, &wanted, bytes).await?);
+        images.push(add(&app, &ingest, &wanted, bytes).await?);
     }
     if images.is_empty() {
         return Err(Problem::invalid("The form has no file field \"image\"."));
@@ -154,7 +156,7 @@ fn uploads_disabled() -> Problem {
 }
 
 /// Ingestion, for requests that carry the API key.
-fn authorized<'a>(app: &'a Shared, headers: &HeaderMap) -> Result<&'a Ingest, Problem> {
+fn authorized(app: &Shared, headers: &HeaderMap) -> Result<Arc<Ingest>, Problem> {
     if !app.config.uploads.enabled {
         return Err(uploads_disabled());
     }

@@ -1,0 +1,51 @@
+//! A progress bar while a model is downloaded, for commands that wait for it. On a terminal only.
+
+use std::future::Future;
+use std::io::IsTerminal;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::app::{App, AppError, ModelState};
+use crate::ingest::Ingest;
+use crate::models::Progress;
+
+const REFRESH_MS: u64 = 100;
+
+/// Does `work`, and shows the progress that `look` finds meanwhile.
+pub(super) async fn with_bar<P, T>(look: impl Fn() -> Option<P>, work: impl Future<Output = T>) -> T
+where
+    P: Deref<Target = Progress>,
+{
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left") {
+        bar.set_style(style);
+    }
+    let mut ticks = tokio::time::interval(Duration::from_millis(REFRESH_MS));
+    tokio::pin!(work);
+    let done = loop {
+        tokio::select! {
+            done = &mut work => break done,
+            _ = ticks.tick() => {
+                if let Some(progress) = look().filter(|progress| progress.total_bytes() > 0 || progress.is_waiting()) {
+                    bar.set_message(if progress.is_waiting() { "another process downloads the model" } else { "model" });
+                    bar.set_length(progress.total_bytes());
+                    bar.set_position(progress.done_bytes());
+                }
+            }
+        }
+    };
+    bar.finish_and_clear();
+    done
+}
+
+/// Brings the application up, with a bar if its model has to be downloaded.
+pub(super) async fn bring_up(app: &App) -> Result<Arc<Ingest>, AppError> {
+    let look = || match app.model() {
+        ModelState::Downloading { progress, .. } => Some(progress),
+        _ => None,
+    };
+    with_bar(look, app.bring_up()).await
+}

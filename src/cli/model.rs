@@ -1,0 +1,140 @@
+//! `model`: what models there are, and those that are downloaded: get, find, check and remove them, and the vectors of former ones.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::{EXIT_ERROR, download, say};
+use crate::app::App;
+use crate::config::Config;
+use crate::models::{Models, Progress};
+
+const PREPARE: &str = "\
+For a machine without a network: pull on another one, copy the folder that `model path NAME` prints with everything
+above it up to models--… into the same place below the cache folder (models.cache_dir, or HF_HOME/hub), then start the
+server there with HF_HUB_OFFLINE=1.";
+
+#[derive(Subcommand)]
+pub(super) enum ModelCommand {
+    /// List the models that can be named, and which of them are here
+    List,
+    /// Download a model; goes on where an earlier try broke off
+    #[command(after_help = PREPARE)]
+    Pull(NameArgs),
+    /// Print the folder of a downloaded model
+    Path(NameArgs),
+    /// Read every file of downloaded models and compare it with what the hub said of it
+    Verify(VerifyArgs),
+    /// Delete a downloaded model; the vectors that were made with it stay
+    Remove(NameArgs),
+    /// Delete the vectors of every model but the one that answers
+    Prune,
+}
+
+#[derive(Args)]
+pub(super) struct NameArgs {
+    /// A name that `model list` shows
+    name: String,
+}
+
+#[derive(Args)]
+pub(super) struct VerifyArgs {
+    /// A name that `model list` shows [default: all that are here]
+    name: Option<String>,
+}
+
+pub(super) async fn run(config: Config, command: ModelCommand) -> anyhow::Result<ExitCode> {
+    let models = Models::open(&config)?;
+    match command {
+        ModelCommand::List => list(&models, &config),
+        ModelCommand::Pull(args) => return pull(&models, &args.name).await,
+        ModelCommand::Path(args) => path(&models, &args.name)?,
+        ModelCommand::Verify(args) => return verify(&models, args.name.as_deref()).await,
+        ModelCommand::Remove(args) => remove(&models, &args.name)?,
+        ModelCommand::Prune => prune(config).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(models: &Models, config: &Config) {
+    for entry in models.registry().entries() {
+        let here = if models.snapshot(entry).is_some() { "here" } else { "-" };
+        let preferred = if entry.name == config.models.preferred { " (what auto takes)" } else { "" };
+        let engines = if entry.engines.iter().any(|engine| engine == "rten") { "" } else { "; needs ONNX Runtime" };
+        say(format_args!("{here:<5} {}{preferred}", entry.name));
+        say(format_args!(
+            "      {}, about {} MB, {} dimensions, languages: {}, licence: {}{engines}",
+            entry.display_name, entry.megabytes, entry.dim, entry.languages, entry.licence
+        ));
+        say(format_args!("      {}", entry.good_for));
+    }
+    say("here  emoji-clip: built in, tiny, knows little more than emoji-like drawings");
+    say(format_args!("Downloaded models are in {}. Get one: image-search model pull NAME", models.cache_dir().display()));
+}
+
+async fn pull(models: &Models, name: &str) -> anyhow::Result<ExitCode> {
+    let entry = models.entry(name)?;
+    let progress = Progress::default();
+    let located = download::with_bar(|| Some(&progress), models.fetch(entry, &progress)).await?;
+    say(format_args!("{} is in {}", located.id, located.dir.display()));
+    say(format_args!("Use it: image-search serve --model {}", entry.name));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn path(models: &Models, name: &str) -> anyhow::Result<()> {
+    let entry = models.entry(name)?;
+    let snapshot = models.snapshot(entry);
+    let snapshot = snapshot.ok_or_else(|| anyhow::anyhow!("{} is not here; get it with: image-search model pull {}", entry.name, entry.name))?;
+    say(snapshot.dir.display());
+    Ok(())
+}
+
+async fn verify(models: &Models, name: Option<&str>) -> anyhow::Result<ExitCode> {
+    let entries = match name {
+        Some(name) => vec![models.entry(name)?],
+        None => models.registry().entries().iter().collect(),
+    };
+    let (mut checked, mut bad) = (0, 0);
+    for entry in entries {
+        let Some(snapshot) = models.snapshot(entry) else {
+            anyhow::ensure!(name.is_none(), "{} is not here, or not whole; get it with: image-search model pull {}", entry.name, entry.name);
+            continue;
+        };
+        let verified = models.verify(entry, &snapshot).await?;
+        checked += 1;
+        bad += verified.bad.len();
+        if verified.bad.is_empty() {
+            say(format_args!("ok    {}: {} files are as they were published", entry.name, verified.good));
+        } else {
+            say(format_args!("BAD   {}: {} changed or missing", entry.name, verified.bad.join(", ")));
+            say(format_args!("      Get it again: image-search model remove {0} && image-search model pull {0}", entry.name));
+        }
+    }
+    if checked == 0 {
+        say("No model is downloaded. Get one: image-search model pull NAME");
+    }
+    Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_ERROR) })
+}
+
+fn remove(models: &Models, name: &str) -> anyhow::Result<()> {
+    let entry = models.entry(name)?;
+    match models.remove(entry)? {
+        0 => say(format_args!("{} is not here", entry.name)),
+        bytes => say(format_args!("{} is removed, {} MB are free again", entry.name, bytes.div_ceil(1_000_000))),
+    }
+    Ok(())
+}
+
+async fn prune(config: Config) -> anyhow::Result<()> {
+    let app = App::open(config).await?;
+    let pruned = app.prune().await;
+    app.shut_down().await;
+    let pruned = pruned?;
+    if pruned.is_empty() {
+        say("There are no vectors of other models.");
+    }
+    for name in pruned {
+        say(format_args!("deleted the vectors of {name}"));
+    }
+    Ok(())
+}
