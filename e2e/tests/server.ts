@@ -23,7 +23,8 @@ export class Server {
   #expected = 0;
   #program: ChildProcess | null = null;
 
-  constructor(pictures: string[] = TAKEN) {
+  /** `model` is a folder or a name; `environment` is for what its download needs. */
+  constructor(pictures: string[] = TAKEN, readonly model = join(ROOT, 'models/emoji-clip'), readonly environment: Record<string, string> = {}) {
     mkdirSync(this.folder);
     for (const name of pictures) copyFileSync(demoPicture(name), join(this.folder, `${name}.png`));
     this.#expected = pictures.length;
@@ -37,13 +38,20 @@ export class Server {
     writeFileSync(join(this.folder, name), 'this is no picture');
   }
 
+  /** Starts it, and waits until it is ready and every picture was looked at. */
   async start() {
+    await this.launch(() => this.#indexed());
+  }
+
+  /** Starts it, and waits for what `until` finds; without one, until it answers. */
+  async launch(until = async () => (await fetch(`${this.url}/healthz`)).ok) {
     this.#port ||= await freePort();
     this.url = `http://127.0.0.1:${this.#port}`;
-    const settings = ['serve', '--images', this.folder, '--data-dir', join(this.directory, 'data'), '--port', String(this.#port), '--model', join(ROOT, 'models/emoji-clip')];
+    const settings = ['serve', '--images', this.folder, '--data-dir', join(this.directory, 'data'), '--port', String(this.#port), '--model', this.model];
     // The program refuses settings it does not know, and IMAGE_SEARCH_BIN is one; the tests' own settings stand alone.
-    const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('IMAGE_SEARCH_'));
-    const env = { ...Object.fromEntries(inherited), IMAGE_SEARCH_UPLOADS__ENABLED: 'true', IMAGE_SEARCH_UPLOADS__API_KEY: API_KEY };
+    const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('IMAGE_SEARCH_') && !name.startsWith('HF_'));
+    const own = { HF_HOME: join(this.directory, 'hub'), IMAGE_SEARCH_UPLOADS__ENABLED: 'true', IMAGE_SEARCH_UPLOADS__API_KEY: API_KEY };
+    const env = { ...Object.fromEntries(inherited), ...own, ...this.environment };
     this.#program = spawn(BINARY, settings, { env, cwd: ROOT, stdio: ['ignore', 'ignore', process.env.E2E_LOG ? 'inherit' : 'ignore'] });
     const failed = new Promise<never>((_, reject) => {
       this.#program!.once('error', reject);
@@ -51,7 +59,15 @@ export class Server {
     });
     // Ends also happen on purpose, later.
     failed.catch(() => {});
-    await Promise.race([failed, this.#indexed()]);
+    await Promise.race([failed, this.#wait(until)]);
+  }
+
+  /** Runs another command beside it, for example `model pull NAME`. */
+  async run(words: string[], more: Record<string, string>) {
+    const env = { PATH: process.env.PATH, HF_HOME: join(this.directory, 'hub'), ...more };
+    const program = spawn(BINARY, words, { env, cwd: ROOT, stdio: ['ignore', 'ignore', 'inherit'] });
+    const code = await new Promise((done) => program.once('exit', done));
+    if (code !== 0) throw new Error(`${words.join(' ')} ended with ${code}`);
   }
 
   async stop() {
@@ -70,14 +86,17 @@ export class Server {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  /** Ready, and every picture looked at. */
   async #indexed() {
+    const ready = await fetch(`${this.url}/readyz`);
+    const { images } = await (await fetch(`${this.url}/api/v1/status`)).json();
+    return ready.ok && images.pending === 0 && images.total >= this.#expected;
+  }
+
+  async #wait(until: () => Promise<boolean>) {
     const deadline = Date.now() + READY_MAX_MS;
     while (Date.now() < deadline) {
       try {
-        const ready = await fetch(`${this.url}/readyz`);
-        const { images } = await (await fetch(`${this.url}/api/v1/status`)).json();
-        if (ready.ok && images.pending === 0 && images.total >= this.#expected) return;
+        if (await until()) return;
       } catch {
         // Not listening yet.
       }

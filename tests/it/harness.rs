@@ -15,6 +15,7 @@ const POLL: Duration = Duration::from_millis(30);
 pub(crate) struct World {
     dir: tempfile::TempDir,
     pub(crate) environment: Vec<(String, String)>,
+    model: String,
 }
 
 impl World {
@@ -24,7 +25,19 @@ impl World {
         let environment =
             [("IMAGE_SEARCH_INGEST__SETTLE_MS", "50"), ("IMAGE_SEARCH_INGEST__SCAN_INTERVAL_MS", "60000"), ("RUST_BACKTRACE", "1")];
         let environment = environment.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-        Self { dir, environment }
+        Self { dir, environment, model: "emoji-clip".to_owned() }
+    }
+
+    /// Another model than the bundled one: a name or a folder.
+    pub(crate) fn model(mut self, model: &str) -> Self {
+        model.clone_into(&mut self.model);
+        self
+    }
+
+    /// Sets a variable that is no configuration key.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// Sets a configuration key by its environment variable.
@@ -57,7 +70,7 @@ impl World {
             .arg(self.path("images"))
             .arg("--data-dir")
             .arg(self.path("data"))
-            .args(["--model", "emoji-clip"]);
+            .args(["--model", &self.model]);
         process.env_clear().envs(self.environment.iter().map(|(key, value)| (key, value)));
         process.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TMPDIR", std::env::temp_dir()).stdin(Stdio::null());
         process

@@ -382,9 +382,13 @@ impl Engines {
             }
             EngineChoice::Auto => match onnxruntime_available(library) {
                 Err(reason) => {
-                    let note = format!(
-                        "ONNX Runtime would be about 1.2 to 1.4 times as fast, but was not found ({reason}); `make onnxruntime` gets it"
-                    );
+                    // Who named a library wants to know why it is not used; for all others it is only an offer.
+                    let was_named = library.is_some() || std::env::var_os("ORT_DYLIB_PATH").is_some_and(|path| !path.is_empty());
+                    let note = if was_named {
+                        format!("ONNX Runtime was asked for and cannot be used: {reason}")
+                    } else {
+                        "The built-in engine. ONNX Runtime is up to 1.4 times as fast and was not found; `make onnxruntime` gets it".to_owned()
+                    };
                     Self::rten(bundle, options, Some(note))
                 }
                 Ok(_) => Self::onnxruntime(bundle, options)

@@ -360,14 +360,26 @@ export interface components {
             model_name?: string | null;
             /** @description Short name. */
             name?: string | null;
+            next?: components["schemas"]["NextModelStatus"] | null;
             /**
              * Format: int32
              * @description Per cent downloaded.
              */
             percent?: number | null;
             revision?: string | null;
-            /** @description `loading`, `ready` or `failed`. */
+            /** @description `downloading`, `loading`, `ready` or `failed`. */
             state: string;
+        };
+        NextModelStatus: {
+            /** @description Short name. */
+            name: string;
+            /**
+             * Format: int32
+             * @description Of that stage.
+             */
+            percent?: number | null;
+            /** @description `downloading`, or `indexing` while the vectors of the pictures are being made. */
+            stage: string;
         };
         /** @description A problem document (RFC 9457). */
         Problem: {
