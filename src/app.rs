@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::catalog::{Catalog, CatalogError, StateCounts, UsedModel};
 use crate::config::{Config, Secret};
-use crate::embedder::{EmbedError, Embedder};
+use crate::embedder::{EmbedError, Embedder, StartError};
 use crate::ingest::{Ingest, IngestError, IngestParts};
 use crate::metrics::{Metrics, StateLabel};
 use crate::models::{self, Choice, LocatedModel, ModelError, Models, Progress};
@@ -157,7 +157,7 @@ impl App {
         let model = RwLock::new(ModelState::Loading);
         let (next, ingest) = (RwLock::default(), RwLock::default());
         let stop = CancellationToken::new();
-        Ok(Arc::new(Self { stop, api_key, config, catalog, store, searcher, thumbnails, metrics, models, model, next, ingest, lock }))
+        Ok(Arc::new(Self { config, catalog, store, searcher, thumbnails, metrics, stop, api_key, models, model, next, ingest, lock }))
     }
 
     /// Finds (or downloads) and loads the model, opens its collection and puts ingestion together. Searches are answered from then
@@ -183,7 +183,7 @@ impl App {
         };
         let progress = Arc::new(Progress::default());
         *self.model.write() = ModelState::Downloading { name: entry.name.clone(), progress: progress.clone() };
-        let fetched = self.models.fetch(&entry, &progress).await;
+        let fetched = self.models.fetch(&entry, wanted == models::AUTO, &progress).await;
         *self.model.write() = ModelState::Loading;
         match fetched {
             Err(error) if wanted == models::AUTO => Ok(self.models.stand_in(&error)?),
@@ -199,7 +199,9 @@ impl App {
     /// Whether `auto` had to take the bundled model, so that the preferred one is still wanted.
     pub fn wants_preferred(&self) -> bool {
         let is_bundled = |located: &LocatedModel| located.id.name == models::BUNDLED;
-        self.config.model == models::AUTO && matches!(&*self.model.read(), ModelState::Ready(located) if is_bundled(located)) && self.next().is_none()
+        self.config.model == models::AUTO
+            && matches!(&*self.model.read(), ModelState::Ready(located) if is_bundled(located))
+            && self.next().is_none()
     }
 
     /// Downloads the preferred model while another one answers, then makes its vectors. Returns the ingestion that does so; the
@@ -210,7 +212,7 @@ impl App {
             Choice::Elsewhere(entry) => {
                 let progress = Arc::new(Progress::default());
                 *self.next.write() = Some(NextModel { name: entry.name.clone(), stage: Stage::Downloading(progress.clone()) });
-                let fetched = self.models.fetch(&entry, &progress).await;
+                let fetched = self.models.fetch(&entry, true, &progress).await;
                 *self.next.write() = None;
                 fetched?
             }
@@ -249,7 +251,8 @@ impl App {
         match self.former_model(&spec.name).await? {
             Some((answering, former)) if self.catalog.awaiting().await? > 0 => {
                 tracing::info!(now = %answering.id, next = %located.id, "the vectors of another model are made in the background; until then the former one answers");
-                *self.next.write() = Some(NextModel { name: located.id.name.clone(), stage: Stage::Indexing(Box::new((located, serving))) });
+                *self.next.write() =
+                    Some(NextModel { name: located.id.name.clone(), stage: Stage::Indexing(Box::new((located, serving))) });
                 self.searcher.serve(former);
                 *self.model.write() = ModelState::Ready(Box::new(answering));
             }
@@ -388,7 +391,7 @@ pub async fn load_embedder(config: &Config, download: Option<&Progress>) -> Resu
         Choice::Here(located) => *located,
         Choice::Elsewhere(entry) => {
             let fetched = match download {
-                Some(progress) => models.fetch(&entry, progress).await,
+                Some(progress) => models.fetch(&entry, config.model == models::AUTO, progress).await,
                 None => Err(ModelError::NotHere { name: entry.name.clone(), megabytes: entry.megabytes }),
             };
             match fetched {
@@ -415,8 +418,11 @@ async fn load(config: &Config, located: LocatedModel) -> Result<Embedder, AppErr
     let options = LoadOptions { engine, threads: config.embed.threads, onnxruntime_library: library };
     let embed = config.embed.clone();
     let loading = tokio::task::spawn_blocking(move || {
-        let model = Model::load(&located.dir, &options)?;
-        Ok(Embedder::start(model, located.id, located.display_name, &embed)?)
+        let load = move || Model::load(&located.dir, &options);
+        Embedder::start(load, located.id, located.display_name, &embed).map_err(|error| match error {
+            StartError::Load(error) => error.into(),
+            StartError::Thread(error) => error.into(),
+        })
     });
     loading.await.map_err(|error| EmbedError::Model(error.to_string()))?
 }

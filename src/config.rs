@@ -135,6 +135,7 @@ pub struct EmbedConfig {
     pub batch_max: usize,
     pub query_queue_max: usize,
     pub query_cache_entries: usize,
+    pub unload_after_idle_ms: u64,
 }
 
 /// `[models]`
@@ -174,7 +175,7 @@ impl ModelsConfig {
             self.cache_dir = cache.unwrap_or_default();
         }
         if self.hub.is_empty() {
-            self.hub = variable("HF_ENDPOINT").map_or("https://huggingface.co", String::as_str).to_owned();
+            variable("HF_ENDPOINT").map_or("https://huggingface.co", String::as_str).clone_into(&mut self.hub);
         }
         if self.token_file == Path::new("") {
             self.token = Secret(variable("HF_TOKEN").map(|token| token.trim().to_owned()).unwrap_or_default());

@@ -3,8 +3,9 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use clip::{Model, ModelInfo, Pixels};
+use clip::{LoadError, Model, ModelInfo, Pixels, Preprocessor};
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -16,15 +17,47 @@ use crate::types::ModelId;
 const QUERY_BATCH_MAX: usize = 16;
 /// Batches of pictures waiting: one being encoded, one ready.
 const PICTURE_QUEUE_MAX: usize = 1;
+/// Idleness is looked at at least this often.
+const IDLE_LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Handle to the threads that run the model. Dropping the last one ends them.
 pub struct Embedder {
-    model: Arc<Model>,
+    info: ModelInfo,
+    preprocessor: Preprocessor,
     id: ModelId,
     display_name: String,
     queries: mpsc::Sender<QueryJob>,
     pictures: mpsc::Sender<PictureJob>,
     cache: Mutex<LruCache<String, Arc<Vec<f32>>>>,
+}
+
+/// The model, which is put away after a while without work if so configured.
+struct ModelSlot {
+    loaded: Mutex<Option<Arc<Model>>>,
+    load: Box<LoadModel>,
+    last_used: Mutex<Instant>,
+}
+
+type LoadModel = dyn Fn() -> Result<Model, LoadError> + Send + Sync;
+
+impl ModelSlot {
+    /// The model, loaded again if it was put away.
+    fn get(&self) -> Result<Arc<Model>, EmbedError> {
+        *self.last_used.lock() = Instant::now();
+        let mut loaded = self.loaded.lock();
+        if let Some(model) = &*loaded {
+            return Ok(model.clone());
+        }
+        let model = Arc::new((self.load)().map_err(|error| EmbedError::Model(error.to_string()))?);
+        tracing::info!("the model is loaded again");
+        Ok(loaded.insert(model).clone())
+    }
+
+    fn put_away_when_idle(&self, idle: Duration) {
+        if self.last_used.lock().elapsed() >= idle && self.loaded.lock().take().is_some() {
+            tracing::info!(idle_s = idle.as_secs(), "nothing to do for the model: its memory is given back");
+        }
+    }
 }
 
 type Answer<T> = oneshot::Sender<Result<T, EmbedError>>;
@@ -58,16 +91,38 @@ pub enum EmbedError {
     Stopped,
 }
 
+/// Why there is no embedder.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The model's files are unusable.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Its threads cannot be started.
+    #[error(transparent)]
+    Thread(#[from] EmbedError),
+}
+
 impl Embedder {
-    /// Starts the threads. Loading has run both graphs once, so the first query is as quick as the tenth.
-    pub fn start(model: Model, id: ModelId, display_name: String, config: &EmbedConfig) -> Result<Self, EmbedError> {
-        let model = Arc::new(model);
+    /// Loads the model and starts the threads. Loading runs both graphs once, so the first query is as quick as the tenth.
+    pub fn start(
+        load: impl Fn() -> Result<Model, LoadError> + Send + Sync + 'static,
+        id: ModelId,
+        display_name: String,
+        config: &EmbedConfig,
+    ) -> Result<Self, StartError> {
+        let model = load()?;
+        let (info, preprocessor) = (model.info().clone(), model.preprocessor());
+        let slot = ModelSlot { loaded: Mutex::new(Some(Arc::new(model))), load: Box::new(load), last_used: Mutex::new(Instant::now()) };
+        let model = Arc::new(slot);
+        if config.unload_after_idle_ms > 0 {
+            watch_idleness(&model, Duration::from_millis(config.unload_after_idle_ms))?;
+        }
         let (queries, query_jobs) = mpsc::channel(config.query_queue_max);
         let (pictures, picture_jobs) = mpsc::channel(PICTURE_QUEUE_MAX);
         spawn("embed-query", model.clone(), query_jobs, run_queries)?;
-        spawn("embed-picture", model.clone(), picture_jobs, run_pictures)?;
+        spawn("embed-picture", model, picture_jobs, run_pictures)?;
         let entries = NonZeroUsize::new(config.query_cache_entries).unwrap_or(NonZeroUsize::MIN);
-        Ok(Self { model, id, display_name, queries, pictures, cache: Mutex::new(LruCache::new(entries)) })
+        Ok(Self { info, preprocessor, id, display_name, queries, pictures, cache: Mutex::new(LruCache::new(entries)) })
     }
 
     /// Which model and revision this is.
@@ -82,12 +137,12 @@ impl Embedder {
 
     /// Dimension, engine and so on.
     pub fn info(&self) -> &ModelInfo {
-        self.model.info()
+        &self.info
     }
 
     /// Scales and normalises a decoded picture for this model. Takes milliseconds of CPU: call it where blocking is fine.
     pub fn preprocess(&self, rgb: &image::RgbImage) -> Pixels {
-        self.model.preprocess(rgb)
+        self.preprocessor.apply(rgb)
     }
 
     /// Embedding of a query text, L2-normalised.
@@ -122,19 +177,39 @@ impl Embedder {
     }
 }
 
+/// Looks after the model from a thread of its own, for as long as there is one.
+fn watch_idleness(model: &Arc<ModelSlot>, idle: Duration) -> Result<(), EmbedError> {
+    let watched = Arc::downgrade(model);
+    let watch = move || {
+        while let Some(model) = watched.upgrade() {
+            model.put_away_when_idle(idle);
+            drop(model);
+            std::thread::sleep(idle.min(IDLE_LOOK_MAX));
+        }
+    };
+    std::thread::Builder::new().name("model-idle".into()).spawn(watch).map(drop).map_err(|error| EmbedError::Model(error.to_string()))
+}
+
 fn spawn<Job: Send + 'static>(
     name: &str,
-    model: Arc<Model>,
+    model: Arc<ModelSlot>,
     jobs: mpsc::Receiver<Job>,
-    run: fn(&Model, mpsc::Receiver<Job>),
+    run: fn(&ModelSlot, mpsc::Receiver<Job>),
 ) -> Result<(), EmbedError> {
     let thread = std::thread::Builder::new().name(name.to_owned());
     thread.spawn(move || run(&model, jobs)).map(drop).map_err(|error| EmbedError::Model(error.to_string()))
 }
 
-fn run_queries(model: &Model, mut jobs: mpsc::Receiver<QueryJob>) {
+fn run_queries(slot: &ModelSlot, mut jobs: mpsc::Receiver<QueryJob>) {
     let mut batch = Vec::with_capacity(QUERY_BATCH_MAX);
     while jobs.blocking_recv_many(&mut batch, QUERY_BATCH_MAX) > 0 {
+        let model = match slot.get() {
+            Ok(model) => model,
+            Err(error) => {
+                batch.drain(..).for_each(|job| drop(job.answer.send(Err(error.clone()))));
+                continue;
+            }
+        };
         let (mut texts, mut answers) = (Vec::new(), Vec::new());
         for QueryJob { query, answer } in batch.drain(..) {
             match query {
@@ -147,7 +222,7 @@ fn run_queries(model: &Model, mut jobs: mpsc::Receiver<QueryJob>) {
                 QueryInput::Picture(pixels) => drop(answer.send(only(model.encode_images(&[pixels])))),
             }
         }
-        answer_texts(model, &texts, answers);
+        answer_texts(&model, &texts, answers);
     }
 }
 
@@ -168,9 +243,10 @@ fn only(rows: Result<Vec<Vec<f32>>, clip::EncodeError>) -> Result<Vec<f32>, Embe
     row.ok_or_else(|| EmbedError::Model("it returned nothing".into()))
 }
 
-fn run_pictures(model: &Model, mut jobs: mpsc::Receiver<PictureJob>) {
+fn run_pictures(slot: &ModelSlot, mut jobs: mpsc::Receiver<PictureJob>) {
     while let Some(job) = jobs.blocking_recv() {
-        let embeddings = model.encode_images(&job.batch).map_err(|error| EmbedError::Model(error.to_string()));
+        let encode = |model: Arc<Model>| model.encode_images(&job.batch).map_err(|error| EmbedError::Model(error.to_string()));
+        let embeddings = slot.get().and_then(encode);
         drop(job.answer.send(embeddings));
     }
 }

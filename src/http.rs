@@ -118,7 +118,10 @@ fn ingest(app: &Shared) -> Result<Arc<Ingest>, Problem> {
 fn model_not_ready(app: &Shared) -> Problem {
     let detail = match app.model() {
         ModelState::Downloading { name, progress } => {
-            format!("{}. Searches are answered when it is here; /api/v1/status says how far it is.", operations::downloading(&name, progress.percent()))
+            format!(
+                "{}. Searches are answered when it is here; /api/v1/status says how far it is.",
+                operations::downloading(&name, progress.percent())
+            )
         }
         _ => "The model is not ready yet; try again in a moment.".to_owned(),
     };

@@ -23,6 +23,9 @@ use crate::types::ModelId;
 /// Stands for the preferred model if it can be had, and the bundled one otherwise.
 pub const AUTO: &str = "auto";
 
+/// First requests to the hub in vain before `auto` takes the bundled model.
+const TRIES_WITH_SUBSTITUTE: u32 = 2;
+
 const BUNDLED_BANNER: &str =
     "This is the small bundled model: it knows little more than emoji-like drawings. For photos leave --model away, or name a CLIP model.";
 
@@ -94,7 +97,9 @@ pub enum ModelError {
         reason: String,
     },
     /// The cache cannot be written.
-    #[error("cannot write to {path}: {reason}. Make the cache folder writable for this user, or choose another with models.cache_dir (or HF_HOME)")]
+    #[error(
+        "cannot write to {path}: {reason}. Make the cache folder writable for this user, or choose another with models.cache_dir (or HF_HOME)"
+    )]
     ReadOnly {
         /// Which file or folder.
         path: String,
@@ -102,7 +107,9 @@ pub enum ModelError {
         reason: String,
     },
     /// Not downloaded yet, and whoever asks does not download.
-    #[error("the model {name} is not here yet (about {megabytes} MB): get it with `image-search model pull {name}`, or start the server, which does so by itself")]
+    #[error(
+        "the model {name} is not here yet (about {megabytes} MB): get it with `image-search model pull {name}`, or start the server, which does so by itself"
+    )]
     NotHere {
         /// Which model.
         name: String,
@@ -120,7 +127,9 @@ pub enum ModelError {
         cache: String,
     },
     /// The hub was asked several times in vain.
-    #[error("the model hub {hub} cannot be used: {reason} ({attempts} tries in a row). Check the network, the proxy variables and HF_ENDPOINT; the next try goes on from where it broke off")]
+    #[error(
+        "the model hub {hub} cannot be used: {reason} ({attempts} tries in a row). Check the network, the proxy variables and HF_ENDPOINT; the next try goes on from where it broke off"
+    )]
     Unreachable {
         /// Address.
         hub: String,
@@ -251,7 +260,10 @@ impl Models {
     pub fn stand_in(&self, why: &ModelError) -> Result<LocatedModel, ModelError> {
         let (wanted, minutes) = (&self.config.preferred, self.config.auto_retry_interval_ms.div_ceil(60_000));
         let next = if self.config.offline {
-            format!("On a machine with a network run `image-search model pull {wanted}` and copy its cache folder to {}.", self.cache.root().display())
+            format!(
+                "On a machine with a network run `image-search model pull {wanted}` and copy its cache folder to {}.",
+                self.cache.root().display()
+            )
         } else {
             format!("It is tried again every {minutes} min; `image-search model pull {wanted}` tries at once and says what is wrong.")
         };
@@ -269,15 +281,15 @@ impl Models {
         ))
     }
 
-    /// Downloads a model, or finds that it is here.
-    pub async fn fetch(&self, entry: &ModelEntry, progress: &Progress) -> Result<LocatedModel, ModelError> {
+    /// Downloads a model, or finds that it is here. With a `substitute` it is given up soon if there is no network.
+    pub async fn fetch(&self, entry: &ModelEntry, substitute: bool, progress: &Progress) -> Result<LocatedModel, ModelError> {
         if let Some(snapshot) = self.cache.find(entry) {
             return Ok(from_snapshot(entry, snapshot));
         }
         if self.config.offline {
             return Err(ModelError::Offline { name: entry.name.clone(), cache: self.cache.root().display().to_string() });
         }
-        let hub = Hub::new(&self.config)?;
+        let hub = Hub::new(&self.config, if substitute { TRIES_WITH_SUBSTITUTE } else { u32::MAX })?;
         tracing::info!(model = entry.name, hub = self.config.hub, megabytes = entry.megabytes, cache = %self.cache.root().display(), "downloading the model");
         let snapshot = download::download(&hub, &self.cache, entry, &self.config, progress).await?;
         Ok(from_snapshot(entry, snapshot))
@@ -293,7 +305,7 @@ impl Models {
     pub async fn verify(&self, entry: &ModelEntry, snapshot: &Snapshot) -> Result<Verified, ModelError> {
         let mut verified = Verified { good: 0, bad: Vec::new() };
         let mut judge = |path: String, holds: bool| if holds { verified.good += 1 } else { verified.bad.push(path) };
-        if let Some(manifest) = self.cache.manifest(snapshot) {
+        if let Some(manifest) = snapshot.manifest() {
             for file in manifest.files {
                 let sums = Sums::of_file(&snapshot.dir.join(&file.path), file.size_bytes).await;
                 judge(file.path, sums.is_ok_and(|sums| sums.sha256() == file.sha256));
@@ -303,7 +315,7 @@ impl Models {
         if self.config.offline {
             return Err(ModelError::Offline { name: entry.name.clone(), cache: self.cache.root().display().to_string() });
         }
-        let hub = Hub::new(&self.config)?;
+        let hub = Hub::new(&self.config, u32::MAX)?;
         let pinned = ModelEntry { revision: snapshot.commit.clone(), ..entry.clone() };
         let wanted = pinned.select(&hub.listing(&pinned).await?.files())?;
         for file in download::facts(&hub, &pinned, &snapshot.commit, wanted, self.config.files_at_once).await? {
@@ -320,7 +332,10 @@ impl Models {
             return Ok(0);
         }
         let Some(_lock) = self.cache.try_lock(entry)? else {
-            return Err(ModelError::Io { path: path.display().to_string(), reason: "another process is downloading it; stop that first".into() });
+            return Err(ModelError::Io {
+                path: path.display().to_string(),
+                reason: "another process is downloading it; stop that first".into(),
+            });
         };
         self.cache.remove(entry)
     }
@@ -434,7 +449,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp");
         let models = models(dir.path());
         let Choice::Elsewhere(entry) = models.find(AUTO).expect("known") else { panic!("nothing was downloaded") };
-        let error = models.fetch(&entry, &Progress::default()).await.expect_err("offline");
+        let error = models.fetch(&entry, true, &Progress::default()).await.expect_err("offline");
         assert!(error.to_string().contains("model pull ViT-B-32__openai"), "{error}");
         let stand_in = models.stand_in(&error).expect("bundled");
         assert_eq!(stand_in.id.name, BUNDLED);

@@ -75,7 +75,7 @@ fn list(models: &Models, config: &Config) {
 async fn pull(models: &Models, name: &str) -> anyhow::Result<ExitCode> {
     let entry = models.entry(name)?;
     let progress = Progress::default();
-    let located = download::with_bar(|| Some(&progress), models.fetch(entry, &progress)).await?;
+    let located = download::with_bar(|| Some(&progress), models.fetch(entry, false, &progress)).await?;
     say(format_args!("{} is in {}", located.id, located.dir.display()));
     say(format_args!("Use it: image-search serve --model {}", entry.name));
     Ok(ExitCode::SUCCESS)
@@ -84,7 +84,8 @@ async fn pull(models: &Models, name: &str) -> anyhow::Result<ExitCode> {
 fn path(models: &Models, name: &str) -> anyhow::Result<()> {
     let entry = models.entry(name)?;
     let snapshot = models.snapshot(entry);
-    let snapshot = snapshot.ok_or_else(|| anyhow::anyhow!("{} is not here; get it with: image-search model pull {}", entry.name, entry.name))?;
+    let snapshot =
+        snapshot.ok_or_else(|| anyhow::anyhow!("{} is not here; get it with: image-search model pull {}", entry.name, entry.name))?;
     say(snapshot.dir.display());
     Ok(())
 }
@@ -97,7 +98,12 @@ async fn verify(models: &Models, name: Option<&str>) -> anyhow::Result<ExitCode>
     let (mut checked, mut bad) = (0, 0);
     for entry in entries {
         let Some(snapshot) = models.snapshot(entry) else {
-            anyhow::ensure!(name.is_none(), "{} is not here, or not whole; get it with: image-search model pull {}", entry.name, entry.name);
+            anyhow::ensure!(
+                name.is_none(),
+                "{} is not here, or not whole; get it with: image-search model pull {}",
+                entry.name,
+                entry.name
+            );
             continue;
         };
         let verified = models.verify(entry, &snapshot).await?;

@@ -107,7 +107,9 @@ async fn follow_models(app: Arc<App>) {
             tokio::time::sleep(Duration::from_millis(MODELS_POLL_MS)).await;
             let was_next = app.next();
             match app.finish_switch().await {
-                Ok(true) if was_next.is_some() => tracing::info!(model = was_next.map(|next| next.name), "all vectors are made: this model answers now"),
+                Ok(true) if was_next.is_some() => {
+                    tracing::info!(model = was_next.map(|next| next.name), "all vectors are made: this model answers now");
+                }
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "could not change over to the next model; trying again"),
             }
@@ -134,7 +136,12 @@ async fn log_download(app: Arc<App>) {
                 let tenth = progress.percent().map(|percent| percent / 10);
                 if tenth != told && tenth.is_some() {
                     told = tenth;
-                    tracing::info!(model = name, megabytes = progress.total_bytes() / 1_000_000, "downloaded: {} %", tenth.unwrap_or(0) * 10);
+                    tracing::info!(
+                        model = name,
+                        megabytes = progress.total_bytes() / 1_000_000,
+                        "downloaded: {} %",
+                        tenth.unwrap_or(0) * 10
+                    );
                 }
             }
             ModelState::Loading => {}

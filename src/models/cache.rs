@@ -44,6 +44,13 @@ pub(super) struct ManifestFile {
     pub(super) sha256: String,
 }
 
+impl Snapshot {
+    /// What we noted when we downloaded it.
+    pub(super) fn manifest(&self) -> Option<Manifest> {
+        serde_json::from_slice(&std::fs::read(self.dir.join(MANIFEST)).ok()?).ok()
+    }
+}
+
 impl Cache {
     pub(super) fn new(root: PathBuf) -> Self {
         Self { root }
@@ -77,7 +84,7 @@ impl Cache {
         };
         let dir = self.snapshot_dir(entry, &commit);
         let has = |file: &&str| std::fs::metadata(dir.join(file)).is_ok_and(|found| found.is_file() && found.len() > 0);
-        entry.layout.required().iter().all(|file| has(file)).then_some(Snapshot { dir, commit })
+        entry.layout.required().iter().all(has).then_some(Snapshot { dir, commit })
     }
 
     /// Makes a gathered download the snapshot of `commit`, and notes which commit the revision stands for.
@@ -106,11 +113,6 @@ impl Cache {
             std::fs::rename(&new, &refs).map_err(|error| io_error(&refs, &error))?;
         }
         Ok(Snapshot { dir, commit: manifest.commit.clone() })
-    }
-
-    /// What we noted when we downloaded the snapshot.
-    pub(super) fn manifest(&self, snapshot: &Snapshot) -> Option<Manifest> {
-        serde_json::from_slice(&std::fs::read(snapshot.dir.join(MANIFEST)).ok()?).ok()
     }
 
     /// Deletes everything of the repository; returns how many bytes that were.

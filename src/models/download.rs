@@ -83,7 +83,10 @@ fn check_space(dir: &Path, total: u64) -> Result<(), ModelError> {
     let Ok(space) = rustix::fs::statvfs(dir) else { return Ok(()) };
     let free = space.f_bavail.saturating_mul(space.f_frsize);
     if free.saturating_add(here) < total {
-        return Err(ModelError::DiskFull { path: dir.display().to_string(), reason: format!("{} MB are needed and {} MB free", total / 1_000_000, free / 1_000_000) });
+        return Err(ModelError::DiskFull {
+            path: dir.display().to_string(),
+            reason: format!("{} MB are needed and {} MB free", total / 1_000_000, free / 1_000_000),
+        });
     }
     Ok(())
 }

@@ -80,10 +80,13 @@ pub(super) struct Hub {
     base: Url,
     token: Secret,
     config: ModelsConfig,
+    /// Tries of the first request, before anything is known to work.
+    first_tries: u32,
 }
 
 impl Hub {
-    pub(super) fn new(config: &ModelsConfig) -> Result<Self, ModelError> {
+    /// `first_tries` is how patient the first contact is: who has a substitute need not wait long for a network that is not there.
+    pub(super) fn new(config: &ModelsConfig, first_tries: u32) -> Result<Self, ModelError> {
         let bad = |reason: String| ModelError::Hub { hub: config.hub.clone(), reason };
         let client = |policy: redirect::Policy| {
             Client::builder()
@@ -101,16 +104,17 @@ impl Hub {
             base,
             token: token(config)?,
             config: config.clone(),
+            first_tries: first_tries.min(config.attempts_max),
         })
     }
 
     pub(super) fn backoff(&self) -> Backoff<'_> {
-        Backoff { hub: self, failures: 0 }
+        Backoff { hub: self, failures: 0, tries: self.config.attempts_max }
     }
 
     /// The commit that the entry's revision is now, and its files.
     pub(super) async fn listing(&self, entry: &ModelEntry) -> Result<Listing, ModelError> {
-        let mut backoff = self.backoff();
+        let mut backoff = Backoff { tries: self.first_tries, ..self.backoff() };
         loop {
             match self.try_listing(entry).await {
                 Ok(listing) => return Ok(listing),
@@ -231,6 +235,7 @@ impl Hub {
 pub(super) struct Backoff<'a> {
     hub: &'a Hub,
     failures: u32,
+    tries: u32,
 }
 
 impl Backoff<'_> {
@@ -247,7 +252,7 @@ impl Backoff<'_> {
         };
         let config = &self.hub.config;
         self.failures += 1;
-        if self.failures >= config.attempts_max {
+        if self.failures >= self.tries {
             return Err(ModelError::Unreachable { hub: config.hub.clone(), reason, attempts: self.failures });
         }
         let doubled = config.retry_delay_ms.saturating_mul(1 << (self.failures - 1).min(16));

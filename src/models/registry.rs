@@ -65,13 +65,9 @@ impl Layout {
     /// Files without which there is no model.
     pub(super) fn required(self) -> &'static [&'static str] {
         match self {
-            Self::OpenClip => &[
-                "config.json",
-                "visual/model.onnx",
-                "visual/preprocess_cfg.json",
-                "textual/model.onnx",
-                "textual/tokenizer.json",
-            ],
+            Self::OpenClip => {
+                &["config.json", "visual/model.onnx", "visual/preprocess_cfg.json", "textual/model.onnx", "textual/tokenizer.json"]
+            }
             Self::Transformers => {
                 &["config.json", "preprocessor_config.json", "tokenizer.json", "onnx/vision_model.onnx", "onnx/text_model.onnx"]
             }
@@ -207,10 +203,15 @@ mod tests {
         let registry = Registry::load(None).expect("valid");
         let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let clip = registry.get("ViT-B-32__openai").expect("known");
-        let listing = [".gitattributes", "README.md", "config.json", "visual/model.onnx", "visual/model.armnn", "visual/rknpu/rk3588/model.rknn"];
-        let more = ["textual/model.onnx", "textual/model.onnx_data", "textual/tokenizer.json", "../../etc/passwd", "visual/..", "/visual/x"];
+        let listing =
+            [".gitattributes", "README.md", "config.json", "visual/model.onnx", "visual/model.armnn", "visual/rknpu/rk3588/model.rknn"];
+        let more =
+            ["textual/model.onnx", "textual/model.onnx_data", "textual/tokenizer.json", "../../etc/passwd", "visual/..", "/visual/x"];
         let selected = clip.select(&all(&[&listing[..], &more[..]].concat())).expect("selected");
-        assert_eq!(selected, ["config.json", "visual/model.onnx", "textual/model.onnx", "textual/model.onnx_data", "textual/tokenizer.json"]);
+        assert_eq!(
+            selected,
+            ["config.json", "visual/model.onnx", "textual/model.onnx", "textual/model.onnx_data", "textual/tokenizer.json"]
+        );
         let mobile = registry.get("mobileclip_s0").expect("known");
         let listing = ["onnx/model.onnx", "onnx/vision_model.onnx", "onnx/vision_model_fp16.onnx", "onnx/text_model.onnx", "vocab.json"];
         assert_eq!(mobile.select(&all(&listing)).expect("selected"), ["onnx/vision_model.onnx", "onnx/text_model.onnx"]);

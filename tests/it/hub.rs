@@ -115,11 +115,7 @@ impl StandInHub {
 async fn answer(State(hub): State<Arc<Hub>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let asked = Asked {
-        path: path.clone(),
-        range: text(header::RANGE),
-        authorization: text(header::AUTHORIZATION),
-    };
+    let asked = Asked { path: path.clone(), range: text(header::RANGE), authorization: text(header::AUTHORIZATION) };
     hub.asked.lock().expect("a lock").push(asked.clone());
     let fault = {
         let mut faults = hub.faults.lock().expect("a lock");
@@ -133,13 +129,15 @@ async fn answer(State(hub): State<Arc<Hub>>, request: Request) -> Response {
         }
         return response;
     }
-    if path == format!("/api/models/{}/revision/main", hub.repository) || path == format!("/api/models/{}/revision/{COMMIT}", hub.repository) {
+    if path == format!("/api/models/{}/revision/main", hub.repository)
+        || path == format!("/api/models/{}/revision/{COMMIT}", hub.repository)
+    {
         let siblings: Vec<_> = hub.files.keys().map(|name| serde_json::json!({"rfilename": name})).collect();
         return axum::Json(serde_json::json!({"sha": COMMIT, "siblings": siblings})).into_response();
     }
     if let Some(name) = path.strip_prefix(&format!("/{}/resolve/{COMMIT}/", hub.repository)) {
         return match hub.files.get(name) {
-            Some(bytes) if name.ends_with(".onnx") => to_large_file(&hub, name, bytes),
+            Some(bytes) if Path::new(name).extension().is_some_and(|kind| kind == "onnx") => to_large_file(&hub, name, bytes),
             Some(bytes) => {
                 let etag = format!("\"{}\"", hex(&Sha1::new_with_prefix(format!("blob {}\0", bytes.len())).chain_update(bytes).finalize()));
                 ([(header::ETAG, etag)], bytes.clone()).into_response()
@@ -213,5 +211,5 @@ fn body(bytes: Bytes, fault: Option<&Fault>, gate: watch::Receiver<bool>, gate_a
 }
 
 fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }

@@ -19,7 +19,8 @@ fn golden(name: &str) -> PathBuf {
 
 fn world() -> World {
     // Small batches, so that a switch takes long enough to be seen.
-    let world = World::new().model(&golden("openclip").display().to_string()).set("EMBED__BATCH_MAX", "1").set("INGEST__IN_FLIGHT_MAX", "2");
+    let world =
+        World::new().model(&golden("openclip").display().to_string()).set("EMBED__BATCH_MAX", "1").set("INGEST__IN_FLIGHT_MAX", "2");
     for number in 0..PICTURES {
         world.write(&format!("{number}.png"), &picture(number));
     }

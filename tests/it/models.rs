@@ -108,7 +108,8 @@ async fn a_snapshot_of_another_program_is_used_and_verified_with_the_hub() {
     let hub = hub().await;
     let world = world_with(&hub);
     // Others keep the bytes in blobs/ and link to them.
-    let (blobs, refs) = (world.path("hf/hub/models--immich-app--ViT-B-32__openai/blobs"), world.path("hf/hub/models--immich-app--ViT-B-32__openai/refs"));
+    let (blobs, refs) =
+        (world.path("hf/hub/models--immich-app--ViT-B-32__openai/blobs"), world.path("hf/hub/models--immich-app--ViT-B-32__openai/refs"));
     for folder in [&blobs, &refs] {
         std::fs::create_dir_all(folder).expect("mkdir");
     }
@@ -207,7 +208,11 @@ async fn a_full_disk_keeps_what_is_there() {
     // A quota on the size of files, in units of 512 or 1024 bytes; its signal is ignored, so that writing fails instead.
     let program = world.command("model");
     let mut limited = Command::new("sh");
-    limited.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\""]).arg(program.get_program()).args(program.get_args()).args(["pull", MODEL]);
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\""])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .args(["pull", MODEL]);
     limited.env_clear().envs(program.get_envs().filter_map(|(key, value)| Some((key, value?))));
     let refused = finished(limited).await;
     let told = text(&refused.stderr);
@@ -224,7 +229,8 @@ async fn two_downloaders_are_one_and_a_killed_one_is_continued() {
     let world = world_with(&hub).set("MODELS__STALL_TIMEOUT_MS", "60000");
     hub.let_through(false);
     let mut pull = world.command("model");
-    let mut child = pull.args(["pull", MODEL]).stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null()).spawn().expect("started");
+    let mut child =
+        pull.args(["pull", MODEL]).stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null()).spawn().expect("started");
     let half = hub.files()["visual/model.onnx"].len() as u64 / 2;
     let part = snapshot(&world).with_file_name(format!(".partial-{COMMIT}")).join("visual/model.onnx.part");
     wait_until("half of the file", || std::fs::metadata(&part).is_ok_and(|part| part.len() >= half)).await;
@@ -346,6 +352,21 @@ async fn auto_downloads_in_the_background_when_the_hub_comes_back() {
     until_answering(&server, MODEL).await;
     server.until_counts(1, 0).await;
     assert!(server.log_text().contains("This is not CLIP"), "it never stood in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_model_is_put_away_only_when_configured_and_comes_back_by_itself() {
+    let world = World::new().set("EMBED__UNLOAD_AFTER_IDLE_MS", "300").set("EMBED__QUERY_CACHE_ENTRIES", "1");
+    world.write("a.png", &picture(1));
+    let server = world.serve().await;
+    server.until_counts(1, 0).await;
+    let before = server.search(json!({"text": "tennis"})).await;
+    server.until("the model is put away", async || server.log_text().contains("its memory is given back").then_some(())).await;
+    // Another query in between, so that the answer is no remembered one.
+    server.search(json!({"text": "a dog"})).await;
+    assert!(server.log_text().contains("the model is loaded again"));
+    let after = server.search(json!({"text": "tennis"})).await;
+    assert_eq!(before["matches"], after["matches"]);
 }
 
 /// Waits until this model answers and no other is on its way.

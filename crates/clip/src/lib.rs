@@ -15,4 +15,4 @@ pub use decode::{DecodeError, DecodeLimits, Decoded, PictureFormat, decode};
 pub use engine::EncodeError;
 pub use engine::onnxruntime::onnxruntime_available;
 pub use model::{EngineChoice, LoadOptions, Model, ModelInfo, UnknownEngine};
-pub use preprocess::Pixels;
+pub use preprocess::{Pixels, Preprocessor};

@@ -10,7 +10,7 @@ use crate::bundle::{Bundle, Family, LoadError};
 use crate::engine::onnxruntime::{OnnxRuntime, onnxruntime_available};
 use crate::engine::rten::{Rten, thread_pool};
 use crate::engine::{Data, Element, EncodeError, Engine, Input, Output, Port};
-use crate::preprocess::{Layout, Pixels, Plane, Recipe};
+use crate::preprocess::{Layout, Pixels, Plane, Preprocessor, Recipe};
 use crate::tokenize::{TextTokenizer, Tokens};
 
 /// Which library computes the model.
@@ -174,6 +174,11 @@ impl Model {
     /// What was loaded.
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// What brings pictures to the model's size and range, for use without the model itself.
+    pub fn preprocessor(&self) -> Preprocessor {
+        Preprocessor { recipe: self.recipe.clone(), layout: self.layout }
     }
 
     /// Brings a picture to the model's size and range. Cheap beside the encoding, and independent of it: may run on
@@ -387,7 +392,8 @@ impl Engines {
                     let note = if was_named {
                         format!("ONNX Runtime was asked for and cannot be used: {reason}")
                     } else {
-                        "The built-in engine. ONNX Runtime is up to 1.4 times as fast and was not found; `make onnxruntime` gets it".to_owned()
+                        "The built-in engine. ONNX Runtime is up to 1.4 times as fast and was not found; `make onnxruntime` gets it"
+                            .to_owned()
                     };
                     Self::rten(bundle, options, Some(note))
                 }

@@ -66,6 +66,20 @@ pub(crate) enum CropRounding {
 /// Largest picture that resizing may make before cropping.
 const RESIZED_PIXELS_MAX: u64 = 4_000_000;
 
+/// Brings pictures to a model's size and range.
+#[derive(Debug, Clone)]
+pub struct Preprocessor {
+    pub(crate) recipe: Recipe,
+    pub(crate) layout: Layout,
+}
+
+impl Preprocessor {
+    /// See [`crate::Model::preprocess`].
+    pub fn apply(&self, rgb: &RgbImage) -> Pixels {
+        self.recipe.apply(rgb, self.layout)
+    }
+}
+
 /// The recipe, read from the bundle.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Recipe {
