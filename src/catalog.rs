@@ -114,8 +114,8 @@ pub trait Catalog: Send + Sync + 'static {
 
     // --- feedback ---
 
-    /// Stores the rating of an impression, or changes it. Returns whether it is the first one.
-    async fn save_feedback(&self, impression: &Impression, rating: &Rating, now_ms: i64) -> Result<bool, CatalogError>;
+    /// Stores the rating of an impression, or changes what the change names.
+    async fn save_feedback(&self, impression: &Impression, change: &RatingChange, now_ms: i64) -> Result<SavedRating, CatalogError>;
 
     /// A page of feedback in order of impression id.
     async fn feedback(&self, after: Option<&str>, limit: u32) -> Result<Vec<FeedbackRow>, CatalogError>;
@@ -304,10 +304,28 @@ pub struct ImpressionResult {
 /// What a user said of an impression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rating {
-    /// 1..=10.
-    pub value: u8,
+    /// 1..=10; none if only single images were rated.
+    pub value: Option<u8>,
     /// Ratings of single images.
     pub images: Vec<ImageRating>,
+}
+
+/// What a request says of an impression; what it does not name stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RatingChange {
+    /// 1..=10.
+    pub value: Option<u8>,
+    /// Ratings of single images, in place of all earlier ones.
+    pub images: Option<Vec<ImageRating>>,
+}
+
+/// A stored rating.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SavedRating {
+    /// Whether it is the impression's first.
+    pub first: bool,
+    /// The number, if there is one by now.
+    pub value: Option<u8>,
 }
 
 /// Rating of one image of an impression.

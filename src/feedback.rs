@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::catalog::{Catalog, CatalogError, FeedbackRow, ImageRating, Rating};
+use crate::catalog::{Catalog, CatalogError, FeedbackRow, ImageRating, RatingChange, SavedRating};
 use crate::ingest::now_ms;
 use crate::metrics::Metrics;
 use crate::search_token::{TokenError, TokenSigner};
@@ -20,8 +20,8 @@ const PAGE: u32 = 500;
 pub struct Taken {
     /// Id of the impression.
     pub id: String,
-    /// Whether this is its first rating.
-    pub first: bool,
+    /// Whether it is the first rating, and the number that is noted now.
+    pub saved: SavedRating,
 }
 
 /// Why a rating was not taken.
@@ -38,19 +38,18 @@ pub enum FeedbackError {
     Write(String),
 }
 
-/// Stores a rating (1..=10, checked by the caller's type) under a token.
+/// Stores a rating (1..=10, which the caller checks) under a token.
 pub async fn take(
     catalog: &Arc<dyn Catalog>,
     tokens: &TokenSigner,
     metrics: &Metrics,
     token: &str,
-    value: u8,
-    images: Vec<ImageRating>,
+    change: RatingChange,
 ) -> Result<Taken, FeedbackError> {
     let impression = tokens.verify(token)?;
-    let first = catalog.save_feedback(&impression, &Rating { value, images }, now_ms()).await?;
+    let saved = catalog.save_feedback(&impression, &change, now_ms()).await?;
     metrics.feedback.inc();
-    Ok(Taken { id: impression.id, first })
+    Ok(Taken { id: impression.id, saved })
 }
 
 /// File format of [`export`].
@@ -65,7 +64,7 @@ pub enum ExportFormat {
 #[derive(Serialize)]
 struct ExportLine<'a> {
     id: &'a str,
-    user_feedback: u8,
+    user_feedback: Option<u8>,
     text: &'a str,
     model: &'a str,
     searched_at: String,
@@ -134,7 +133,7 @@ fn csv_record(row: &FeedbackRow) -> [String; 10] {
     let results: Vec<String> = row.impression.results.iter().map(|result| format!("{}:{:.4}", result.hash_prefix, result.score)).collect();
     [
         row.impression.id.clone(),
-        row.rating.value.to_string(),
+        row.rating.value.map(|value| value.to_string()).unwrap_or_default(),
         spreadsheet_safe(&row.impression.query),
         spreadsheet_safe(&row.impression.model),
         timestamp(row.impression.searched_ms),
@@ -171,9 +170,10 @@ mod tests {
         let now_s = now_ms() / 1000;
         for query in ["=cmd|'/c calc'!A1", "plain, \"quoted\""] {
             let (token, _) = tokens.sign(query, "clip@1", &[], now_s).expect("signed");
-            assert!(take(&catalog, &tokens, &metrics, &token, 3, vec![]).await.expect("taken").first);
-            let images = vec![ImageRating { image_name: "@x.png".into(), relevant: true }];
-            assert!(!take(&catalog, &tokens, &metrics, &token, 7, images).await.expect("taken").first);
+            let number = RatingChange { value: Some(3), images: None };
+            assert!(take(&catalog, &tokens, &metrics, &token, number).await.expect("taken").saved.first);
+            let images = Some(vec![ImageRating { image_name: "@x.png".into(), relevant: true }]);
+            assert!(!take(&catalog, &tokens, &metrics, &token, RatingChange { value: Some(7), images }).await.expect("taken").saved.first);
         }
         let (mut lines, mut table) = (Vec::new(), Vec::new());
         assert_eq!(export(&catalog, ExportFormat::JsonLines, &mut lines).await.expect("written"), 2);

@@ -100,6 +100,7 @@ pub fn router(app: Arc<App>) -> Router {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here. The server's log says what.")
                 .into_response()
         }))
+        .layer(axum::Extension(Arc::new(events::LastStatus::default())))
         // What went wrong is logged where it is known why; a 503 while the model loads is nothing to shout about.
         .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(app)

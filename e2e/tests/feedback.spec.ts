@@ -1,4 +1,4 @@
-// Ratings: one click or key, stored once, changeable; thumbs travel with them.
+// Ratings: one click or key, stored once, changeable; thumbs on single pictures count alone and with a number.
 import { expect, test } from './server';
 
 const rated = (page: import('@playwright/test').Page) => page.waitForResponse('**/api/v1/create-feedback');
@@ -26,16 +26,21 @@ test('takes a key when the row has the focus', async ({ page }) => {
   await expect(page.getByRole('button', { name: '10 of 10' })).toHaveAttribute('aria-pressed', 'true');
 });
 
-test('sends thumbs with the rating', async ({ page }) => {
+test('takes thumbs at once, and keeps them with the number', async ({ page }) => {
   await page.goto('/?q=tennis');
   await page.locator('li a').first().click();
+  const thumb = rated(page);
   await page.getByRole('button', { name: 'Fits the search', exact: true }).click();
+  expect((await thumb).status()).toBe(201);
+  expect(await (await thumb).json()).toMatchObject({ user_feedback: null });
+  await expect(page.getByText('Thank you, noted.')).toBeVisible();
   await page.keyboard.press('ArrowRight');
   await page.getByRole('button', { name: 'Does not fit the search' }).click();
+  await expect(page.getByText('Thank you, noted.')).toBeVisible();
   await page.keyboard.press('Escape');
   const answer = rated(page);
   await page.getByRole('button', { name: '7 of 10' }).click();
-  expect((await answer).status()).toBe(201);
+  expect((await answer).status()).toBe(200);
   expect((await answer).request().postDataJSON().image_feedback.map(({ relevant }: { relevant: boolean }) => relevant)).toEqual([true, false]);
 });
 

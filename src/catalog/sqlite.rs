@@ -13,8 +13,8 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::{
     Catalog, CatalogError, CompletedImage, FailedImage, Failure, FeedbackRow, Fingerprint, ImageRating, ImageRow, Impression,
-    ImpressionResult, KnownImage, LeasedImage, NamedContent, PictureFacts, Rating, SUSPECT_INTERRUPTIONS, Scope, SeenImage, StateCounts,
-    UsedModel,
+    ImpressionResult, KnownImage, LeasedImage, NamedContent, PictureFacts, Rating, RatingChange, SUSPECT_INTERRUPTIONS, SavedRating, Scope,
+    SeenImage, StateCounts, UsedModel,
 };
 use crate::types::{ContentHash, ImageName, ModelId};
 
@@ -450,23 +450,24 @@ impl Catalog for SqliteCatalog {
         Ok(done.rows_affected())
     }
 
-    async fn save_feedback(&self, impression: &Impression, rating: &Rating, now_ms: i64) -> Result<bool, CatalogError> {
+    async fn save_feedback(&self, impression: &Impression, change: &RatingChange, now_ms: i64) -> Result<SavedRating, CatalogError> {
         let mut transaction = self.writer.begin().await?;
         insert_impression(&mut transaction, impression).await?;
         let row = sqlx::query(
-            "INSERT INTO feedback (impression_id, rating, image_ratings, created_ms, updated_ms) VALUES (?1, ?2, ?3, ?4, ?4)
-             ON CONFLICT (impression_id) DO UPDATE SET rating = ?2, image_ratings = ?3, updated_ms = max(?4, created_ms + 1)
-             RETURNING created_ms = updated_ms AS first",
+            "INSERT INTO feedback (impression_id, rating, image_ratings, created_ms, updated_ms) VALUES (?1, ?2, coalesce(?3, '[]'), ?4, ?4)
+             ON CONFLICT (impression_id) DO UPDATE SET rating = coalesce(?2, rating), image_ratings = coalesce(?3, image_ratings),
+                 updated_ms = max(?4, created_ms + 1)
+             RETURNING created_ms = updated_ms AS first, rating",
         )
         .bind(&impression.id)
-        .bind(rating.value)
-        .bind(json!(rating.images).to_string())
+        .bind(change.value)
+        .bind(change.images.as_ref().map(|images| json!(images).to_string()))
         .bind(now_ms)
         .fetch_one(&mut *transaction)
         .await?;
-        let first = row.try_get("first")?;
+        let saved = SavedRating { first: row.try_get("first")?, value: row.try_get("rating")? };
         transaction.commit().await?;
-        Ok(first)
+        Ok(saved)
     }
 
     async fn feedback(&self, after: Option<&str>, limit: u32) -> Result<Vec<FeedbackRow>, CatalogError> {

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::Shared;
 use super::error::Problem;
 use super::json::ApiJson;
-use crate::catalog::ImageRating;
+use crate::catalog::{ImageRating, RatingChange};
 use crate::feedback::{self, IMAGE_RATINGS_MAX};
 use crate::types::IMAGE_NAME_BYTES_MAX;
 
@@ -16,14 +16,13 @@ use crate::types::IMAGE_NAME_BYTES_MAX;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FeedbackRequest {
-    /// 1 (useless) to 10 (perfect).
+    /// 1 (useless) to 10 (perfect). May be missing if single images are rated; an earlier number then stays.
     #[schema(minimum = 1, maximum = 10, example = 5)]
-    user_feedback: i64,
+    user_feedback: Option<i64>,
     /// The `jwt` of the answer.
     jwt: String,
-    /// Ratings of single images of that answer.
-    #[serde(default)]
-    image_feedback: Vec<ImageFeedback>,
+    /// Ratings of single images of that answer, in place of all earlier ones; if missing, those stay.
+    image_feedback: Option<Vec<ImageFeedback>>,
 }
 
 /// Rating of one image.
@@ -40,7 +39,8 @@ struct ImageFeedback {
 pub(super) struct FeedbackResponse {
     /// Id of the rated answer.
     id: String,
-    user_feedback: u8,
+    /// The number that is noted now.
+    user_feedback: Option<u8>,
 }
 
 /// Rate an answer. The same jwt again changes the rating.
@@ -58,16 +58,22 @@ pub(super) async fn create_feedback(
     State(app): State<Shared>,
     ApiJson(rating): ApiJson<FeedbackRequest>,
 ) -> Result<(StatusCode, axum::Json<FeedbackResponse>), Problem> {
-    let value = u8::try_from(rating.user_feedback).ok().filter(|value| (1..=10).contains(value));
-    let value = value.ok_or_else(|| Problem::invalid("\"user_feedback\" must be a whole number from 1 to 10."))?;
-    if rating.image_feedback.len() > IMAGE_RATINGS_MAX
-        || rating.image_feedback.iter().any(|image| image.image_name.len() > IMAGE_NAME_BYTES_MAX)
-    {
+    let in_range = |value: i64| u8::try_from(value).ok().filter(|value| (1..=10).contains(value));
+    let value = rating.user_feedback.map(|value| in_range(value).ok_or_else(wrong_number)).transpose()?;
+    if value.is_none() && rating.image_feedback.is_none() {
+        return Err(wrong_number());
+    }
+    let rated = rating.image_feedback.as_deref().unwrap_or_default();
+    if rated.len() > IMAGE_RATINGS_MAX || rated.iter().any(|image| image.image_name.len() > IMAGE_NAME_BYTES_MAX) {
         return Err(Problem::invalid(format!("\"image_feedback\" has at most {IMAGE_RATINGS_MAX} entries.")));
     }
-    let images =
-        rating.image_feedback.into_iter().map(|image| ImageRating { image_name: image.image_name, relevant: image.relevant }).collect();
-    let taken = feedback::take(&app.catalog, app.searcher.tokens(), &app.metrics, &rating.jwt, value, images).await?;
-    let status = if taken.first { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, axum::Json(FeedbackResponse { id: taken.id, user_feedback: value })))
+    let one = |image: ImageFeedback| ImageRating { image_name: image.image_name, relevant: image.relevant };
+    let change = RatingChange { value, images: rating.image_feedback.map(|images| images.into_iter().map(one).collect()) };
+    let taken = feedback::take(&app.catalog, app.searcher.tokens(), &app.metrics, &rating.jwt, change).await?;
+    let status = if taken.saved.first { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, axum::Json(FeedbackResponse { id: taken.id, user_feedback: taken.saved.value })))
+}
+
+fn wrong_number() -> Problem {
+    Problem::invalid("\"user_feedback\" must be a whole number from 1 to 10; it may be missing only beside \"image_feedback\".")
 }

@@ -75,6 +75,7 @@ async fn feed(
             };
             pipeline.push(Item { image, lease: lease.clone(), _slot: slot });
         }
+        shared.parts.metrics.in_flight.set((shared.parts.config.in_flight_max - slots.available_permits()) as i64);
         return Ok(());
     }
     drop(first_slot);

@@ -28,6 +28,11 @@ async fn a_rating_is_created_changed_and_exported() {
     let second = rate(&server, &again).send().await.expect("an answer");
     assert_eq!(second.status(), 200);
     assert_eq!(ok_json(second).await["user_feedback"], 9);
+    // Thumbs alone keep the number, and a number alone keeps the thumbs.
+    let thumbs = json!({"jwt": jwt, "image_feedback": [{"image_name": "a.png", "relevant": true}]});
+    assert_eq!(ok_json(rate(&server, &thumbs).send().await.expect("an answer")).await["user_feedback"], 9);
+    assert_eq!(ok_json(rate(&server, &json!({"user_feedback": 9, "jwt": jwt})).send().await.expect("an answer")).await["user_feedback"], 9);
+    problem(rate(&server, &json!({"jwt": jwt})), 422, "invalid_request").await;
     // Another search of the same words is another impression.
     let other = token(&server, "tennis").await;
     assert_eq!(rate(&server, &json!({"user_feedback": 1, "jwt": other})).send().await.expect("an answer").status(), 201);

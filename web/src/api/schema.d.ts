@@ -242,23 +242,26 @@ export interface components {
         };
         /** @description A rating. */
         FeedbackRequest: {
-            /** @description Ratings of single images of that answer. */
-            image_feedback?: components["schemas"]["ImageFeedback"][];
+            /** @description Ratings of single images of that answer, in place of all earlier ones; if missing, those stay. */
+            image_feedback?: components["schemas"]["ImageFeedback"][] | null;
             /** @description The `jwt` of the answer. */
             jwt: string;
             /**
              * Format: int64
-             * @description 1 (useless) to 10 (perfect).
+             * @description 1 (useless) to 10 (perfect). May be missing if single images are rated; an earlier number then stays.
              * @example 5
              */
-            user_feedback: number;
+            user_feedback?: number | null;
         };
         /** @description A rating that was taken. */
         FeedbackResponse: {
             /** @description Id of the rated answer. */
             id: string;
-            /** Format: int32 */
-            user_feedback: number;
+            /**
+             * Format: int32
+             * @description The number that is noted now.
+             */
+            user_feedback?: number | null;
         };
         ImageCounts: {
             /** Format: int64 */

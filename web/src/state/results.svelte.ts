@@ -32,6 +32,7 @@ class Results {
 
   jwt = $state('');
   rating = $state<number | null>(null);
+  #changedWhileSending = false;
   ratingPhase = $state<'none' | 'sending' | 'thanked' | 'failed'>('none');
   ratingError = $state('');
   thumbs = $state.raw<ReadonlyMap<string, boolean>>(new Map());
@@ -106,27 +107,35 @@ class Results {
     return this.#sendRating();
   }
 
-  /** A thumb on one picture; the same thumb again takes it back. Travels with the rating of the whole answer. */
+  /** A thumb on one picture; the same thumb again takes it back. */
   thumb(name: string, relevant: boolean) {
     const thumbs = new Map(this.thumbs);
     if (thumbs.get(name) === relevant) thumbs.delete(name);
     else thumbs.set(name, relevant);
     this.thumbs = thumbs;
-    if (this.rating !== null) return this.#sendRating();
+    return this.#sendRating();
   }
 
   canThumb(index: number): boolean {
     return this.jwt !== '' && index >= 0 && index < RATED_IMAGES_MAX;
   }
 
+  /** One request at a time, so that an older one never overtakes a newer; what changed meanwhile is sent after it. */
   async #sendRating() {
-    if (this.rating === null) return;
+    if (!this.jwt) return;
+    if (this.ratingPhase === 'sending') {
+      this.#changedWhileSending = true;
+      return;
+    }
     const jwt = this.jwt;
     this.ratingPhase = 'sending';
+    this.#changedWhileSending = false;
     const image_feedback = [...this.thumbs].map(([image_name, relevant]) => ({ image_name, relevant }));
     try {
       await createFeedback({ user_feedback: this.rating, jwt, image_feedback });
-      if (jwt === this.jwt) this.ratingPhase = 'thanked';
+      if (jwt !== this.jwt) return;
+      this.ratingPhase = 'thanked';
+      if (this.#changedWhileSending) await this.#sendRating();
     } catch (thrown) {
       if (jwt !== this.jwt) return;
       const { code, message } = asError(thrown);
@@ -137,7 +146,6 @@ class Results {
 
   #clear() {
     this.#reset();
-    this.pictures = [];
     this.complete = false;
     this.#forgetRating();
   }
@@ -152,6 +160,7 @@ class Results {
     this.jwt = '';
     this.rating = null;
     this.ratingPhase = 'none';
+    this.#changedWhileSending = false;
     this.thumbs = new Map();
   }
 
