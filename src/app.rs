@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clip::{EngineChoice, LoadOptions, Model};
 use parking_lot::RwLock;
@@ -22,8 +23,11 @@ use crate::search_token::{TokenError, TokenSigner};
 use crate::source::folder::{FolderSource, IgnoreError};
 use crate::thumbnails::Thumbnails;
 use crate::types::ModelId;
-use crate::vector_store::embedded::EmbeddedStore;
-use crate::vector_store::{Collection, CollectionSpec, FieldKind, StoreError, VectorStore};
+use crate::vector_store::{Collection, CollectionSpec, FieldKind, StoreError, VectorStore, address};
+
+/// Pauses between tries to reach a vector store at start.
+const STORE_RETRY_FIRST: Duration = Duration::from_millis(250);
+const STORE_RETRY_LONGEST: Duration = Duration::from_secs(5);
 
 /// All handles.
 pub struct App {
@@ -60,6 +64,11 @@ pub enum ModelState {
         name: String,
         /// How far it is.
         progress: Arc<Progress>,
+    },
+    /// It is loaded, but the vector store cannot be used.
+    Waiting {
+        /// Why, and what to do.
+        reason: String,
     },
     /// Answering.
     Ready(Box<LocatedModel>),
@@ -146,7 +155,7 @@ impl App {
     pub async fn open(config: Config) -> Result<Arc<Self>, AppError> {
         let lock = DataDirLock::take(&config.data_dir)?;
         let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&catalog_path(&config)).await?);
-        let store: Arc<dyn VectorStore> = Arc::new(open_store(&config).await?);
+        let store = address::open_at(&config.vector_store.url, &config.vector_store, &config.data_dir).await?;
         let metrics = Arc::new(Metrics::default());
         let limits = config.decode.limits();
         let tokens = TokenSigner::from_file(&key_path(&config), &config.token.audience, config.token.lifetime_s)?;
@@ -163,15 +172,40 @@ impl App {
     /// Finds (or downloads) and loads the model, opens its collection and puts ingestion together. Searches are answered from then
     /// on: by this model, or, while its vectors are still being made, by the one that answered before.
     pub async fn bring_up(&self) -> Result<Arc<Ingest>, AppError> {
+        self.bring_up_with(false).await
+    }
+
+    /// The same for a server: a vector store that is away, or refuses, is waited for; [`ModelState::Waiting`] says why meanwhile.
+    pub async fn bring_up_patiently(&self) -> Result<Arc<Ingest>, AppError> {
+        self.bring_up_with(true).await
+    }
+
+    async fn bring_up_with(&self, patient: bool) -> Result<Arc<Ingest>, AppError> {
         let brought_up = async {
             let located = self.obtain().await?;
-            self.adopt(located).await
+            let embedder = Arc::new(load(&self.config, located.clone()).await?);
+            let mut failures = 0;
+            loop {
+                match self.adopt(located.clone(), embedder.clone()).await {
+                    Err(error) if patient && may_pass(&error) => self.wait_for_store(&error, &mut failures).await,
+                    adopted => return adopted,
+                }
+            }
         };
         let brought_up = brought_up.await;
         if brought_up.is_err() {
             *self.model.write() = ModelState::Failed;
         }
         brought_up
+    }
+
+    /// Waits before the next try, ever longer.
+    async fn wait_for_store(&self, error: &AppError, failures: &mut u32) {
+        let pause = STORE_RETRY_FIRST.saturating_mul(1 << (*failures).min(8)).min(STORE_RETRY_LONGEST);
+        *failures += 1;
+        tracing::warn!(%error, again_in_ms = pause.as_millis() as u64, "the vector store cannot be used; trying again");
+        *self.model.write() = ModelState::Waiting { reason: error.to_string() };
+        tokio::time::sleep(pause).await;
     }
 
     /// The configured model, downloaded if need be. Only `auto` has a substitute.
@@ -217,12 +251,12 @@ impl App {
                 fetched?
             }
         };
-        self.adopt(located).await
+        let embedder = Arc::new(load(&self.config, located.clone()).await?);
+        self.adopt(located, embedder).await
     }
 
     /// Makes `located` the model that pictures are indexed with, and that answers as soon as it can.
-    async fn adopt(&self, located: LocatedModel) -> Result<Arc<Ingest>, AppError> {
-        let embedder = Arc::new(load(&self.config, located.clone()).await?);
+    async fn adopt(&self, located: LocatedModel, embedder: Arc<Embedder>) -> Result<Arc<Ingest>, AppError> {
         let spec = collection_spec(embedder.id(), embedder.info().dim);
         let collection = self.open_collection(&spec).await?;
         let serving = Serving { embedder: embedder.clone(), collection: collection.clone() };
@@ -427,13 +461,24 @@ async fn load(config: &Config, located: LocatedModel) -> Result<Embedder, AppErr
     loading.await.map_err(|error| EmbedError::Model(error.to_string()))?
 }
 
-fn collection_spec(id: &ModelId, dim: usize) -> CollectionSpec {
+/// What a collection of ours is made with.
+pub fn named_collection(name: String, dim: usize) -> CollectionSpec {
     let indexed_fields = vec![
         ("format".to_owned(), FieldKind::Keyword),
         ("width".to_owned(), FieldKind::Integer),
         ("height".to_owned(), FieldKind::Integer),
     ];
-    CollectionSpec { name: id.collection_name(), dim, indexed_fields }
+    CollectionSpec { name, dim, indexed_fields }
+}
+
+fn collection_spec(id: &ModelId, dim: usize) -> CollectionSpec {
+    named_collection(id.collection_name(), dim)
+}
+
+/// Whether a vector store that fails so may be there later: it is away, or someone has to act (key, disk, rights).
+fn may_pass(error: &AppError) -> bool {
+    let (AppError::Store(error) | AppError::Ingest(IngestError::Store(error))) = error else { return false };
+    matches!(error, StoreError::Unavailable(_) | StoreError::Refused(_))
 }
 
 /// Where the SQLite catalog is.
@@ -456,15 +501,6 @@ fn api_key(config: &Config) -> Result<Secret, AppError> {
         "" => Err(failed("it is empty".into())),
         key => Ok(Secret::from(key.to_owned())),
     }
-}
-
-async fn open_store(config: &Config) -> Result<EmbeddedStore, StoreError> {
-    let options =
-        crate::vector_store::embedded::EmbeddedOptions { index_from_vectors: config.vector_store.index_from_vectors, ..Default::default() };
-    let dir = config.data_dir.join("vectors");
-    tokio::task::spawn_blocking(move || EmbeddedStore::open(&dir, options))
-        .await
-        .map_err(|error| StoreError::Internal(error.to_string()))?
 }
 
 /// One process per data folder: two would work on the same rows. The file names the server of who has it.

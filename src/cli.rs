@@ -12,6 +12,7 @@ mod remote;
 mod search;
 mod serve;
 mod status;
+mod store;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -68,6 +69,9 @@ struct CommonArgs {
     /// otherwise the small bundled model]
     #[arg(long, global = true, value_name = "DIR|NAME")]
     model: Option<String>,
+    /// Where embeddings live: "embedded" or the address of a Qdrant server, "qdrant+https://host:6334" [default: embedded]
+    #[arg(long, global = true, value_name = "URL")]
+    vector_store: Option<String>,
     /// How much to log: error, warn, info, debug
     #[arg(long, global = true, value_name = "LEVEL")]
     log: Option<String>,
@@ -90,6 +94,9 @@ enum Command {
     /// Download, check and remove models
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Move the index between the embedded store and a Qdrant server
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Work with ratings
     #[command(subcommand)]
     Feedback(feedback::FeedbackCommand),
@@ -134,6 +141,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(config, &args).await,
         Command::Failures(args) => failures::run(config, args).await,
         Command::Feedback(command) => feedback::run(config, command).await,
+        Command::Store(command) => store::run(config, command).await,
         Command::Model(command) => model::run(config, command).await,
         Command::Doctor => doctor::run(config).await,
     }
@@ -151,6 +159,9 @@ impl CommonArgs {
         }
         if let Some(model) = &self.model {
             flags.push(("model", model.clone().into()));
+        }
+        if let Some(url) = &self.vector_store {
+            flags.push(("vector_store.url", url.clone().into()));
         }
         if let Some(level) = &self.log {
             flags.push(("log.level", level.clone().into()));

@@ -1,12 +1,17 @@
 //! Configuration: one struct per concern, filled from layers (built-in defaults < file < environment < flags).
 //! `config/default.toml` is the reference of every key; a key that no struct here has is an error.
 
+mod vector_store;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clip::DecodeLimits;
 use serde::Deserialize;
+
+use self::vector_store::WithPlainAddress;
+pub use self::vector_store::{EMBEDDED, EmbeddedOptions, QDRANT_PREFIX, QdrantOptions, Quantization, VectorStoreConfig};
 
 /// The built-in layer, with every key.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -187,14 +192,6 @@ impl ModelsConfig {
     }
 }
 
-/// `[vector_store]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "see config/default.toml")]
-pub struct VectorStoreConfig {
-    pub index_from_vectors: usize,
-}
-
 /// `[thumbnails]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -302,9 +299,9 @@ impl Config {
             .source(Some(variables));
         let mut layers = config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
         if let Some(file) = file {
-            layers = layers.add_source(config::File::from(file).format(config::FileFormat::Toml));
+            layers = layers.add_source(WithPlainAddress(config::File::from(file).format(config::FileFormat::Toml)));
         }
-        layers = layers.add_source(environment);
+        layers = layers.add_source(WithPlainAddress(environment));
         for (key, value) in flags {
             layers = layers.set_override(key, value)?;
         }
@@ -348,6 +345,9 @@ impl Config {
         check(self.ingest.lease_ms >= 1000, "ingest.lease_ms", self.ingest.lease_ms.to_string(), "at least 1000")?;
         check(self.ingest.attempts_max >= 1, "ingest.attempts_max", self.ingest.attempts_max.to_string(), "at least 1")?;
         check(self.thumbnails.concurrent_max >= 1, "thumbnails.concurrent_max", self.thumbnails.concurrent_max.to_string(), "at least 1")?;
+        if let Some(reason) = self.vector_store.wrong_url() {
+            return Err(ConfigError::Value { key: "vector_store.url", value: "…".into(), reason });
+        }
         let models = &self.models;
         check((1..=16).contains(&models.files_at_once), "models.files_at_once", models.files_at_once.to_string(), "1 to 16")?;
         check(models.attempts_max >= 1, "models.attempts_max", models.attempts_max.to_string(), "at least 1")?;
@@ -425,6 +425,25 @@ mod tests {
         assert_eq!((models.cache_dir.as_path(), models.offline), (Path::new("/home/me/.cache/huggingface/hub"), false));
         assert_eq!(load("", &[], vec![]).expect("valid").models.cache_dir, Path::new("data/models"));
         assert!(load("", &[("HF_ENDPOINT", "mirror.example")], vec![]).expect_err("bound").contains("models.hub"));
+    }
+
+    #[test]
+    fn the_vector_store_is_a_section_or_an_address() {
+        let url = |file: &str, environment: &[(&str, &str)]| load(file, environment, vec![]).map(|config| config.vector_store.url);
+        assert_eq!(url("", &[]).as_deref(), Ok("embedded"));
+        let address = "qdrant+https://a.example:6334";
+        assert_eq!(url(&format!("vector_store = \"{address}\"\n"), &[]).as_deref(), Ok(address));
+        assert_eq!(url(&format!("[vector_store]\nurl = \"{address}\"\n"), &[]).as_deref(), Ok(address));
+        assert_eq!(url("", &[("IMAGE_SEARCH_VECTOR_STORE", address)]).as_deref(), Ok(address));
+        let both = [("IMAGE_SEARCH_VECTOR_STORE__URL", address), ("IMAGE_SEARCH_VECTOR_STORE__QDRANT__SHARDS", "3")];
+        let config = load("vector_store = \"embedded\"\n", &both, vec![]).expect("valid").vector_store;
+        assert_eq!((config.url.as_str(), config.qdrant.shards), (address, 3));
+        for wrong in ["qdrant://a", "https://a", "elsewhere", "qdrant+https://me:hunter2@a"] {
+            let error = url("", &[("IMAGE_SEARCH_VECTOR_STORE__URL", wrong)]).expect_err("refused");
+            assert!(error.contains("vector_store.url") && !error.contains("hunter2"), "{error}");
+        }
+        let error = url("[vector_store.qdrant]\nshads = 1\n", &[]).expect_err("unknown");
+        assert!(error.contains("shads"), "{error}");
     }
 
     #[test]

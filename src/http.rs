@@ -124,6 +124,7 @@ fn model_not_ready(app: &Shared) -> Problem {
                 operations::downloading(&name, progress.percent())
             )
         }
+        ModelState::Waiting { .. } => return error::store_unavailable(),
         _ => "The model is not ready yet; try again in a moment.".to_owned(),
     };
     Problem::unavailable("model_not_ready", detail)

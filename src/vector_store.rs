@@ -2,6 +2,7 @@
 //! Implementations: `embedded` (in process, the default) and `qdrant` (a server or cluster); both pass `conformance`.
 //! One collection per model and revision; which one answers searches is a pointer that is switched atomically.
 
+pub mod address;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod copy;
@@ -13,8 +14,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use crate::config::Quantization;
 
 /// A store of vector collections.
 #[async_trait]
@@ -25,6 +27,9 @@ pub trait VectorStore: Send + Sync + 'static {
     /// Opens the collection, creating it if there is none. Fails with [`StoreError::WrongDimension`] when it
     /// exists with another dimension.
     async fn open(&self, spec: &CollectionSpec) -> Result<Arc<dyn Collection>, StoreError>;
+
+    /// Length of the vectors of a collection; `None` if there is no such collection.
+    async fn dim(&self, name: &str) -> Result<Option<usize>, StoreError>;
 
     /// All collections, by name.
     async fn list(&self) -> Result<Vec<String>, StoreError>;
@@ -148,21 +153,6 @@ pub(crate) fn check_field(field: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Smaller copies of the vectors that the index works with; the results are scored again with the originals.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Quantization {
-    /// No copies: best recall, 4 bytes a dimension.
-    #[default]
-    None,
-    /// 1 byte a dimension.
-    Scalar,
-    /// 1 bit a dimension; only for long vectors of models known to bear it.
-    Binary,
-    /// A quarter of a byte a dimension; slow to build.
-    Product,
-}
-
 /// What an indexed payload field holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldKind {
@@ -282,7 +272,9 @@ pub struct ScoredPoint {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A vector of another length than the collection's.
-    #[error("collection {collection} holds vectors of {expected} dimensions, not {got}")]
+    #[error(
+        "collection {collection} holds vectors of {expected} dimensions, not {got}; delete that collection, or use another store or prefix (vector_store.qdrant.collection_prefix)"
+    )]
     WrongDimension {
         /// Collection name.
         collection: String,

@@ -83,13 +83,25 @@ fn other_engine(config: &Config) -> String {
 /// Opens catalog and store, unless a running server has them: then its word counts.
 async fn check_index(config: Config, server: Option<&str>) -> Finding {
     if let Some(server) = server {
-        let ready = super::remote::ask(server, "/readyz", None).await.map_err(|error| format!("{server}: {error:#}"))?;
-        return Ok(format!("the server at {server} is ready: {}", ready["ready"]));
+        return check_server(server).await;
     }
     let app = App::open(config).await.map_err(|error: app::AppError| error.to_string())?;
     let checked = check_open(&app).await;
     app.shut_down().await;
     checked
+}
+
+/// What the running server says of its parts.
+async fn check_server(server: &str) -> Finding {
+    let ready = super::remote::readiness(server).await.map_err(|error| format!("{server}: {error:#}"))?;
+    let told = |part: &str| format!("{part}: {}", ready[part]["detail"].as_str().unwrap_or("not ready"));
+    let wrong = ["model", "store", "catalog"].into_iter().filter(|part| ready[*part]["ok"] == false);
+    let parts: Vec<String> = wrong.map(told).collect();
+    if parts.is_empty() {
+        Ok(format!("the server at {server} is ready"))
+    } else {
+        Err(format!("the server at {server} is not ready: {}", parts.join("; ")))
+    }
 }
 
 async fn check_open(app: &App) -> Finding {

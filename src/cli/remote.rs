@@ -9,6 +9,19 @@ const TIMEOUT_MS: u64 = 30_000;
 
 /// A request to the running server; `body` makes it a POST.
 pub(super) async fn ask(server: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+    let (success, answer) = send(server, path, body).await?;
+    if !success {
+        bail!("{}", answer["detail"].as_str().unwrap_or("the server refused"));
+    }
+    Ok(answer)
+}
+
+/// What the running server says of its parts, ready or not.
+pub(super) async fn readiness(server: &str) -> anyhow::Result<Value> {
+    Ok(send(server, "/readyz", None).await?.1)
+}
+
+async fn send(server: &str, path: &str, body: Option<&Value>) -> anyhow::Result<(bool, Value)> {
     let client = reqwest::Client::builder().timeout(Duration::from_millis(TIMEOUT_MS)).no_proxy().build()?;
     let url = format!("{server}{path}");
     let request = match body {
@@ -16,10 +29,7 @@ pub(super) async fn ask(server: &str, path: &str, body: Option<&Value>) -> anyho
         None => client.get(&url),
     };
     let response = request.send().await.with_context(|| format!("the server at {server} does not answer"))?;
-    let is_error = !response.status().is_success();
+    let success = response.status().is_success();
     let answer: Value = response.json().await.with_context(|| format!("{url} did not answer with JSON"))?;
-    if is_error {
-        bail!("{}", answer["detail"].as_str().unwrap_or("the server refused"));
-    }
-    Ok(answer)
+    Ok((success, answer))
 }

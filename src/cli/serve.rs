@@ -12,10 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app::{App, AppError, ModelState};
 use crate::config::{Config, Overrides};
 use crate::http;
-use crate::ingest::IngestError;
 
-/// Between tries when the vector store is away at start.
-const RETRY_MS: u64 = 2_000;
 /// How often it is looked whether a model is ready, or has arrived.
 const MODELS_POLL_MS: u64 = 500;
 
@@ -75,16 +72,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn bring_up(app: Arc<App>, url: String) -> Result<(), AppError> {
-    let ingest = loop {
-        match app.bring_up().await {
-            Ok(ingest) => break ingest,
-            Err(AppError::Store(error) | AppError::Ingest(IngestError::Store(error))) if error.is_transient() => {
-                tracing::warn!(%error, "trying again");
-                tokio::time::sleep(Duration::from_millis(RETRY_MS)).await;
-            }
-            Err(error) => return Err(error),
-        }
-    };
+    let ingest = app.bring_up_patiently().await?;
     ingest.spawn();
     if let ModelState::Ready(located) = app.model() {
         if let Some(banner) = &located.banner {
@@ -145,7 +133,7 @@ async fn log_download(app: Arc<App>) {
                 }
             }
             ModelState::Loading => {}
-            ModelState::Ready(_) | ModelState::Failed => return,
+            ModelState::Waiting { .. } | ModelState::Ready(_) | ModelState::Failed => return,
         }
     }
 }

@@ -47,12 +47,11 @@ fn print_server(server: &str, status: &Value) {
     if let Some(note) = model["engine_note"].as_str() {
         say(format_args!("         {note}"));
     }
-    say(format_args!(
-        "vectors  {} in {} ({})",
-        status["store"]["vectors"],
-        text(&status["store"]["collection"]),
-        text(&status["store"]["kind"])
-    ));
+    let store = &status["store"];
+    match store["error"].as_str() {
+        Some(error) => say(format_args!("vectors  cannot be used ({}): {error}", text(&store["kind"]))),
+        None => say(format_args!("vectors  {} in {} ({})", store["vectors"], text(&store["collection"]), text(&store["kind"]))),
+    }
     say(format_args!("ingest   {}, {} pictures/s", text(&ingest["state"]), ingest["images_per_second"]));
     if let Some(message) = ingest["message"].as_str() {
         say(format_args!("         {message}"));

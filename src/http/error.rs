@@ -106,12 +106,17 @@ impl From<SearchError> for Problem {
     }
 }
 
+/// What users are told when the vector store is away; operators find the reason at `/readyz` and in the log.
+pub(super) fn store_unavailable() -> Problem {
+    Problem::unavailable("store_unavailable", "The vector store does not answer. Nothing is lost; try again in a moment.")
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::Refused(_) => {
                 tracing::error!(%error, "the vector store does not answer");
-                Self::unavailable("store_unavailable", "The vector store does not answer. Nothing is lost; try again in a moment.")
+                store_unavailable()
             }
             other => Self::internal(&other),
         }

@@ -44,11 +44,16 @@ pub(super) async fn readyz(State(app): State<Shared>) -> (StatusCode, axum::Json
     let model = match app.model() {
         ModelState::Ready(_) => Check::new(true, ""),
         ModelState::Downloading { name, progress } => Check::new(false, downloading(&name, progress.percent())),
+        ModelState::Waiting { .. } => Check::new(true, ""),
         ModelState::Loading => Check::new(false, "the model is still loading"),
         ModelState::Failed => Check::new(false, "the model could not be loaded; see the log, or run image-search doctor"),
     };
     let (store, catalog) = tokio::join!(app.store.health(), app.catalog.health());
-    let store = Check::new(store.is_ok(), "the vector store does not answer; see the log, or run image-search doctor");
+    let store = match (store, app.model()) {
+        (Err(error), _) => Check::new(false, error.to_string()),
+        (Ok(()), ModelState::Waiting { reason }) => Check::new(false, reason),
+        (Ok(()), _) => Check::new(true, ""),
+    };
     let catalog = Check::new(catalog.is_ok(), "the catalog does not answer; see the log, or run image-search doctor");
     let ready = model.ok && store.ok && catalog.ok;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -28,7 +28,7 @@ pub(super) struct Status {
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 struct ModelStatus {
-    /// `downloading`, `loading`, `ready` or `failed`.
+    /// `downloading`, `loading`, `waiting` (for the vector store), `ready` or `failed`.
     state: &'static str,
     /// Short name.
     name: Option<String>,
@@ -65,6 +65,8 @@ struct StoreStatus {
     kind: &'static str,
     collection: Option<String>,
     vectors: Option<u64>,
+    /// Why it cannot be used, and what to do.
+    error: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -158,6 +160,7 @@ fn model_status(app: &Shared, counts: StateCounts) -> ModelStatus {
         (ModelState::Downloading { name, progress }, _) => {
             ModelStatus { state: "downloading", name: Some(name), percent: progress.percent(), ..ModelStatus::default() }
         }
+        (ModelState::Waiting { .. }, _) => ModelStatus { state: "waiting", ..ModelStatus::default() },
         (ModelState::Failed, _) => {
             let banner = Some("The model could not be loaded; the server's log says why.".to_owned());
             ModelStatus { state: "failed", banner, ..ModelStatus::default() }
@@ -179,12 +182,17 @@ fn next_status(next: NextModel, counts: StateCounts) -> NextModelStatus {
 
 async fn store_status(app: &Shared) -> StoreStatus {
     let serving = app.searcher.serving();
-    let (mut collection, mut vectors) = (None, None);
+    let mut status = StoreStatus { kind: app.store.kind(), collection: None, vectors: None, error: None };
     if let Some(serving) = serving {
-        collection = Some(serving.collection.spec().name.clone());
-        vectors = serving.collection.count(None).await.ok();
+        status.collection = Some(serving.collection.spec().name.clone());
+        match serving.collection.count(None).await {
+            Ok(vectors) => status.vectors = Some(vectors),
+            Err(error) => status.error = Some(error.to_string()),
+        }
+    } else if let ModelState::Waiting { reason } = app.model() {
+        status.error = Some(reason);
     }
-    StoreStatus { kind: app.store.kind(), collection, vectors }
+    status
 }
 
 /// Pictures that cannot be indexed.

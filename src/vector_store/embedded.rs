@@ -21,74 +21,17 @@ use std::sync::Arc;
 use std::thread;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use self::collection::{EmbeddedCollection, blocking};
 use self::directory::Directory;
 use self::shard::{Manifest, Shard, check_space};
 use super::{Collection, CollectionSpec, Quantization, StoreError, VectorStore, check_field};
+pub use crate::config::EmbeddedOptions;
 
-/// How the embedded store indexes and searches. The defaults suit up to about a million pictures on one machine.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct EmbeddedOptions {
-    /// A segment gets an index (HNSW) from this many vectors on; below it is scanned, which is exact and fast enough.
-    pub index_from_vectors: usize,
-    /// With a filter that leaves fewer vectors than this, these are scanned instead of walking the index.
-    pub full_scan_vectors: usize,
-    /// Links of each vector in the index: more means better recall, more memory, slower building.
-    pub hnsw_m: usize,
-    /// Candidates looked at when a vector is linked: more means a better index, slower building.
-    pub hnsw_ef_construct: usize,
-    /// Candidates looked at by a search: more means better recall, slower.
-    pub ef_search: usize,
-    /// The same for a search with a filter, which needs more for the same recall.
-    pub ef_search_filtered: usize,
-    /// Threads that build indexes, at low priority; 0 = half of the processors.
-    pub index_threads: usize,
-    /// Smaller copies of the vectors for the index.
-    pub quantization: Quantization,
-    /// Leave vectors and index on disk and let the operating system cache them: less memory, slower.
-    pub on_disk_vectors: bool,
-    /// Segments that merging aims at. Fewer: faster searches, more rebuilding.
-    pub segments: usize,
-    /// Largest segment that merging makes.
-    pub segment_vectors_max: usize,
-    /// A segment is compacted when more than this fraction of it is deleted
-    pub compact_deleted_fraction: f64,
-    /// and it has at least this many vectors.
-    pub compact_from_vectors: usize,
-    /// Writes are refused when less than this would stay free on the disk.
-    pub disk_reserve_mib: u64,
-}
-
-impl Default for EmbeddedOptions {
-    fn default() -> Self {
-        Self {
-            index_from_vectors: 5_000,
-            full_scan_vectors: 10_000,
-            hnsw_m: 16,
-            hnsw_ef_construct: 100,
-            ef_search: 128,
-            ef_search_filtered: 256,
-            index_threads: 0,
-            quantization: Quantization::None,
-            on_disk_vectors: false,
-            segments: 2,
-            segment_vectors_max: 1_000_000,
-            compact_deleted_fraction: 0.2,
-            compact_from_vectors: 1_000,
-            disk_reserve_mib: 64,
-        }
-    }
-}
-
-impl EmbeddedOptions {
-    fn index_threads(&self) -> usize {
-        let half = || thread::available_parallelism().map_or(1, |threads| threads.get() / 2);
-        if self.index_threads == 0 { half().max(1) } else { self.index_threads }
-    }
+fn index_threads(options: &EmbeddedOptions) -> usize {
+    let half = || thread::available_parallelism().map_or(1, |threads| threads.get() / 2);
+    if options.index_threads == 0 { half().max(1) } else { options.index_threads }
 }
 
 /// Under which the engine logs.
@@ -150,6 +93,11 @@ impl VectorStore for EmbeddedStore {
         let collection = self.load(spec).await?;
         collections.insert(spec.name.clone(), Arc::clone(&collection));
         Ok(collection)
+    }
+
+    async fn dim(&self, name: &str) -> Result<Option<usize>, StoreError> {
+        let dir = self.directory.collection(name)?;
+        blocking(move || Ok(Manifest::read(&dir)?.map(|manifest| manifest.dim))).await
     }
 
     async fn list(&self) -> Result<Vec<String>, StoreError> {

@@ -11,96 +11,14 @@ mod double;
 pub(crate) mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use qdrant_client::qdrant as proto;
-use serde::{Deserialize, Serialize};
 
 use self::collection::QdrantCollection;
 use self::connection::Connection;
-use super::{Collection, CollectionSpec, Quantization, StoreError, VectorStore, check_field, check_name};
-
-/// How to talk to the server, and how it stores new collections. Options of storage are used when a collection is
-/// created; changing them later changes new collections only.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct QdrantOptions {
-    /// Before the name of every collection, and of the alias, so that a server can be shared with other applications.
-    pub collection_prefix: String,
-    /// Connecting takes no longer than this.
-    pub connect_timeout_ms: u64,
-    /// A search, with its repetitions, takes no longer than this.
-    pub read_timeout_ms: u64,
-    /// A write of one batch, with its repetitions, takes no longer than this.
-    pub write_timeout_ms: u64,
-    /// Connections to the server.
-    pub connections: usize,
-    /// Points sent in one request.
-    pub upsert_batch_points: usize,
-    /// Requests with points under way at the same time.
-    pub upsert_concurrency: usize,
-    /// Shards of a collection; 0 = as the server is configured. More than one only helps on several nodes.
-    pub shards: u32,
-    /// Copies of every shard on different nodes; 0 = as the server is configured.
-    pub replication_factor: u32,
-    /// Copies that must confirm a write; 0 = as the server is configured.
-    pub write_consistency_factor: u32,
-    /// Links of each vector in the index: more means better recall, more memory, slower building.
-    pub hnsw_m: u64,
-    /// Candidates looked at when a vector is linked: more means a better index, slower building.
-    pub hnsw_ef_construct: u64,
-    /// Candidates looked at by a search: more means better recall, slower.
-    pub ef_search: u64,
-    /// The same for a search with a filter, which needs more for the same recall.
-    pub ef_search_filtered: u64,
-    /// With a filter that leaves fewer vectors than this, these are scanned instead of walking the index.
-    pub full_scan_vectors: usize,
-    /// Smaller copies of the vectors, kept in memory; results are scored again with the originals.
-    pub quantization: Quantization,
-    /// Leave the vectors on disk: less memory, slower. Goes well with quantization.
-    pub on_disk_vectors: bool,
-    /// Leave the index on disk.
-    pub on_disk_index: bool,
-    /// Leave the payload on disk.
-    pub on_disk_payload: bool,
-}
-
-impl Default for QdrantOptions {
-    fn default() -> Self {
-        Self {
-            collection_prefix: "image-search-".to_owned(),
-            connect_timeout_ms: 2_000,
-            read_timeout_ms: 3_000,
-            write_timeout_ms: 60_000,
-            connections: 2,
-            upsert_batch_points: 256,
-            upsert_concurrency: 2,
-            shards: 0,
-            replication_factor: 0,
-            write_consistency_factor: 0,
-            hnsw_m: 16,
-            hnsw_ef_construct: 100,
-            ef_search: 128,
-            ef_search_filtered: 256,
-            full_scan_vectors: 10_000,
-            quantization: Quantization::None,
-            on_disk_vectors: false,
-            on_disk_index: false,
-            on_disk_payload: true,
-        }
-    }
-}
-
-impl QdrantOptions {
-    fn read_timeout(&self) -> Duration {
-        Duration::from_millis(self.read_timeout_ms)
-    }
-
-    fn write_timeout(&self) -> Duration {
-        Duration::from_millis(self.write_timeout_ms)
-    }
-}
+use super::{Collection, CollectionSpec, StoreError, VectorStore, check_field, check_name};
+pub use crate::config::QdrantOptions;
 
 /// The store on one server or cluster.
 pub struct QdrantStore {
@@ -184,6 +102,11 @@ impl VectorStore for QdrantStore {
         }
         self.create_indexes(&full_name, spec, &info).await?;
         Ok(Arc::new(QdrantCollection::new(spec.clone(), full_name, Arc::clone(&self.connection))))
+    }
+
+    async fn dim(&self, name: &str) -> Result<Option<usize>, StoreError> {
+        let full_name = self.full_name(name)?;
+        self.existing(&full_name).await?.map(|info| convert::dimension(&full_name, &info)).transpose()
     }
 
     async fn list(&self) -> Result<Vec<String>, StoreError> {

@@ -4,12 +4,16 @@
 mod cli;
 mod crash;
 mod demo;
+#[path = "../../src/vector_store/qdrant/double.rs"]
+mod double;
+mod fault_proxy;
 mod feedback;
 mod harness;
 mod hub;
 mod ingest;
 mod model_switch;
 mod models;
+mod qdrant;
 mod search;
 mod serving;
 mod tidy;

@@ -120,7 +120,7 @@ pub(super) fn config(spec: &CollectionSpec, options: &EmbeddedOptions) -> edge::
         m: options.hnsw_m,
         ef_construct: options.hnsw_ef_construct.max(4),
         full_scan_threshold: kilobytes(options.index_from_vectors),
-        max_indexing_threads: options.index_threads(),
+        max_indexing_threads: super::index_threads(options),
         on_disk: Some(options.on_disk_vectors),
         // No links for filters: filtered searches do not walk the index with the filter, see `FilteredSearch`.
         payload_m: Some(0),

@@ -57,9 +57,48 @@ struct Inner {
     collections: Mutex<BTreeMap<String, CollectionSpec>>,
     aliases: Mutex<BTreeMap<String, String>>,
     api_key: Option<String>,
+    writes: std::sync::Mutex<Writes>,
+}
+
+/// What a server does with writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "this file is part of two test programs, of which one needs them all")]
+pub(crate) enum Writes {
+    Taken,
+    /// As with a key that may only read.
+    Forbidden,
+    /// As with a disk that is full.
+    DiskFull,
 }
 
 impl State {
+    #[allow(dead_code, reason = "this file is part of two test programs, of which one needs it")]
+    pub(crate) fn set_writes(&self, writes: Writes) {
+        *self.0.writes.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = writes;
+    }
+
+    /// Points of all collections.
+    #[allow(dead_code, reason = "this file is part of two test programs, of which one needs it")]
+    pub(crate) async fn points(&self) -> u64 {
+        let specs: Vec<CollectionSpec> = self.0.collections.lock().await.values().cloned().collect();
+        let mut points = 0;
+        for spec in specs {
+            let collection = self.0.store.open(&spec).await.expect("it was created");
+            points += collection.count(None).await.expect("it counts");
+        }
+        points
+    }
+
+    fn check_write(&self, collection: &str) -> Result<(), Status> {
+        match *self.0.writes.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            Writes::Taken => Ok(()),
+            Writes::Forbidden => Err(Status::permission_denied(format!("Forbidden: Write access to collection {collection} is required"))),
+            Writes::DiskFull => {
+                Err(Status::internal("Service internal error: No space left on device: WAL buffer size exceeds available disk space"))
+            }
+        }
+    }
+
     pub(crate) fn new(dir: &Path, api_key: Option<&str>) -> Result<Self, StoreError> {
         let options = EmbeddedOptions { disk_reserve_mib: 0, ..EmbeddedOptions::default() };
         Ok(Self(Arc::new(Inner {
@@ -67,6 +106,7 @@ impl State {
             collections: Mutex::default(),
             aliases: Mutex::default(),
             api_key: api_key.map(str::to_owned),
+            writes: std::sync::Mutex::new(Writes::Taken),
         })))
     }
 }
@@ -401,6 +441,7 @@ service! { Points {
         if request.shard_key_selector.is_some() || request.update_filter.is_some() || request.update_mode.is_some() {
             return Err(not_spoken("conditional writes and shard keys"));
         }
+        self.check_write(&request.collection_name)?;
         let collection = self.collection(&request.collection_name).await?;
         let points = request.points.into_iter().map(point).collect::<Result<_, _>>()?;
         collection.upsert(points).await.map_err(status)?;
@@ -409,6 +450,7 @@ service! { Points {
 
     async fn delete(&self, request: Request<proto::DeletePoints>) -> Answer<proto::PointsOperationResponse> {
         let request = request.into_inner();
+        self.check_write(&request.collection_name)?;
         let collection = self.collection(&request.collection_name).await?;
         let Some(PointsSelectorOneOf::Points(points)) = request.points.and_then(|points| points.points_selector_one_of) else {
             return Err(not_spoken("deleting by filter"));
