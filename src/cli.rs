@@ -6,6 +6,7 @@ mod download;
 mod embed;
 mod failures;
 mod feedback;
+mod health;
 mod index;
 mod model;
 mod remote;
@@ -100,6 +101,8 @@ enum Command {
     /// Work with ratings
     #[command(subcommand)]
     Feedback(feedback::FeedbackCommand),
+    /// Exit with 0 if the server on this machine answers (for container health checks)
+    Health,
     /// Check configuration, folders, model, store and port, and say what to do
     Doctor,
 }
@@ -143,6 +146,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Feedback(command) => feedback::run(config, command).await,
         Command::Store(command) => store::run(config, command).await,
         Command::Model(command) => model::run(config, command).await,
+        Command::Health => Ok(health::run(&config).await),
         Command::Doctor => doctor::run(config).await,
     }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 const TIMEOUT_MS: u64 = 30_000;
+const ALIVE_TIMEOUT_MS: u64 = 2_000;
 
 /// A request to the running server; `body` makes it a POST.
 pub(super) async fn ask(server: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
@@ -19,6 +20,15 @@ pub(super) async fn ask(server: &str, path: &str, body: Option<&Value>) -> anyho
 /// What the running server says of its parts, ready or not.
 pub(super) async fn readiness(server: &str) -> anyhow::Result<Value> {
     Ok(send(server, "/readyz", None).await?.1)
+}
+
+/// Whether it answers at all.
+pub(super) async fn is_alive(server: &str) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder().timeout(Duration::from_millis(ALIVE_TIMEOUT_MS)).no_proxy().build()?;
+    let response =
+        client.get(format!("{server}/healthz")).send().await.with_context(|| format!("the server at {server} does not answer"))?;
+    response.error_for_status()?;
+    Ok(())
 }
 
 async fn send(server: &str, path: &str, body: Option<&Value>) -> anyhow::Result<(bool, Value)> {

@@ -42,9 +42,8 @@ impl Check {
 #[utoipa::path(get, path = "/readyz", tag = "operation", responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 pub(super) async fn readyz(State(app): State<Shared>) -> (StatusCode, axum::Json<Readiness>) {
     let model = match app.model() {
-        ModelState::Ready(_) => Check::new(true, ""),
+        ModelState::Ready(_) | ModelState::Waiting { .. } => Check::new(true, ""),
         ModelState::Downloading { name, progress } => Check::new(false, downloading(&name, progress.percent())),
-        ModelState::Waiting { .. } => Check::new(true, ""),
         ModelState::Loading => Check::new(false, "the model is still loading"),
         ModelState::Failed => Check::new(false, "the model could not be loaded; see the log, or run image-search doctor"),
     };

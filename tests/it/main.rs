@@ -4,6 +4,7 @@
 mod cli;
 mod crash;
 mod demo;
+mod deployment;
 #[path = "../../src/vector_store/qdrant/double.rs"]
 mod double;
 mod fault_proxy;
