@@ -19,7 +19,7 @@ run: build ## Serve the pictures in images/ at http://localhost:3000 (Ctrl-C or 
 
 down: ## Stop what make run, make demo or make up started
 	@pkill -TERM -f '^$(BIN) serve' && echo "stopping" || echo "no local server is running"
-	@if command -v docker >/dev/null && [ -f .env ]; then docker compose --profile '*' down; fi
+	@if [ -f .env ] && docker compose version >/dev/null 2>&1; then docker compose --profile '*' down; fi
 
 up: ## Qdrant and image-search in containers; with PROFILE=observability also Prometheus and Grafana (see docs/deployment.md)
 	@[ -f .env ] || { echo "First: cp .env.example .env, and put a key into it"; exit 2; }

@@ -55,7 +55,7 @@ fn commands_and_flags_in_the_container_files_exist() {
         for flag in ours.iter().filter(|word| word.starts_with("--")) {
             assert!(help.contains(flag.as_str()), "{command} has no {flag}");
         }
-        checked.push(command.to_string());
+        checked.push((*command).clone());
     }
     assert!(checked.contains(&"serve".to_owned()) && checked.contains(&"health".to_owned()), "{checked:?}");
     assert!(checked.len() >= 3, "{checked:?}");
