@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import transformers
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
+from timm.models.fastvit import FastVit, RepConditionalPosEnc
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch.nn.functional import normalize
 
@@ -250,6 +252,55 @@ def xlm_roberta():
     finish(bundle, tokens, encode(text, tokens).detach(), model.encode_image, preprocess)
 
 
+def nllb():
+    """A multilingual text tower of the NLLB kind: an M2M100 encoder behind a language token, mean pooling, projection."""
+    bundle = OUT / "nllb"
+    tokenizer = unigram_tokenizer(["<s>", "<pad>", "</s>", "<unk>", "eng_Latn"], "eng_Latn $A </s>", False)
+    tokens, _ = ids(tokenizer, bundle / "textual", "<pad>", 77, whitespace)
+    config = transformers.M2M100Config(vocab_size=tokenizer.get_vocab_size(), d_model=32, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=64,
+                                       decoder_layers=1, decoder_attention_heads=4, decoder_ffn_dim=64, max_position_embeddings=90, pad_token_id=1,
+                                       scale_embedding=True, dropout=0.0, attn_implementation="eager")
+    torch.manual_seed(5)
+    text = shake(torch.nn.ModuleList([transformers.M2M100Model(config).encoder, torch.nn.Linear(32, 24, bias=False)]))
+
+    def encode(model, ids):
+        mask = (ids != 1).long()
+        hidden = model[0](input_ids=ids, attention_mask=mask).last_hidden_state
+        pooled = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+        return normalize(model[1](pooled), dim=-1)
+
+    model = tiny_open_clip(8, 8, False)
+    export(Call(model, lambda m, x: m.encode_image(x, normalize=True)), (torch.randn(1, 3, 32, 32),), bundle / "visual/model.onnx", ["image"], "embedding")
+    export(Call(text, encode), (tokens[:1],), bundle / "textual/model.onnx", ["text"], "embedding")
+    preprocess = open_clip_config(bundle, 77, "squash", {"hf_model_name": "facebook/nllb-200-distilled-600M"})
+    finish(bundle, tokens, encode(text, tokens).detach(), model.encode_image, preprocess)
+
+
+def mobileclip():
+    """MobileCLIP: a FastViT picture tower with the blocks of its small variants, pixels of 0 to 1, a text tower without causal mask.
+
+    Without one the padding counts. open_clip trained it with zeros behind the end token, whatever the tokenizer file pads with."""
+    bundle, tokenizer = OUT / "mobileclip", clip_tokenizer()
+    tokens, _ = ids(tokenizer, bundle / "textual", "<|endoftext|>", 77, whitespace)
+    torch.manual_seed(6)
+    vision = FastVit(layers=(1, 1, 1, 1), embed_dims=(8, 16, 32, 64), mlp_ratios=(3, 3, 3, 3), se_downsamples=(False, False, True, True),
+                     downsamples=(False, True, True, True), pos_embs=(None, None, None, partial(RepConditionalPosEnc, spatial_shape=(7, 7))),
+                     token_mixers=("repmixer", "repmixer", "repmixer", "attention"), lkc_use_act=True, num_classes=24)
+    vision = vision.eval()
+    text = tiny_open_clip(tokenizer.get_vocab_size(), 77, False, no_causal_mask=True)
+    image = lambda m, x: normalize(m(x), dim=-1)
+    export(Call(vision, image), (torch.rand(1, 3, 64, 64),), bundle / "visual/model.onnx", ["image"], "embedding")
+    export(Call(text, lambda m, x: m.encode_text(x, normalize=True)), (tokens[:1],), bundle / "textual/model.onnx", ["text"], "embedding")
+    config = dict(size=(64, 64), mode="RGB", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), interpolation="bilinear", resize_mode="shortest", fill_color=0)
+    dump(bundle / "visual/preprocess_cfg.json", config)
+    vision_config = {"timm_model_name": "fastvit_mci0", "image_size": 64}
+    dump(bundle / "config.json", {"embed_dim": 24, "vision_cfg": vision_config, "text_cfg": {"context_length": 77, "no_causal_mask": True}})
+    preprocess = image_transform_v2(PreprocessCfg(**config), is_train=False)
+    end = tokenizer.token_to_id("<|endoftext|>")
+    ended = ((tokens == end).int().cumsum(1) - (tokens == end).int()) > 0
+    finish(bundle, tokens, text.encode_text(tokens.masked_fill(ended, 0)).detach(), vision, preprocess)
+
+
 def hf(bundle, model, tokenizer_parts, preprocess_config, config, output, text_inputs):
     """The layout `onnx/{vision_model,text_model}.onnx` with transformers' names and 64-bit ids."""
     tokens, mask = tokenizer_parts
@@ -305,6 +356,8 @@ if __name__ == "__main__":
     laion()
     siglip_open_clip()
     xlm_roberta()
+    nllb()
+    mobileclip()
     hf_clip()
     hf_siglip("hf-siglip", "siglip", "</s>", ["<pad>", "</s>", "<unk>"], canonical, False)
     hf_siglip("hf-siglip2", "siglip2", "<pad>", ["<pad>", "</s>", "<bos>", "<unk>"], lambda text: whitespace(text).lower(), False)

@@ -238,10 +238,16 @@ impl Model {
 
     /// CLIP's text tower takes the row of the end token, found by ArgMax; CLIP tokenizers pad with that very token (and stand
     /// it in for unknown ones). ONNX's ArgMax answers the first of equal maxima, rten's (0.27) the last; so for rten everything
-    /// behind the first end token becomes id 0. The attention is causal: what stands there changes nothing.
+    /// behind the first end token becomes id 0. The attention is causal: what stands there changes nothing. `MobileCLIP`'s is
+    /// not, and it was trained with zeros there, so they stand there in every engine.
     fn graph_ids<'a>(&self, tokens: &'a Tokens) -> impl Iterator<Item = i64> + 'a {
         let mut ended = false;
-        let end = (self.info.family == Family::Clip && self.info.engine == "rten").then(|| tokens.end()).flatten();
+        let blanks = match self.info.family {
+            Family::Clip => self.info.engine == "rten",
+            Family::MobileClip => true,
+            Family::SigLip | Family::Multilingual => false,
+        };
+        let end = blanks.then(|| tokens.end()).flatten();
         tokens.ids.iter().map(move |&id| {
             let shown = if ended { 0 } else { id };
             ended |= Some(id) == end;

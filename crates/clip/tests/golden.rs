@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use clip::{DecodeLimits, EngineChoice, Family, LoadOptions, Model, decode};
 use serde_json::Value;
 
-const BUNDLES: [(&str, Family, usize); 7] = [
+const BUNDLES: [(&str, Family, usize); 9] = [
     ("openclip", Family::Clip, 77),
     ("laion-uint8", Family::Clip, 77),
     ("siglip-openclip", Family::SigLip, 64),
     ("xlm-roberta", Family::Multilingual, 77),
+    ("nllb", Family::Multilingual, 77),
+    ("mobileclip", Family::MobileClip, 77),
     ("hf-clip", Family::Clip, 77),
     ("hf-siglip", Family::SigLip, 64),
     ("hf-siglip2", Family::SigLip, 64),
@@ -86,7 +88,8 @@ fn info_says_what_was_loaded() {
         let model = load(&golden(name), EngineChoice::Rten);
         let info = model.info();
         assert_eq!((info.family, info.context_length, info.engine), (family, context_length, "rten"), "{name}");
-        assert_eq!((info.image_width, info.image_height), (32, 32));
+        let edge = if family == Family::MobileClip { 64 } else { 32 };
+        assert_eq!((info.image_width, info.image_height), (edge, edge));
     }
 }
 
