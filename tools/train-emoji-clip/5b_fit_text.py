@@ -2,7 +2,9 @@
 
 Every caption gets the direction it should point in: a keyword the one that ridge regression on the training drawings
 finds to tell the concepts it is true of from all others, a name a blend of that and the middle of its concept's pictures.
-usage: 5b_fit_text.py WORK BUNDLE STEPS   (reads and writes WORK/model.pt; WORK/joint.pt keeps what it read)
+usage: 5b_fit_text.py WORK BUNDLE STEPS [WITHHELD]   (reads and writes WORK/model.pt; WORK/joint.pt keeps what it read)
+With WITHHELD, a check after the recipe: a new text tower that never reads so many of the keywords is fitted, the keyword
+figure for them is printed beside that of the finished tower, and nothing is written.
 """
 import copy, math, random, shutil, sys, time
 import numpy as np
@@ -11,16 +13,17 @@ import torch.nn.functional as F
 from augment import augment
 from captions import Captions, plural, wrap
 from data import load, on_white
-from model import Clip, unit
+from model import Clip, TextTower, unit
 
-WORK, BUNDLE, STEPS = sys.argv[1], sys.argv[2], int(sys.argv[3])
+WORK, BUNDLE, STEPS, WITHHELD = sys.argv[1], sys.argv[2], int(sys.argv[3]), int((sys.argv + [0])[4])
 BATCH, RATE, SCALE, NAME_SHARE, MIDDLE, RIDGE, PULL, MEET, SHARED, SEED = 256, 2e-3, 25., .9, .4, .3, 12, .5, .5, 5
 torch.set_num_threads(1)
 torch.manual_seed(SEED); random.seed(SEED); np.random.seed(SEED)
 pixels, trained, drawings, validation = load(WORK)
 captions = Captions(trained, f"{BUNDLE}/textual/tokenizer.json", NAME_SHARE)
-shutil.copy(f"{WORK}/model.pt", f"{WORK}/joint.pt")
-state = torch.load(f"{WORK}/joint.pt")
+if not WITHHELD:
+    shutil.copy(f"{WORK}/model.pt", f"{WORK}/joint.pt")
+state = torch.load(f"{WORK}/model.pt")
 model = Clip()
 model.load_state_dict(state["model"])
 model.eval()
@@ -39,7 +42,11 @@ centred = torch.cat([(b - mean.mean(0)) * w.sqrt()[:, None] for b, w in zip(bank
 solve = (mean - mean.mean(0)) @ torch.linalg.inv(centred.T @ centred + RIDGE * torch.eye(mean.shape[1]))   # truth @ solve: ridge regression
 named = captions.true_t.sum(1) == 1            # terms that mean one concept, and first names even where others bear the word
 named[[own[0] for own in captions.names]] = True
-shared = np.where(captions.true.sum(1) > 1)[0]
+words = np.where(captions.true.sum(1) >= 3)[0]
+only_tags = set(words.tolist()) - {t for own in captions.names + captions.categories for t in own}
+unread = set(random.Random(SEED).sample(sorted(only_tags), WITHHELD))
+captions.tags = [[t for t in own if t not in unread] for own in captions.tags]
+shared = [t for t in np.where(captions.true.sum(1) > 1)[0] if t not in unread]
 
 
 def goal(target, true, is_name):
@@ -74,21 +81,27 @@ kept, gold = embed([k for k, _ in validation]), torch.tensor([i for _, i in vali
 # A gallery of all trained concepts: the drawings kept out where there are any, else a trained one made to look different.
 gallery = embed([random.choices(*zip(*own))[0] for own in drawings], lambda x: augment(x, torch.zeros(len(x), dtype=torch.bool)))
 gallery[gold] = kept
-words = np.where(captions.true.sum(1) >= 3)[0]
+
+
+@torch.no_grad()
+def keyword_map(tower, terms):
+    average = []
+    for t, s in zip(terms, (by_length(tower, [captions.terms[t] for t in terms]) @ gallery.T).numpy()):
+        h = captions.true[t][np.argsort(-s)]
+        average.append((np.cumsum(h)[h] / (np.where(h)[0] + 1)).mean())
+    return np.mean(average)
 
 
 @torch.no_grad()
 def validate(tower):
     names, first = by_length(tower, [c["names"][0] for c in trained]), lambda scores, own: (scores.argmax(1) == own).float().mean().item()
-    average = []
-    for t, s in zip(words, (by_length(tower, [captions.terms[t] for t in words]) @ gallery.T).numpy()):
-        h = captions.true[t][np.argsort(-s)]
-        average.append((np.cumsum(h)[h] / (np.where(h)[0] + 1)).mean())
     return (f"validation: drawing to name {first(kept @ names.T, gold):.3f}, name to drawing among {len(gold)} "
             f"{first(names[gold] @ kept.T, torch.arange(len(gold))):.3f}; gallery: name {first(names @ gallery.T, torch.arange(len(trained))):.3f}, "
-            f"keyword mAP {np.mean(average):.3f} over {len(words)}")
+            f"keyword mAP {keyword_map(tower, words):.3f} over {len(words)}")
 
 
+if WITHHELD:
+    finished, model.text = model.text, TextTower()
 print("text, before,", validate(model.text), flush=True)
 averaged = copy.deepcopy(model.text)
 optimiser = torch.optim.AdamW(model.text.parameters(), lr=RATE, betas=(.9, .98), weight_decay=.02)
@@ -113,5 +126,10 @@ for step in range(1, STEPS + 1):
     if step % 500 == 0:
         print(f"{(time.time() - start) / 60:5.1f} min, step {step}, from goal {far.item():.3f}, {validate(averaged)}", flush=True)
 print(f"{STEPS} steps, {(time.time() - start) / 60:.1f} minutes,", validate(averaged))
+if WITHHELD:
+    few = sorted(unread)
+    print(f"{WITHHELD} keywords: mAP {keyword_map(finished, few):.3f} for the finished tower, {keyword_map(averaged, few):.3f} for one that never read them, "
+          f"{captions.true[few].mean():.3f} by chance")
+    sys.exit()
 model.text = averaged
 torch.save(state | {"model": model.state_dict()}, f"{WORK}/model.pt")
