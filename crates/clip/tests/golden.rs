@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use clip::{DecodeLimits, EngineChoice, Family, LoadOptions, Model, decode};
 use serde_json::Value;
 
-const BUNDLES: [(&str, Family, usize); 9] = [
+const BUNDLES: [(&str, Family, usize); 11] = [
     ("openclip", Family::Clip, 77),
     ("laion-uint8", Family::Clip, 77),
     ("siglip-openclip", Family::SigLip, 64),
     ("xlm-roberta", Family::Multilingual, 77),
     ("nllb", Family::Multilingual, 77),
     ("mobileclip", Family::MobileClip, 77),
+    ("fp16", Family::Clip, 77),
+    ("fp16-inside", Family::Clip, 77),
     ("hf-clip", Family::Clip, 77),
     ("hf-siglip", Family::SigLip, 64),
     ("hf-siglip2", Family::SigLip, 64),
