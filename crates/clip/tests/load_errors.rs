@@ -46,6 +46,30 @@ fn a_missing_or_damaged_file_is_named() {
 }
 
 #[test]
+fn towers_that_do_not_belong_together_are_refused() {
+    let dir = copy_of_openclip();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    std::fs::copy(golden.join("hf-siglip/onnx/text_model.onnx"), dir.path().join("textual/model.onnx")).unwrap();
+    let error = Model::load(dir.path(), &rten()).unwrap_err();
+    assert!(matches!(error, LoadError::Graph { .. }), "{error}");
+    let message = error.to_string();
+    for part in ["textual/model.onnx", "visual/model.onnx", "32 numbers", "has 24"] {
+        assert!(message.contains(part), "{part:?} in {message}");
+    }
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused() {
+    let dir = copy_of_openclip();
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/xlm-roberta/textual/tokenizer.json");
+    std::fs::copy(other, dir.path().join("textual/tokenizer.json")).unwrap();
+    let error = Model::load(dir.path(), &rten()).unwrap_err();
+    assert!(matches!(error, LoadError::Invalid { .. }), "{error}");
+    let message = error.to_string();
+    assert!(message.contains("tokenizer.json") && message.contains("<|endoftext|>"), "{message}");
+}
+
+#[test]
 fn a_directory_without_a_bundle_says_what_is_expected() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(Model::load(dir.path(), &rten()), Err(LoadError::NoBundle { .. })));
