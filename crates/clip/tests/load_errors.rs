@@ -45,17 +45,28 @@ fn a_missing_or_damaged_file_is_named() {
     }
 }
 
-#[test]
-fn towers_that_do_not_belong_together_are_refused() {
+/// The bundle with the text graph of another.
+fn with_text_graph(other: &str) -> LoadError {
     let dir = copy_of_openclip();
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    std::fs::copy(golden.join("hf-siglip/onnx/text_model.onnx"), dir.path().join("textual/model.onnx")).unwrap();
-    let error = Model::load(dir.path(), &rten()).unwrap_err();
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(other), dir.path().join("textual/model.onnx")).unwrap();
+    Model::load(dir.path(), &rten()).unwrap_err()
+}
+
+#[test]
+fn towers_of_different_length_are_refused() {
+    let error = with_text_graph("../../models/emoji-clip/textual/model.onnx");
     assert!(matches!(error, LoadError::Graph { .. }), "{error}");
     let message = error.to_string();
-    for part in ["textual/model.onnx", "visual/model.onnx", "32 numbers", "has 24"] {
+    for part in ["textual/model.onnx", "visual/model.onnx", "192 numbers", "has 24"] {
         assert!(message.contains(part), "{part:?} in {message}");
     }
+}
+
+#[test]
+fn a_text_graph_that_knows_fewer_words_than_the_tokenizer_is_refused() {
+    let error = with_text_graph("tests/golden/hf-siglip/onnx/text_model.onnx");
+    assert!(matches!(error, LoadError::Graph { .. }), "{error}");
+    assert!(error.to_string().contains("textual/model.onnx"), "{error}");
 }
 
 #[test]
