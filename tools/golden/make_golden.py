@@ -1,14 +1,17 @@
-"""Writes the golden data of crates/clip. Usage: python make_golden.py OUT_DIR"""
+"""Writes the golden data of crates/clip. Usage: python make_golden.py OUT_DIR [FAMILY…]; without a family, all of it."""
 
 import io
 import json
 import sys
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
 import transformers
+from open_clip.hf_model import HFTextEncoder
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
@@ -253,27 +256,36 @@ def xlm_roberta():
 
 
 def nllb():
-    """A multilingual text tower of the NLLB kind: an M2M100 encoder behind a language token, mean pooling, projection."""
+    """A multilingual text tower of the NLLB kind, by open_clip's own adapter: an M2M100 encoder, the first place (the language token), projection."""
     bundle = OUT / "nllb"
     tokenizer = unigram_tokenizer(["<s>", "<pad>", "</s>", "<unk>", "eng_Latn"], "eng_Latn $A </s>", False)
     tokens, _ = ids(tokenizer, bundle / "textual", "<pad>", 77, whitespace)
     config = transformers.M2M100Config(vocab_size=tokenizer.get_vocab_size(), d_model=32, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=64,
                                        decoder_layers=1, decoder_attention_heads=4, decoder_ffn_dim=64, max_position_embeddings=90, pad_token_id=1,
-                                       scale_embedding=True, dropout=0.0, attn_implementation="eager")
+                                       scale_embedding=True, dropout=0.0)
     torch.manual_seed(5)
-    text = shake(torch.nn.ModuleList([transformers.M2M100Model(config).encoder, torch.nn.Linear(32, 24, bias=False)]))
-
-    def encode(model, ids):
-        mask = (ids != 1).long()
-        hidden = model[0](input_ids=ids, attention_mask=mask).last_hidden_state
-        pooled = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
-        return normalize(model[1](pooled), dim=-1)
-
+    with patch("transformers.AutoConfig.from_pretrained", return_value=config):
+        text = shake(HFTextEncoder("nllb", 24, pooler_type="cls_pooler", proj_type="linear", pretrained=False))
+    encode = lambda model, ids: normalize(model(ids), dim=-1)
     model = tiny_open_clip(8, 8, False)
     export(Call(model, lambda m, x: m.encode_image(x, normalize=True)), (torch.randn(1, 3, 32, 32),), bundle / "visual/model.onnx", ["image"], "embedding")
     export(Call(text, encode), (tokens[:1],), bundle / "textual/model.onnx", ["text"], "embedding")
     preprocess = open_clip_config(bundle, 77, "squash", {"hf_model_name": "facebook/nllb-200-distilled-600M"})
     finish(bundle, tokens, encode(text, tokens).detach(), model.encode_image, preprocess)
+
+
+def fp16(name, half_ports):
+    """OpenAI CLIP in half floats: inputs and outputs too, or behind casts as converters do that keep the ports. Expected is what float32 computes."""
+    bundle, tokenizer = OUT / name, clip_tokenizer()
+    tokens, _ = ids(tokenizer, bundle / "textual", "<|endoftext|>", 77, whitespace)
+    model = tiny_open_clip(tokenizer.get_vocab_size(), 77, True)
+    half = deepcopy(model).half()
+    into, out = (lambda x: x, lambda x: x) if half_ports else (lambda x: x.half(), lambda x: x.float())
+    pixels = torch.randn(1, 3, 32, 32)
+    export(Call(half, lambda m, x: out(m.encode_image(into(x)))), (pixels.half() if half_ports else pixels,), bundle / "visual/model.onnx", ["image"], "embedding")
+    export(Call(half, lambda m, x: out(m.encode_text(x))), (tokens[:1],), bundle / "textual/model.onnx", ["text"], "embedding")
+    preprocess = open_clip_config(bundle, 77, "shortest", {})
+    finish(bundle, tokens, model.encode_text(tokens).detach(), model.encode_image, preprocess)
 
 
 def mobileclip():
@@ -349,15 +361,22 @@ def hf_siglip(name, kind, pad, specials, clean, lower):
     hf(bundle, model, parts, preprocess, config, ("pooler_output", "pooler_output"), ["input_ids"])
 
 
+FAMILIES = {
+    "preprocess": preprocessing,
+    "decode": pictures,
+    "openclip": openclip,
+    "laion-uint8": laion,
+    "siglip-openclip": siglip_open_clip,
+    "xlm-roberta": xlm_roberta,
+    "nllb": nllb,
+    "mobileclip": mobileclip,
+    "fp16": lambda: fp16("fp16", True),
+    "fp16-inside": lambda: fp16("fp16-inside", False),
+    "hf-clip": hf_clip,
+    "hf-siglip": lambda: hf_siglip("hf-siglip", "siglip", "</s>", ["<pad>", "</s>", "<unk>"], canonical, False),
+    "hf-siglip2": lambda: hf_siglip("hf-siglip2", "siglip2", "<pad>", ["<pad>", "</s>", "<bos>", "<unk>"], lambda text: whitespace(text).lower(), False),
+}
+
 if __name__ == "__main__":
-    preprocessing()
-    pictures()
-    openclip()
-    laion()
-    siglip_open_clip()
-    xlm_roberta()
-    nllb()
-    mobileclip()
-    hf_clip()
-    hf_siglip("hf-siglip", "siglip", "</s>", ["<pad>", "</s>", "<unk>"], canonical, False)
-    hf_siglip("hf-siglip2", "siglip2", "<pad>", ["<pad>", "</s>", "<bos>", "<unk>"], lambda text: whitespace(text).lower(), False)
+    for family in sys.argv[2:] or FAMILIES:
+        FAMILIES[family]()
