@@ -102,11 +102,13 @@ impl OnnxRuntime {
 }
 
 fn session(path: &Path, threads: usize, environment: &Environment) -> ort::Result<Session> {
-    let builder = Session::builder(environment)?
-        // `All` adds a level above this one, in which ONNX Runtime 1.32.0 dies (no error, the process) of any graph in half floats.
-        // For other graphs it is no faster. Older libraries (1.20) do not know this level; there `All` is the same.
-        .with_optimization_level(GraphOptimizationLevel::Level3)
-        .or_else(|error| error.recover().with_optimization_level(GraphOptimizationLevel::All))?
+    // `All` adds a level above this one, in which ONNX Runtime 1.32.0 dies (no error, the process) of any graph in half floats.
+    // For other graphs it is no faster. Older libraries (1.20) do not know this level; there `All` is the same.
+    let builder = match Session::builder(environment)?.with_optimization_level(GraphOptimizationLevel::Level3) {
+        Ok(builder) => builder,
+        Err(error) => error.recover().with_optimization_level(GraphOptimizationLevel::All)?,
+    };
+    let builder = builder
         .with_intra_threads(threads)?
         .with_inter_threads(1)?
         // waiting threads would spin on the cores that decode the next pictures
