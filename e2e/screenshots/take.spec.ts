@@ -29,7 +29,7 @@ const PHONE = { viewport: { width: 360, height: 720 }, hasTouch: true, isMobile:
 
 for (const [name, path, options] of [
   ['home', '/', DESK],
-  ['search', '/?q=birthday', DESK],
+  ['search', '/?q=fruit', DESK],
   ['dark', '/?q=flower', { ...DESK, colorScheme: 'dark' }],
   ['phone', '/?q=fruit', PHONE],
 ] as const) {

@@ -12,6 +12,8 @@ const NAMES_MIN: usize = 300;
 const UNSEEN_MIN: usize = 100;
 /// Points by which a figure may differ from the card's.
 const TOLERANCE: f64 = 0.02;
+/// The same for the int8 variant, which is only there because it costs no more than that.
+const INT8_TOLERANCE: f64 = 0.01;
 
 fn read(path: &str) -> Value {
     let path = repository().join("models/emoji-clip/eval").join(path);
@@ -90,6 +92,23 @@ async fn the_demo_pictures_are_found_by_their_names() {
     let kin = server.search(json!({"image_name": "pizza.png", "limit": 1})).await;
     assert_eq!(kin["matches"][0]["image_name"], "pizza.png");
     assert_recall_is_the_cards(&server, "demo.json", NAMES_MIN, "demo").await;
+}
+
+#[tokio::test]
+async fn the_int8_variant_finds_what_the_other_finds() {
+    let folder = repository().join("demo/pictures");
+    let count = pictures_in(&folder);
+    let model = repository().join("models/emoji-clip-int8").display().to_string();
+    let world = World::new().model(&model).set("INGEST__IGNORE", "LICENSE*,NOTICE*").set("EMBED__ENGINE", "rten");
+    let (_world, server) = serve_pictures(world, folder, count).await;
+    let (entries, figures) = (read("demo.json"), read("int8.json"));
+    let (first, five) = recall(&server, entries.as_array().expect("entries")).await;
+    // Measured with ONNX Runtime; the built-in engine must give the same.
+    for (what, got) in [("demo recall_at_1", first), ("demo recall_at_5", five)] {
+        let (float, int8) = (&figures[what]["float32"], figures[what]["int8"].as_f64().expect("a figure"));
+        assert!((got - int8).abs() <= INT8_TOLERANCE, "{what}: {got:.4} here, {int8:.4} on the model card");
+        assert!(got >= float.as_f64().expect("a figure") - INT8_TOLERANCE, "{what}: {got:.4} is more than a point below {float}");
+    }
 }
 
 #[tokio::test]

@@ -202,6 +202,30 @@ async fn what_cannot_pass_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn proxy_variables_are_used() {
+    let hub = hub().await;
+    // The stand-in answers what is asked of a proxy as well: the name of the hub is known to nobody else.
+    let world = world_with(&hub).variable("HF_ENDPOINT", "http://hub.invalid").variable("http_proxy", &hub.url);
+    let pulled = model(&world, &["pull", MODEL]).await;
+    assert!(pulled.status.success(), "{}", text(&pulled.stderr));
+    assert_whole(&world, &hub);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_cannot_be_written_is_named() {
+    let hub = hub().await;
+    // Nobody can make folders there, not even root.
+    let world = world_with(&hub).set("MODELS__CACHE_DIR", "/sys/models-of-image-search");
+    let refused = model(&world, &["pull", MODEL]).await;
+    let told = text(&refused.stderr);
+    assert!(!refused.status.success() && told.contains("/sys/models-of-image-search") && told.contains("models.cache_dir"), "{told}");
+    // With a substitute it is no reason not to start.
+    let server = world_with(&hub).set("MODELS__CACHE_DIR", "/sys/models-of-image-search").model("auto").serve_alone().await.1;
+    let banner = server.get_json("/api/v1/status").await["model"]["banner"].clone();
+    assert!(banner.as_str().is_some_and(|banner| banner.contains("cannot be written")), "{banner}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_keeps_what_is_there() {
     let hub = hub().await;
     let world = world_with(&hub);

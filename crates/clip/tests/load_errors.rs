@@ -81,6 +81,18 @@ fn a_tokenizer_of_another_model_is_refused() {
 }
 
 #[test]
+fn what_an_engine_is_known_to_compute_wrongly_is_refused() {
+    let dir = copy_of_openclip();
+    let graph = dir.path().join("visual/model.onnx");
+    let bytes = std::fs::read(&graph).unwrap();
+    let place = bytes.windows(4).position(|bytes| bytes == b"Conv").expect("a convolution");
+    let changed = [&bytes[..place], b"ConvInteger", &bytes[place + 4..]].concat();
+    std::fs::write(&graph, changed).unwrap();
+    let message = Model::load(dir.path(), &rten()).unwrap_err().to_string();
+    assert!(message.contains("ConvInteger") && message.contains("make onnxruntime"), "{message}");
+}
+
+#[test]
 fn a_directory_without_a_bundle_says_what_is_expected() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(Model::load(dir.path(), &rten()), Err(LoadError::NoBundle { .. })));
