@@ -15,7 +15,8 @@ const SEARCHES: usize = 400;
 const ROUNDS: usize = 3;
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let arguments: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let [model, pictures, ..] = arguments.as_slice() else {
         println!("usage: cargo bench --bench indexing -- MODEL_DIR PICTURE_DIR [PICTURES]");
         return Ok(());
@@ -33,8 +34,10 @@ fn main() -> Result<()> {
 }
 
 fn copy_pictures(from: &Path, to: &Path, count: usize) -> Result<()> {
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(from)?.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(from)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_file())
+        .collect();
     files.sort();
     anyhow::ensure!(!files.is_empty(), "no files in {}", from.display());
     std::fs::create_dir_all(to)?;
@@ -65,16 +68,28 @@ async fn one_round(config: Config, count: usize) -> Result<()> {
     let started = Instant::now();
     ingest.run_once().await?;
     let indexing = app.metrics.indexed.get() as f64 / started.elapsed().as_secs_f64();
-    println!("bare encoder {bare:.1} pictures/s, indexing {indexing:.1} pictures/s, ratio {:.2}", indexing / bare);
+    println!(
+        "bare encoder {bare:.1} pictures/s, indexing {indexing:.1} pictures/s, ratio {:.2}",
+        indexing / bare
+    );
     let mut times = Vec::with_capacity(SEARCHES);
     for number in 0..SEARCHES {
         let started = Instant::now();
-        app.searcher.search(Query::Text(format!("a picture of number {number}")), Window { limit: 10, offset: 0 }).await?;
+        app.searcher
+            .search(
+                Query::Text(format!("a picture of number {number}")),
+                Window { limit: 10, offset: 0 },
+            )
+            .await?;
         times.push(started.elapsed());
     }
     times.sort();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
-    println!("search over {count} pictures: p50 {:.2} ms, p95 {:.2} ms ({SEARCHES} different queries, one at a time)", at(0.5), at(0.95));
+    println!(
+        "search over {count} pictures: p50 {:.2} ms, p95 {:.2} ms ({SEARCHES} different queries, one at a time)",
+        at(0.5),
+        at(0.95)
+    );
     app.shut_down().await;
     Ok(())
 }
@@ -86,7 +101,8 @@ async fn bare_encoder(config: &Config, count: usize) -> Result<f64> {
     let mut pixels = Vec::with_capacity(count);
     for entry in std::fs::read_dir(&config.images[0])? {
         let path = entry?.path();
-        let decoded = clip::decode(&std::fs::read(&path)?, &limits).with_context(|| path.display().to_string())?;
+        let decoded = clip::decode(&std::fs::read(&path)?, &limits)
+            .with_context(|| path.display().to_string())?;
         pixels.push(embedder.preprocess(&decoded.rgb));
     }
     println!("model {} on {}, {} pictures", located.id, embedder.info().engine, pixels.len());

@@ -13,7 +13,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use image_search::vector_store::embedded::{EmbeddedOptions, EmbeddedStore};
-use image_search::vector_store::{Collection, CollectionSpec, Condition, FieldKind, Filter, PayloadValue, Point, SearchQuery, VectorStore};
+use image_search::vector_store::{
+    Collection, CollectionSpec, Condition, FieldKind, Filter, PayloadValue, Point, SearchQuery,
+    VectorStore,
+};
 use uuid::Uuid;
 
 const DIM: usize = 512;
@@ -64,11 +67,16 @@ fn point(number: u64, uniform: bool) -> Point {
         ("percent".to_owned(), PayloadValue::Integer(percent)),
         ("cluster".to_owned(), PayloadValue::Integer((number % CLUSTERS) as i64)),
     ];
-    Point { id: Uuid::from_u128(u128::from(number)), vector: vector(number, 1.0, uniform), payload: payload.into() }
+    Point {
+        id: Uuid::from_u128(u128::from(number)),
+        vector: vector(number, 1.0, uniform),
+        payload: payload.into(),
+    }
 }
 
 fn filters() -> Vec<(&'static str, Option<Filter>)> {
-    let range = |field: &str, max| Condition::Range { field: field.to_owned(), min: None, max: Some(max) };
+    let range =
+        |field: &str, max| Condition::Range { field: field.to_owned(), min: None, max: Some(max) };
     let below = |max| range("percent", max);
     let half = Condition::AnyOf { field: "half".to_owned(), values: vec!["1".to_owned()] };
     let must = |condition| Some(Filter { must: vec![condition], must_not: Vec::new() });
@@ -85,18 +93,30 @@ fn filters() -> Vec<(&'static str, Option<Filter>)> {
 
 fn memory() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let lines = status.lines().filter(|line| line.starts_with("RssAnon") || line.starts_with("RssFile"));
-    lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(", ")
+    let lines =
+        status.lines().filter(|line| line.starts_with("RssAnon") || line.starts_with("RssFile"));
+    lines
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Bytes really taken, not the length of sparse files.
 fn disk_mib(dir: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let files = walkdir::WalkDir::new(dir).into_iter().flatten();
-    files.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.blocks() * 512).sum::<u64>() >> 20
+    files
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|metadata| metadata.blocks() * 512)
+        .sum::<u64>()
+        >> 20
 }
 
-async fn recall_and_latency(collection: &dyn Collection, filter: Option<&Filter>, uniform: bool) -> Outcome<String> {
+async fn recall_and_latency(
+    collection: &dyn Collection,
+    filter: Option<&Filter>,
+    uniform: bool,
+) -> Outcome<String> {
     let (mut found, mut wanted, mut times, mut exact_times) = (0, 0, Vec::new(), Vec::new());
     for seed in 0..QUERIES {
         let vector = vector(1_000_000_000 + seed * 31, 3.0, uniform);
@@ -125,7 +145,9 @@ async fn recall_and_latency(collection: &dyn Collection, filter: Option<&Filter>
 }
 
 fn options() -> EmbeddedOptions {
-    let number = |name: &str, default: usize| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let number = |name: &str, default: usize| {
+        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
     let defaults = EmbeddedOptions::default();
     EmbeddedOptions {
         ef_search: number("EF_SEARCH", defaults.ef_search),
@@ -144,8 +166,15 @@ async fn measure(count: u64, uniform: bool, dir: &Path) -> Outcome<()> {
         ("percent".to_owned(), FieldKind::Integer),
         ("cluster".to_owned(), FieldKind::Integer),
     ];
-    let spec = CollectionSpec { name: format!("bench-{count}-{uniform}"), dim: DIM, indexed_fields: fields };
-    println!("{count} vectors of {DIM} dimensions, {}", if uniform { "without structure" } else { "in clusters" });
+    let spec = CollectionSpec {
+        name: format!("bench-{count}-{uniform}"),
+        dim: DIM,
+        indexed_fields: fields,
+    };
+    println!(
+        "{count} vectors of {DIM} dimensions, {}",
+        if uniform { "without structure" } else { "in clusters" }
+    );
     let store = EmbeddedStore::open(dir, options())?;
     let collection = store.open(&spec).await?;
     if collection.count(None).await? == 0 {
@@ -167,16 +196,25 @@ async fn measure(count: u64, uniform: bool, dir: &Path) -> Outcome<()> {
     Ok(())
 }
 
-async fn store_and_index(collection: &Arc<dyn Collection>, count: u64, uniform: bool) -> Outcome<()> {
+async fn store_and_index(
+    collection: &Arc<dyn Collection>,
+    count: u64,
+    uniform: bool,
+) -> Outcome<()> {
     let mut storing = Duration::ZERO;
     for start in (0..count).step_by(BATCH) {
-        let points = (start..(start + BATCH as u64).min(count)).map(|number| point(number, uniform)).collect();
+        let points = (start..(start + BATCH as u64).min(count))
+            .map(|number| point(number, uniform))
+            .collect();
         let begin = Instant::now();
         collection.upsert(points).await?;
         collection.flush().await?;
         storing += begin.elapsed();
     }
-    println!("  stored and flushed in batches of {BATCH}: {:.0} vectors/s", count as f64 / storing.as_secs_f64());
+    println!(
+        "  stored and flushed in batches of {BATCH}: {:.0} vectors/s",
+        count as f64 / storing.as_secs_f64()
+    );
     let begin = Instant::now();
     while collection.maintain(false).await? {}
     println!("  indexed in {:.1} s", begin.elapsed().as_secs_f64());

@@ -23,7 +23,9 @@ use crate::search_token::{TokenError, TokenSigner};
 use crate::source::folder::{FolderSource, IgnoreError};
 use crate::thumbnails::Thumbnails;
 use crate::types::ModelId;
-use crate::vector_store::{Collection, CollectionSpec, FieldKind, StoreError, VectorStore, address};
+use crate::vector_store::{
+    Collection, CollectionSpec, FieldKind, StoreError, VectorStore, address,
+};
 
 /// Pauses between tries to reach a vector store at start.
 const STORE_RETRY_FIRST: Duration = Duration::from_millis(250);
@@ -106,7 +108,9 @@ pub enum AppError {
         reason: String,
     },
     /// Another process works with this data folder.
-    #[error("the data folder {path} is in use by another image-search process{whom}; stop it, or give this one its own --data-dir")]
+    #[error(
+        "the data folder {path} is in use by another image-search process{whom}; stop it, or give this one its own --data-dir"
+    )]
     InUse {
         /// Which folder.
         path: String,
@@ -154,19 +158,50 @@ impl App {
     /// Opens data folder, catalog, store and key; makes what is not there yet.
     pub async fn open(config: Config) -> Result<Arc<Self>, AppError> {
         let lock = DataDirLock::take(&config.data_dir)?;
-        let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&catalog_path(&config)).await?);
-        let store = address::open_at(&config.vector_store.url, &config.vector_store, &config.data_dir).await?;
+        let catalog: Arc<dyn Catalog> =
+            Arc::new(SqliteCatalog::open(&catalog_path(&config)).await?);
+        let store =
+            address::open_at(&config.vector_store.url, &config.vector_store, &config.data_dir)
+                .await?;
         let metrics = Arc::new(Metrics::default());
         let limits = config.decode.limits();
-        let tokens = TokenSigner::from_file(&key_path(&config), &config.token.audience, config.token.lifetime_s)?;
-        let searcher = Arc::new(Searcher::new(catalog.clone(), tokens, metrics.clone(), config.search.clone(), limits.clone()));
-        let thumbnails = Arc::new(Thumbnails::new(config.data_dir.join("thumbnails"), config.thumbnails.clone(), limits));
+        let tokens = TokenSigner::from_file(
+            &key_path(&config),
+            &config.token.audience,
+            config.token.lifetime_s,
+        )?;
+        let searcher = Arc::new(Searcher::new(
+            catalog.clone(),
+            tokens,
+            metrics.clone(),
+            config.search.clone(),
+            limits.clone(),
+        ));
+        let thumbnails = Arc::new(Thumbnails::new(
+            config.data_dir.join("thumbnails"),
+            config.thumbnails.clone(),
+            limits,
+        ));
         let api_key = api_key(&config)?;
         let models = Models::open(&config)?;
         let model = RwLock::new(ModelState::Loading);
         let (next, ingest) = (RwLock::default(), RwLock::default());
         let stop = CancellationToken::new();
-        Ok(Arc::new(Self { config, catalog, store, searcher, thumbnails, metrics, stop, api_key, models, model, next, ingest, lock }))
+        Ok(Arc::new(Self {
+            config,
+            catalog,
+            store,
+            searcher,
+            thumbnails,
+            metrics,
+            stop,
+            api_key,
+            models,
+            model,
+            next,
+            ingest,
+            lock,
+        }))
     }
 
     /// Finds (or downloads) and loads the model, opens its collection and puts ingestion together. Searches are answered from then
@@ -187,7 +222,9 @@ impl App {
             let mut failures = 0;
             loop {
                 match self.adopt(located.clone(), embedder.clone()).await {
-                    Err(error) if patient && may_pass(&error) => self.wait_for_store(&error, &mut failures).await,
+                    Err(error) if patient && may_pass(&error) => {
+                        self.wait_for_store(&error, &mut failures).await
+                    }
                     adopted => return adopted,
                 }
             }
@@ -201,7 +238,8 @@ impl App {
 
     /// Waits before the next try, ever longer.
     async fn wait_for_store(&self, error: &AppError, failures: &mut u32) {
-        let pause = STORE_RETRY_FIRST.saturating_mul(1 << (*failures).min(8)).min(STORE_RETRY_LONGEST);
+        let pause =
+            STORE_RETRY_FIRST.saturating_mul(1 << (*failures).min(8)).min(STORE_RETRY_LONGEST);
         *failures += 1;
         tracing::warn!(%error, again_in_ms = pause.as_millis() as u64, "the vector store cannot be used; trying again");
         *self.model.write() = ModelState::Waiting { reason: error.to_string() };
@@ -216,7 +254,8 @@ impl App {
             Choice::Elsewhere(entry) => entry,
         };
         let progress = Arc::new(Progress::default());
-        *self.model.write() = ModelState::Downloading { name: entry.name.clone(), progress: progress.clone() };
+        *self.model.write() =
+            ModelState::Downloading { name: entry.name.clone(), progress: progress.clone() };
         let fetched = self.models.fetch(&entry, wanted == models::AUTO, &progress).await;
         *self.model.write() = ModelState::Loading;
         match fetched {
@@ -245,7 +284,10 @@ impl App {
             Choice::Here(located) => *located,
             Choice::Elsewhere(entry) => {
                 let progress = Arc::new(Progress::default());
-                *self.next.write() = Some(NextModel { name: entry.name.clone(), stage: Stage::Downloading(progress.clone()) });
+                *self.next.write() = Some(NextModel {
+                    name: entry.name.clone(),
+                    stage: Stage::Downloading(progress.clone()),
+                });
                 let fetched = self.models.fetch(&entry, true, &progress).await;
                 *self.next.write() = None;
                 fetched?
@@ -256,7 +298,11 @@ impl App {
     }
 
     /// Makes `located` the model that pictures are indexed with, and that answers as soon as it can.
-    async fn adopt(&self, located: LocatedModel, embedder: Arc<Embedder>) -> Result<Arc<Ingest>, AppError> {
+    async fn adopt(
+        &self,
+        located: LocatedModel,
+        embedder: Arc<Embedder>,
+    ) -> Result<Arc<Ingest>, AppError> {
         let spec = collection_spec(embedder.id(), embedder.info().dim);
         let collection = self.open_collection(&spec).await?;
         let serving = Serving { embedder: embedder.clone(), collection: collection.clone() };
@@ -272,7 +318,11 @@ impl App {
         };
         self.catalog.remember_model(&used).await?;
         let ingest = Arc::new(Ingest::new(IngestParts {
-            sources: FolderSource::all(&self.config.images, &self.config.ingest.ignore, self.config.ingest.images_max)?,
+            sources: FolderSource::all(
+                &self.config.images,
+                &self.config.ingest.ignore,
+                self.config.ingest.images_max,
+            )?,
             catalog: self.catalog.clone(),
             collection,
             embedder,
@@ -285,8 +335,10 @@ impl App {
         match self.former_model(&spec.name).await? {
             Some((answering, former)) if self.catalog.awaiting().await? > 0 => {
                 tracing::info!(now = %answering.id, next = %located.id, "the vectors of another model are made in the background; until then the former one answers");
-                *self.next.write() =
-                    Some(NextModel { name: located.id.name.clone(), stage: Stage::Indexing(Box::new((located, serving))) });
+                *self.next.write() = Some(NextModel {
+                    name: located.id.name.clone(),
+                    stage: Stage::Indexing(Box::new((located, serving))),
+                });
                 self.searcher.serve(former);
                 *self.model.write() = ModelState::Ready(Box::new(answering));
             }
@@ -298,16 +350,28 @@ impl App {
 
     /// The model that answered before, if it is another one that still can.
     async fn former_model(&self, next: &str) -> Result<Option<(LocatedModel, Serving)>, AppError> {
-        if let (ModelState::Ready(located), Some(serving)) = (self.model(), self.searcher.serving()) {
+        if let (ModelState::Ready(located), Some(serving)) = (self.model(), self.searcher.serving())
+        {
             return Ok((serving.collection.spec().name != next).then_some((*located, serving)));
         }
-        let Some(active) = self.store.active().await?.filter(|active| active != next) else { return Ok(None) };
-        let used = self.catalog.used_models().await?.into_iter().find(|used| used.id.collection_name() == active);
+        let Some(active) = self.store.active().await?.filter(|active| active != next) else {
+            return Ok(None);
+        };
+        let used = self
+            .catalog
+            .used_models()
+            .await?
+            .into_iter()
+            .find(|used| used.id.collection_name() == active);
         let Some(used) = used else { return Ok(None) };
-        let Some(located) = models::at_folder(&used.dir, used.id, used.display_name, used.banner) else { return Ok(None) };
+        let Some(located) = models::at_folder(&used.dir, used.id, used.display_name, used.banner)
+        else {
+            return Ok(None);
+        };
         let opened = async {
             let embedder = Arc::new(load(&self.config, located.clone()).await?);
-            let collection = self.store.open(&collection_spec(embedder.id(), embedder.info().dim)).await?;
+            let collection =
+                self.store.open(&collection_spec(embedder.id(), embedder.info().dim)).await?;
             Ok::<_, AppError>(Serving { embedder, collection })
         };
         match opened.await {
@@ -321,7 +385,9 @@ impl App {
 
     /// Lets the next model answer if all its vectors are made. Returns whether none is next any more.
     pub async fn finish_switch(&self) -> Result<bool, AppError> {
-        let Some(NextModel { stage: Stage::Indexing(next), .. }) = self.next() else { return Ok(true) };
+        let Some(NextModel { stage: Stage::Indexing(next), .. }) = self.next() else {
+            return Ok(true);
+        };
         if self.catalog.awaiting().await? > 0 {
             return Ok(false);
         }
@@ -360,7 +426,10 @@ impl App {
     }
 
     /// Opens the collection. A damaged one is moved out of the way and made again from the pictures.
-    async fn open_collection(&self, spec: &CollectionSpec) -> Result<Arc<dyn Collection>, StoreError> {
+    async fn open_collection(
+        &self,
+        spec: &CollectionSpec,
+    ) -> Result<Arc<dyn Collection>, StoreError> {
         match self.store.open(spec).await {
             Err(damage @ StoreError::Damaged { .. }) => {
                 let kept_as = self.store.set_aside(&spec.name).await?;
@@ -394,7 +463,9 @@ impl App {
     /// Images by state, also put into the metrics.
     pub async fn counts(&self) -> Result<StateCounts, CatalogError> {
         let counts = self.catalog.counts().await?;
-        for (state, images) in [("pending", counts.pending), ("indexed", counts.indexed), ("failed", counts.failed)] {
+        for (state, images) in
+            [("pending", counts.pending), ("indexed", counts.indexed), ("failed", counts.failed)]
+        {
             self.metrics.images.get_or_create(&StateLabel { state }).set(images as i64);
         }
         Ok(counts)
@@ -419,14 +490,22 @@ impl App {
 }
 
 /// Loads the configured model and starts its threads. One that is not here is downloaded only with somewhere to tell the progress.
-pub async fn load_embedder(config: &Config, download: Option<&Progress>) -> Result<(LocatedModel, Embedder), AppError> {
+pub async fn load_embedder(
+    config: &Config,
+    download: Option<&Progress>,
+) -> Result<(LocatedModel, Embedder), AppError> {
     let models = Models::open(config)?;
     let located = match models.find(&config.model)? {
         Choice::Here(located) => *located,
         Choice::Elsewhere(entry) => {
             let fetched = match download {
-                Some(progress) => models.fetch(&entry, config.model == models::AUTO, progress).await,
-                None => Err(ModelError::NotHere { name: entry.name.clone(), megabytes: entry.megabytes }),
+                Some(progress) => {
+                    models.fetch(&entry, config.model == models::AUTO, progress).await
+                }
+                None => Err(ModelError::NotHere {
+                    name: entry.name.clone(),
+                    megabytes: entry.megabytes,
+                }),
             };
             match fetched {
                 Err(error) if config.model == models::AUTO => models.stand_in(&error)?,
@@ -439,21 +518,22 @@ pub async fn load_embedder(config: &Config, download: Option<&Progress>) -> Resu
 }
 
 async fn load(config: &Config, located: LocatedModel) -> Result<Embedder, AppError> {
-    let mut engine: EngineChoice = config
-        .embed
-        .engine
-        .parse()
-        .map_err(|_| AppError::Engine(format!("{:?} is none of auto, rten, onnxruntime", config.embed.engine)))?;
+    let mut engine: EngineChoice = config.embed.engine.parse().map_err(|_| {
+        AppError::Engine(format!("{:?} is none of auto, rten, onnxruntime", config.embed.engine))
+    })?;
     if engine == EngineChoice::Auto && !located.runs_on_rten {
         // Its error says how to get the library; that of rten would only name an operator.
         engine = EngineChoice::OnnxRuntime;
     }
-    let library = Some(config.embed.onnxruntime_library.clone()).filter(|path| *path != Path::new(""));
-    let options = LoadOptions { engine, threads: config.embed.threads, onnxruntime_library: library };
+    let library =
+        Some(config.embed.onnxruntime_library.clone()).filter(|path| *path != Path::new(""));
+    let options =
+        LoadOptions { engine, threads: config.embed.threads, onnxruntime_library: library };
     let embed = config.embed.clone();
     let loading = tokio::task::spawn_blocking(move || {
         let load = move || Model::load(&located.dir, &options);
-        Embedder::start(load, located.id, located.display_name, &embed).map_err(|error| match error {
+        Embedder::start(load, located.id, located.display_name, &embed).map_err(|error| match error
+        {
             StartError::Load(error) => error.into(),
             StartError::Thread(error) => error.into(),
         })
@@ -477,7 +557,9 @@ fn collection_spec(id: &ModelId, dim: usize) -> CollectionSpec {
 
 /// Whether a vector store that fails so may be there later: it is away, or someone has to act (key, disk, rights).
 fn may_pass(error: &AppError) -> bool {
-    let (AppError::Store(error) | AppError::Ingest(IngestError::Store(error))) = error else { return false };
+    let (AppError::Store(error) | AppError::Ingest(IngestError::Store(error))) = error else {
+        return false;
+    };
     matches!(error, StoreError::Unavailable(_) | StoreError::Refused(_))
 }
 
@@ -487,7 +569,11 @@ pub fn catalog_path(config: &Config) -> PathBuf {
 }
 
 fn key_path(config: &Config) -> PathBuf {
-    if config.token.key_file == Path::new("") { config.data_dir.join("jwt.key") } else { config.token.key_file.clone() }
+    if config.token.key_file == Path::new("") {
+        config.data_dir.join("jwt.key")
+    } else {
+        config.token.key_file.clone()
+    }
 }
 
 fn api_key(config: &Config) -> Result<Secret, AppError> {
@@ -511,11 +597,19 @@ struct DataDirLock {
 impl DataDirLock {
     fn take(data_dir: &Path) -> Result<Self, AppError> {
         let failed = |error: std::io::Error| {
-            let reason = format!("{error}; check that it is a folder this user may write to, or choose another --data-dir");
+            let reason = format!(
+                "{error}; check that it is a folder this user may write to, or choose another --data-dir"
+            );
             AppError::DataDir { path: data_dir.display().to_string(), reason }
         };
         std::fs::create_dir_all(data_dir).map_err(failed)?;
-        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(data_dir.join("LOCK")).map_err(failed)?;
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(data_dir.join("LOCK"))
+            .map_err(failed)?;
         if fs4::FileExt::try_lock(&file).is_err() {
             let mut url = String::new();
             let _ = file.read_to_string(&mut url);
@@ -530,7 +624,10 @@ impl DataDirLock {
     /// Failing to announce only makes the other process's message less helpful.
     fn announce(&self, url: &str) {
         let mut file = &self.file;
-        let _ = file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).and_then(|_| file.write_all(url.as_bytes()));
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| file.write_all(url.as_bytes()));
     }
 }
 

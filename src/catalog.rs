@@ -20,17 +20,36 @@ pub trait Catalog: Send + Sync + 'static {
     // --- what the reconciler needs ---
 
     /// A page of the images of a source whose name is in `scope`, in name order, after the name `after`.
-    async fn known(&self, source: &str, scope: &Scope, after: Option<&ImageName>, limit: u32) -> Result<Vec<KnownImage>, CatalogError>;
+    async fn known(
+        &self,
+        source: &str,
+        scope: &Scope,
+        after: Option<&ImageName>,
+        limit: u32,
+    ) -> Result<Vec<KnownImage>, CatalogError>;
 
     /// Records what the source has now: new and changed images become pending (losing lease, hash and failure),
     /// gone ones lose their row. One transaction.
-    async fn record(&self, source: &str, seen: &[SeenImage], gone: &[ImageName], now_ms: i64) -> Result<(), CatalogError>;
+    async fn record(
+        &self,
+        source: &str,
+        seen: &[SeenImage],
+        gone: &[ImageName],
+        now_ms: i64,
+    ) -> Result<(), CatalogError>;
 
     // --- what the worker needs ---
 
     /// Claims up to `limit` due pending images under `token` until `until_ms`. Images that a crash interrupted at least
     /// [`SUSPECT_INTERRUPTIONS`] times are suspects: they are only handed out one at a time, when `suspects` is set.
-    async fn lease(&self, limit: u32, token: &str, now_ms: i64, until_ms: i64, suspects: bool) -> Result<Vec<LeasedImage>, CatalogError>;
+    async fn lease(
+        &self,
+        limit: u32,
+        token: &str,
+        now_ms: i64,
+        until_ms: i64,
+        suspects: bool,
+    ) -> Result<Vec<LeasedImage>, CatalogError>;
 
     /// Prolongs the leases of `token`.
     async fn renew(&self, token: &str, until_ms: i64) -> Result<(), CatalogError>;
@@ -43,20 +62,46 @@ pub trait Catalog: Send + Sync + 'static {
     async fn reclaim(&self, now_ms: Option<i64>) -> Result<u64, CatalogError>;
 
     /// The facts of those contents that have a stored vector under `model`, and marks them as in use.
-    async fn stored_contents(&self, model: &str, hashes: &[ContentHash]) -> Result<HashMap<ContentHash, PictureFacts>, CatalogError>;
+    async fn stored_contents(
+        &self,
+        model: &str,
+        hashes: &[ContentHash],
+    ) -> Result<HashMap<ContentHash, PictureFacts>, CatalogError>;
 
     /// Notes that vectors of these contents are about to be written.
-    async fn intend_vectors(&self, model: &str, contents: &[(ContentHash, PictureFacts)]) -> Result<(), CatalogError>;
+    async fn intend_vectors(
+        &self,
+        model: &str,
+        contents: &[(ContentHash, PictureFacts)],
+    ) -> Result<(), CatalogError>;
 
     /// Marks vectors as stored and images as indexed, each only while `token` still holds it and its vector is known
     /// (it may have been collected as garbage meanwhile). Returns how many images were; the rest is leased again later.
-    async fn complete(&self, model: &str, token: &str, done: &[CompletedImage], now_ms: i64) -> Result<u64, CatalogError>;
+    async fn complete(
+        &self,
+        model: &str,
+        token: &str,
+        done: &[CompletedImage],
+        now_ms: i64,
+    ) -> Result<u64, CatalogError>;
 
     /// Counts a failed try: the image is pending again from `retry_ms` on, or failed when that is `None`.
-    async fn fail(&self, token: &str, image_id: i64, failure: &Failure, retry_ms: Option<i64>) -> Result<(), CatalogError>;
+    async fn fail(
+        &self,
+        token: &str,
+        image_id: i64,
+        failure: &Failure,
+        retry_ms: Option<i64>,
+    ) -> Result<(), CatalogError>;
 
     /// Puts an image that is still being written back, with its newer fingerprint, due at `due_ms`; no try is counted.
-    async fn defer(&self, token: &str, image_id: i64, fingerprint: &Fingerprint, due_ms: i64) -> Result<(), CatalogError>;
+    async fn defer(
+        &self,
+        token: &str,
+        image_id: i64,
+        fingerprint: &Fingerprint,
+        due_ms: i64,
+    ) -> Result<(), CatalogError>;
 
     /// When the earliest pending image becomes due or its lease runs out; `None` if nothing is pending.
     async fn next_due_ms(&self) -> Result<Option<i64>, CatalogError>;
@@ -67,13 +112,25 @@ pub trait Catalog: Send + Sync + 'static {
     async fn require_vectors(&self, model: &str) -> Result<u64, CatalogError>;
 
     /// Notes which vectors lost their last image, and returns up to `limit` that lost it before `before_ms`.
-    async fn orphans(&self, model: &str, now_ms: i64, before_ms: i64, limit: u32) -> Result<Vec<ContentHash>, CatalogError>;
+    async fn orphans(
+        &self,
+        model: &str,
+        now_ms: i64,
+        before_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<ContentHash>, CatalogError>;
 
     /// Forgets vectors that were deleted from, or are missing in, the store.
-    async fn forget_vectors(&self, model: &str, hashes: &[ContentHash]) -> Result<(), CatalogError>;
+    async fn forget_vectors(&self, model: &str, hashes: &[ContentHash])
+    -> Result<(), CatalogError>;
 
     /// A page of the contents with a stored vector under `model`, in hash order.
-    async fn stored_hashes(&self, model: &str, after: Option<&ContentHash>, limit: u32) -> Result<Vec<ContentHash>, CatalogError>;
+    async fn stored_hashes(
+        &self,
+        model: &str,
+        after: Option<&ContentHash>,
+        limit: u32,
+    ) -> Result<Vec<ContentHash>, CatalogError>;
 
     /// Models with vectors, and how many each has stored.
     async fn models(&self) -> Result<Vec<(String, u64)>, CatalogError>;
@@ -95,7 +152,10 @@ pub trait Catalog: Send + Sync + 'static {
     // --- what search and the API need ---
 
     /// Images by content, names in order; contents without an image are absent.
-    async fn images_of(&self, hashes: &[ContentHash]) -> Result<HashMap<ContentHash, NamedContent>, CatalogError>;
+    async fn images_of(
+        &self,
+        hashes: &[ContentHash],
+    ) -> Result<HashMap<ContentHash, NamedContent>, CatalogError>;
 
     /// One image by name.
     async fn image(&self, name: &ImageName) -> Result<Option<ImageRow>, CatalogError>;
@@ -107,7 +167,11 @@ pub trait Catalog: Send + Sync + 'static {
     async fn counts(&self) -> Result<StateCounts, CatalogError>;
 
     /// Failed images by name, and how many there are.
-    async fn failures(&self, limit: u32, offset: u32) -> Result<(Vec<FailedImage>, u64), CatalogError>;
+    async fn failures(
+        &self,
+        limit: u32,
+        offset: u32,
+    ) -> Result<(Vec<FailedImage>, u64), CatalogError>;
 
     /// Makes failed images pending again: the named ones, or all.
     async fn retry(&self, names: Option<&[ImageName]>) -> Result<u64, CatalogError>;
@@ -115,10 +179,19 @@ pub trait Catalog: Send + Sync + 'static {
     // --- feedback ---
 
     /// Stores the rating of an impression, or changes what the change names.
-    async fn save_feedback(&self, impression: &Impression, change: &RatingChange, now_ms: i64) -> Result<SavedRating, CatalogError>;
+    async fn save_feedback(
+        &self,
+        impression: &Impression,
+        change: &RatingChange,
+        now_ms: i64,
+    ) -> Result<SavedRating, CatalogError>;
 
     /// A page of feedback in order of impression id.
-    async fn feedback(&self, after: Option<&str>, limit: u32) -> Result<Vec<FeedbackRow>, CatalogError>;
+    async fn feedback(
+        &self,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<FeedbackRow>, CatalogError>;
 
     /// Really asks the database.
     async fn health(&self) -> Result<(), CatalogError>;
@@ -354,7 +427,9 @@ pub struct FeedbackRow {
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// The file cannot be opened or created.
-    #[error("cannot open the catalog {path}: {reason}; check that the folder exists and is writable, or choose another --data-dir")]
+    #[error(
+        "cannot open the catalog {path}: {reason}; check that the folder exists and is writable, or choose another --data-dir"
+    )]
     Open {
         /// Path of the database.
         path: String,
@@ -362,7 +437,9 @@ pub enum CatalogError {
         reason: String,
     },
     /// The database was written by a newer program.
-    #[error("the catalog {path} was written by another version of image-search ({reason}); use that version, or another --data-dir")]
+    #[error(
+        "the catalog {path} was written by another version of image-search ({reason}); use that version, or another --data-dir"
+    )]
     Schema {
         /// Path of the database.
         path: String,

@@ -155,7 +155,8 @@ impl CommonArgs {
     fn overrides(&self) -> Overrides {
         let mut flags = Overrides::new();
         if !self.images.is_empty() {
-            let folders: Vec<String> = self.images.iter().map(|folder| folder.display().to_string()).collect();
+            let folders: Vec<String> =
+                self.images.iter().map(|folder| folder.display().to_string()).collect();
             flags.push(("images", folders.into()));
         }
         if let Some(data_dir) = &self.data_dir {
@@ -177,10 +178,15 @@ impl CommonArgs {
 /// Logs go to standard error, so that output can be piped. Commands other than `serve` only warn, unless told otherwise.
 fn start_logging(config: &LogConfig, quiet: bool) -> anyhow::Result<()> {
     // Their summaries list what could not be indexed; the pipeline need not say it as well.
-    let level = if quiet && config.level == "info" { "warn,image_search::ingest::pipeline=error" } else { &config.level };
+    let level = if quiet && config.level == "info" {
+        "warn,image_search::ingest::pipeline=error"
+    } else {
+        &config.level
+    };
     // The engine warns of its own internals at every start; what matters of it comes back as an error.
-    let filter =
-        EnvFilter::builder().parse(format!("{ENGINE_LOG_TARGET}=error,{level}")).map_err(|error| anyhow::anyhow!("log.level: {error}"))?;
+    let filter = EnvFilter::builder()
+        .parse(format!("{ENGINE_LOG_TARGET}=error,{level}"))
+        .map_err(|error| anyhow::anyhow!("log.level: {error}"))?;
     let pretty = match config.format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Pretty => true,
@@ -188,14 +194,22 @@ fn start_logging(config: &LogConfig, quiet: bool) -> anyhow::Result<()> {
     };
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call (in tests) keeps the first one's logger.
-    let _ = if pretty { logs.with_target(false).try_init() } else { logs.json().flatten_event(true).try_init() };
+    let _ = if pretty {
+        logs.with_target(false).try_init()
+    } else {
+        logs.json().flatten_event(true).try_init()
+    };
     Ok(())
 }
 
 /// The catalog alone, for commands that may run beside a server.
 async fn open_catalog(config: &Config) -> anyhow::Result<SqliteCatalog> {
     let path = catalog_path(config);
-    anyhow::ensure!(path.is_file(), "there is no index in {} yet; run image-search index or serve first", config.data_dir.display());
+    anyhow::ensure!(
+        path.is_file(),
+        "there is no index in {} yet; run image-search index or serve first",
+        config.data_dir.display()
+    );
     Ok(SqliteCatalog::open(&path).await?)
 }
 

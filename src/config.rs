@@ -11,7 +11,9 @@ use clip::DecodeLimits;
 use serde::Deserialize;
 
 use self::vector_store::WithPlainAddress;
-pub use self::vector_store::{EMBEDDED, EmbeddedOptions, QDRANT_PREFIX, QdrantOptions, Quantization, VectorStoreConfig};
+pub use self::vector_store::{
+    EMBEDDED, EmbeddedOptions, QDRANT_PREFIX, QdrantOptions, Quantization, VectorStoreConfig,
+};
 
 /// The built-in layer, with every key.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -53,7 +55,10 @@ pub struct Config {
 /// `[server]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml explains every key; so for the sections below")]
+#[expect(
+    missing_docs,
+    reason = "config/default.toml explains every key; so for the sections below"
+)]
 pub struct ServerConfig {
     pub host: String,
     pub port: u16,
@@ -172,22 +177,33 @@ impl ModelsConfig {
     fn fill_from(&mut self, environment: &HashMap<String, String>) {
         let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty());
         let hub_home = || {
-            let cache = variable("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(Path::new(variable("HOME")?).join(".cache")));
+            let cache = variable("XDG_CACHE_HOME")
+                .map(PathBuf::from)
+                .or_else(|| Some(Path::new(variable("HOME")?).join(".cache")));
             variable("HF_HOME").map(PathBuf::from).or_else(|| Some(cache?.join("huggingface")))
         };
         if self.cache_dir == Path::new("") {
-            let cache = variable("HF_HUB_CACHE").map(PathBuf::from).or_else(|| Some(hub_home()?.join("hub")));
+            let cache = variable("HF_HUB_CACHE")
+                .map(PathBuf::from)
+                .or_else(|| Some(hub_home()?.join("hub")));
             self.cache_dir = cache.unwrap_or_default();
         }
         if self.hub.is_empty() {
-            variable("HF_ENDPOINT").map_or("https://huggingface.co", String::as_str).clone_into(&mut self.hub);
+            variable("HF_ENDPOINT")
+                .map_or("https://huggingface.co", String::as_str)
+                .clone_into(&mut self.hub);
         }
         if self.token_file == Path::new("") {
-            self.token = Secret(variable("HF_TOKEN").map(|token| token.trim().to_owned()).unwrap_or_default());
-            let file = variable("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| Some(hub_home()?.join("token")));
+            self.token = Secret(
+                variable("HF_TOKEN").map(|token| token.trim().to_owned()).unwrap_or_default(),
+            );
+            let file = variable("HF_TOKEN_PATH")
+                .map(PathBuf::from)
+                .or_else(|| Some(hub_home()?.join("token")));
             self.token_file = file.filter(|file| file.is_file()).unwrap_or_default();
         }
-        let says_yes = |value: &String| ["1", "true", "yes", "on"].contains(&value.to_lowercase().as_str());
+        let says_yes =
+            |value: &String| ["1", "true", "yes", "on"].contains(&value.to_lowercase().as_str());
         self.offline |= variable("HF_HUB_OFFLINE").is_some_and(says_yes);
     }
 }
@@ -297,9 +313,12 @@ impl Config {
             .with_list_parse_key("images")
             .with_list_parse_key("ingest.ignore")
             .source(Some(variables));
-        let mut layers = config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
+        let mut layers = config::Config::builder()
+            .add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
         if let Some(file) = file {
-            layers = layers.add_source(WithPlainAddress(config::File::from(file).format(config::FileFormat::Toml)));
+            layers = layers.add_source(WithPlainAddress(
+                config::File::from(file).format(config::FileFormat::Toml),
+            ));
         }
         layers = layers.add_source(WithPlainAddress(environment));
         for (key, value) in flags {
@@ -315,7 +334,9 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        let check = |holds: bool, key, value: String, reason| if holds { Ok(()) } else { Err(ConfigError::Value { key, value, reason }) };
+        let check = |holds: bool, key, value: String, reason| {
+            if holds { Ok(()) } else { Err(ConfigError::Value { key, value, reason }) }
+        };
         check(!self.images.is_empty(), "images", "[]".into(), "name at least one folder")?;
         let search = &self.search;
         // 256 characters of escaped JSON, 50 results and the model's name stay below a token of 4 kB.
@@ -337,28 +358,86 @@ impl Config {
             search.limit_default.to_string(),
             "1 to search.limit_max",
         )?;
-        check(search.concurrent_max >= 1, "search.concurrent_max", search.concurrent_max.to_string(), "at least 1")?;
-        check(self.server.connections_max >= 1, "server.connections_max", self.server.connections_max.to_string(), "at least 1")?;
-        check((1..=512).contains(&self.embed.batch_max), "embed.batch_max", self.embed.batch_max.to_string(), "1 to 512")?;
-        check(self.embed.query_queue_max >= 1, "embed.query_queue_max", self.embed.query_queue_max.to_string(), "at least 1")?;
-        check(self.ingest.in_flight_max >= 1, "ingest.in_flight_max", self.ingest.in_flight_max.to_string(), "at least 1")?;
-        check(self.ingest.lease_ms >= 1000, "ingest.lease_ms", self.ingest.lease_ms.to_string(), "at least 1000")?;
-        check(self.ingest.attempts_max >= 1, "ingest.attempts_max", self.ingest.attempts_max.to_string(), "at least 1")?;
-        check(self.thumbnails.concurrent_max >= 1, "thumbnails.concurrent_max", self.thumbnails.concurrent_max.to_string(), "at least 1")?;
+        check(
+            search.concurrent_max >= 1,
+            "search.concurrent_max",
+            search.concurrent_max.to_string(),
+            "at least 1",
+        )?;
+        check(
+            self.server.connections_max >= 1,
+            "server.connections_max",
+            self.server.connections_max.to_string(),
+            "at least 1",
+        )?;
+        check(
+            (1..=512).contains(&self.embed.batch_max),
+            "embed.batch_max",
+            self.embed.batch_max.to_string(),
+            "1 to 512",
+        )?;
+        check(
+            self.embed.query_queue_max >= 1,
+            "embed.query_queue_max",
+            self.embed.query_queue_max.to_string(),
+            "at least 1",
+        )?;
+        check(
+            self.ingest.in_flight_max >= 1,
+            "ingest.in_flight_max",
+            self.ingest.in_flight_max.to_string(),
+            "at least 1",
+        )?;
+        check(
+            self.ingest.lease_ms >= 1000,
+            "ingest.lease_ms",
+            self.ingest.lease_ms.to_string(),
+            "at least 1000",
+        )?;
+        check(
+            self.ingest.attempts_max >= 1,
+            "ingest.attempts_max",
+            self.ingest.attempts_max.to_string(),
+            "at least 1",
+        )?;
+        check(
+            self.thumbnails.concurrent_max >= 1,
+            "thumbnails.concurrent_max",
+            self.thumbnails.concurrent_max.to_string(),
+            "at least 1",
+        )?;
         if let Some(reason) = self.vector_store.wrong_url() {
-            return Err(ConfigError::Value { key: "vector_store.url", value: "…".into(), reason });
+            return Err(ConfigError::Value {
+                key: "vector_store.url", value: "…".into(), reason
+            });
         }
         let models = &self.models;
-        check((1..=16).contains(&models.files_at_once), "models.files_at_once", models.files_at_once.to_string(), "1 to 16")?;
-        check(models.attempts_max >= 1, "models.attempts_max", models.attempts_max.to_string(), "at least 1")?;
+        check(
+            (1..=16).contains(&models.files_at_once),
+            "models.files_at_once",
+            models.files_at_once.to_string(),
+            "1 to 16",
+        )?;
+        check(
+            models.attempts_max >= 1,
+            "models.attempts_max",
+            models.attempts_max.to_string(),
+            "at least 1",
+        )?;
         check(
             models.hub.starts_with("https://") || models.hub.starts_with("http://"),
             "models.hub",
             models.hub.clone(),
             "an address that begins with https:// (from models.hub or HF_ENDPOINT)",
         )?;
-        check((1..=100).contains(&self.thumbnails.quality), "thumbnails.quality", self.thumbnails.quality.to_string(), "1 to 100")?;
-        let has_key = !self.uploads.api_key.reveal().is_empty() || self.uploads.api_key_file != Path::new("");
+        check(
+            (1..=100).contains(&self.thumbnails.quality),
+            "thumbnails.quality",
+            self.thumbnails.quality.to_string(),
+            "1 to 100",
+        )?;
+        let has_key =
+            !self.uploads.api_key.reveal().is_empty() || self.uploads.api_key_file != Path::new("");
         check(
             !self.uploads.enabled || has_key,
             "uploads.enabled",
@@ -376,7 +455,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("config.toml");
         std::fs::write(&path, file).expect("written");
-        let environment = environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let environment =
+            environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         Config::load(Some(&path), environment, flags).map_err(|error| error.to_string())
     }
 
@@ -389,7 +469,8 @@ mod tests {
     #[test]
     fn later_layers_win() {
         let file = "[server]\nport = 1\nhost = \"::1\"\n";
-        let environment = [("IMAGE_SEARCH_SERVER__PORT", "2"), ("IMAGE_SEARCH_IMAGES", "a,b"), ("PATH", "x")];
+        let environment =
+            [("IMAGE_SEARCH_SERVER__PORT", "2"), ("IMAGE_SEARCH_IMAGES", "a,b"), ("PATH", "x")];
         let config = load(file, &environment, vec![]).expect("valid");
         assert_eq!((config.server.port, config.server.host.as_str()), (2, "::1"));
         assert_eq!(config.images, [PathBuf::from("a"), PathBuf::from("b")]);
@@ -400,43 +481,89 @@ mod tests {
     #[test]
     fn unknown_keys_are_errors_in_every_layer() {
         assert!(load("[server]\nprot = 1\n", &[], vec![]).expect_err("unknown").contains("prot"));
-        assert!(load("", &[("IMAGE_SEARCH_SERVER__PROT", "1")], vec![]).expect_err("unknown").contains("prot"));
-        assert!(load("", &[("IMAGE_SEARCH_PROT", "1")], vec![]).expect_err("unknown").contains("prot"));
+        assert!(
+            load("", &[("IMAGE_SEARCH_SERVER__PROT", "1")], vec![])
+                .expect_err("unknown")
+                .contains("prot")
+        );
+        assert!(
+            load("", &[("IMAGE_SEARCH_PROT", "1")], vec![]).expect_err("unknown").contains("prot")
+        );
     }
 
     #[test]
     fn values_out_of_bounds_name_their_key() {
-        assert!(load("[search]\nlimit_max = 0\n", &[], vec![]).expect_err("bound").contains("search.limit_max"));
-        assert!(load("[uploads]\nenabled = true\n", &[], vec![]).expect_err("bound").contains("uploads.api_key_file"));
+        assert!(
+            load("[search]\nlimit_max = 0\n", &[], vec![])
+                .expect_err("bound")
+                .contains("search.limit_max")
+        );
+        assert!(
+            load("[uploads]\nenabled = true\n", &[], vec![])
+                .expect_err("bound")
+                .contains("uploads.api_key_file")
+        );
         assert!(load("[server]\nport = 70000\n", &[], vec![]).is_err());
     }
 
     #[test]
     fn the_hubs_own_variables_fill_what_no_key_says() {
-        let environment =
-            [("HF_HOME", "/hf"), ("HF_ENDPOINT", "https://mirror.example"), ("HF_TOKEN", "hf_secret\n"), ("HF_HUB_OFFLINE", "1")];
+        let environment = [
+            ("HF_HOME", "/hf"),
+            ("HF_ENDPOINT", "https://mirror.example"),
+            ("HF_TOKEN", "hf_secret\n"),
+            ("HF_HUB_OFFLINE", "1"),
+        ];
         let models = load("", &environment, vec![]).expect("valid").models;
-        assert_eq!((models.cache_dir.as_path(), models.hub.as_str()), (Path::new("/hf/hub"), "https://mirror.example"));
+        assert_eq!(
+            (models.cache_dir.as_path(), models.hub.as_str()),
+            (Path::new("/hf/hub"), "https://mirror.example")
+        );
         assert_eq!((models.token.reveal(), models.offline), ("hf_secret", true));
         assert!(!format!("{models:?}").contains("hf_secret"));
-        let models = load("[models]\ncache_dir = \"/own\"\nhub = \"http://own\"\n", &environment, vec![]).expect("valid").models;
-        assert_eq!((models.cache_dir.as_path(), models.hub.as_str()), (Path::new("/own"), "http://own"));
+        let models =
+            load("[models]\ncache_dir = \"/own\"\nhub = \"http://own\"\n", &environment, vec![])
+                .expect("valid")
+                .models;
+        assert_eq!(
+            (models.cache_dir.as_path(), models.hub.as_str()),
+            (Path::new("/own"), "http://own")
+        );
         let models = load("", &[("HOME", "/home/me")], vec![]).expect("valid").models;
-        assert_eq!((models.cache_dir.as_path(), models.offline), (Path::new("/home/me/.cache/huggingface/hub"), false));
-        assert_eq!(load("", &[], vec![]).expect("valid").models.cache_dir, Path::new("data/models"));
-        assert!(load("", &[("HF_ENDPOINT", "mirror.example")], vec![]).expect_err("bound").contains("models.hub"));
+        assert_eq!(
+            (models.cache_dir.as_path(), models.offline),
+            (Path::new("/home/me/.cache/huggingface/hub"), false)
+        );
+        assert_eq!(
+            load("", &[], vec![]).expect("valid").models.cache_dir,
+            Path::new("data/models")
+        );
+        assert!(
+            load("", &[("HF_ENDPOINT", "mirror.example")], vec![])
+                .expect_err("bound")
+                .contains("models.hub")
+        );
     }
 
     #[test]
     fn the_vector_store_is_a_section_or_an_address() {
-        let url = |file: &str, environment: &[(&str, &str)]| load(file, environment, vec![]).map(|config| config.vector_store.url);
+        let url = |file: &str, environment: &[(&str, &str)]| {
+            load(file, environment, vec![]).map(|config| config.vector_store.url)
+        };
         assert_eq!(url("", &[]).as_deref(), Ok("embedded"));
         let address = "qdrant+https://a.example:6334";
         assert_eq!(url(&format!("vector_store = \"{address}\"\n"), &[]).as_deref(), Ok(address));
-        assert_eq!(url(&format!("[vector_store]\nurl = \"{address}\"\n"), &[]).as_deref(), Ok(address));
+        assert_eq!(
+            url(&format!("[vector_store]\nurl = \"{address}\"\n"), &[]).as_deref(),
+            Ok(address)
+        );
         assert_eq!(url("", &[("IMAGE_SEARCH_VECTOR_STORE", address)]).as_deref(), Ok(address));
-        let both = [("IMAGE_SEARCH_VECTOR_STORE__URL", address), ("IMAGE_SEARCH_VECTOR_STORE__QDRANT__SHARDS", "3")];
-        let config = load("vector_store = \"embedded\"\n", &both, vec![]).expect("valid").vector_store;
+        let both = [
+            ("IMAGE_SEARCH_VECTOR_STORE__URL", address),
+            ("IMAGE_SEARCH_VECTOR_STORE__QDRANT__SHARDS", "3"),
+        ];
+        let config =
+            load("vector_store = \"embedded\"\n", &both, vec![]).expect("valid").vector_store;
         assert_eq!((config.url.as_str(), config.qdrant.shards), (address, 3));
         for wrong in ["qdrant://a", "https://a", "elsewhere", "qdrant+https://me:hunter2@a"] {
             let error = url("", &[("IMAGE_SEARCH_VECTOR_STORE__URL", wrong)]).expect_err("refused");
@@ -448,7 +575,8 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let config = load("", &[("IMAGE_SEARCH_UPLOADS__API_KEY", "hunter2")], vec![]).expect("valid");
+        let config =
+            load("", &[("IMAGE_SEARCH_UPLOADS__API_KEY", "hunter2")], vec![]).expect("valid");
         assert_eq!(config.uploads.api_key.reveal(), "hunter2");
         assert!(!format!("{config:?}").contains("hunter2"));
     }

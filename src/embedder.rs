@@ -55,7 +55,10 @@ impl ModelSlot {
 
     fn put_away_when_idle(&self, idle: Duration) {
         if self.last_used.lock().elapsed() >= idle && self.loaded.lock().take().is_some() {
-            tracing::info!(idle_s = idle.as_secs(), "nothing to do for the model: its memory is given back");
+            tracing::info!(
+                idle_s = idle.as_secs(),
+                "nothing to do for the model: its memory is given back"
+            );
         }
     }
 }
@@ -112,7 +115,11 @@ impl Embedder {
     ) -> Result<Self, StartError> {
         let model = load()?;
         let (info, preprocessor) = (model.info().clone(), model.preprocessor());
-        let slot = ModelSlot { loaded: Mutex::new(Some(Arc::new(model))), load: Box::new(load), last_used: Mutex::new(Instant::now()) };
+        let slot = ModelSlot {
+            loaded: Mutex::new(Some(Arc::new(model))),
+            load: Box::new(load),
+            last_used: Mutex::new(Instant::now()),
+        };
         let model = Arc::new(slot);
         if config.unload_after_idle_ms > 0 {
             watch_idleness(&model, Duration::from_millis(config.unload_after_idle_ms))?;
@@ -122,7 +129,15 @@ impl Embedder {
         spawn("embed-query", model.clone(), query_jobs, run_queries)?;
         spawn("embed-picture", model, picture_jobs, run_pictures)?;
         let entries = NonZeroUsize::new(config.query_cache_entries).unwrap_or(NonZeroUsize::MIN);
-        Ok(Self { info, preprocessor, id, display_name, queries, pictures, cache: Mutex::new(LruCache::new(entries)) })
+        Ok(Self {
+            info,
+            preprocessor,
+            id,
+            display_name,
+            queries,
+            pictures,
+            cache: Mutex::new(LruCache::new(entries)),
+        })
     }
 
     /// Which model and revision this is.
@@ -187,7 +202,11 @@ fn watch_idleness(model: &Arc<ModelSlot>, idle: Duration) -> Result<(), EmbedErr
             std::thread::sleep(idle.min(IDLE_LOOK_MAX));
         }
     };
-    std::thread::Builder::new().name("model-idle".into()).spawn(watch).map(drop).map_err(|error| EmbedError::Model(error.to_string()))
+    std::thread::Builder::new()
+        .name("model-idle".into())
+        .spawn(watch)
+        .map(drop)
+        .map_err(|error| EmbedError::Model(error.to_string()))
 }
 
 fn spawn<Job: Send + 'static>(
@@ -197,7 +216,10 @@ fn spawn<Job: Send + 'static>(
     run: fn(&ModelSlot, mpsc::Receiver<Job>),
 ) -> Result<(), EmbedError> {
     let thread = std::thread::Builder::new().name(name.to_owned());
-    thread.spawn(move || run(&model, jobs)).map(drop).map_err(|error| EmbedError::Model(error.to_string()))
+    thread
+        .spawn(move || run(&model, jobs))
+        .map(drop)
+        .map_err(|error| EmbedError::Model(error.to_string()))
 }
 
 fn run_queries(slot: &ModelSlot, mut jobs: mpsc::Receiver<QueryJob>) {
@@ -219,7 +241,9 @@ fn run_queries(slot: &ModelSlot, mut jobs: mpsc::Receiver<QueryJob>) {
                     texts.push(text);
                     answers.push(answer);
                 }
-                QueryInput::Picture(pixels) => drop(answer.send(only(model.encode_images(&[pixels])))),
+                QueryInput::Picture(pixels) => {
+                    drop(answer.send(only(model.encode_images(&[pixels]))))
+                }
             }
         }
         answer_texts(&model, &texts, answers);
@@ -232,9 +256,15 @@ fn answer_texts(model: &Model, texts: &[String], answers: Vec<Answer<Vec<f32>>>)
     }
     let together: Vec<&str> = texts.iter().map(String::as_str).collect();
     match model.encode_texts(&together) {
-        Ok(embeddings) => answers.into_iter().zip(embeddings).for_each(|(answer, embedding)| drop(answer.send(Ok(embedding)))),
+        Ok(embeddings) => answers
+            .into_iter()
+            .zip(embeddings)
+            .for_each(|(answer, embedding)| drop(answer.send(Ok(embedding)))),
         // One bad text must not fail its neighbours.
-        Err(_) => answers.into_iter().zip(together).for_each(|(answer, text)| drop(answer.send(only(model.encode_texts(&[text]))))),
+        Err(_) => answers
+            .into_iter()
+            .zip(together)
+            .for_each(|(answer, text)| drop(answer.send(only(model.encode_texts(&[text]))))),
     }
 }
 
@@ -245,7 +275,9 @@ fn only(rows: Result<Vec<Vec<f32>>, clip::EncodeError>) -> Result<Vec<f32>, Embe
 
 fn run_pictures(slot: &ModelSlot, mut jobs: mpsc::Receiver<PictureJob>) {
     while let Some(job) = jobs.blocking_recv() {
-        let encode = |model: Arc<Model>| model.encode_images(&job.batch).map_err(|error| EmbedError::Model(error.to_string()));
+        let encode = |model: Arc<Model>| {
+            model.encode_images(&job.batch).map_err(|error| EmbedError::Model(error.to_string()))
+        };
         let embeddings = slot.get().and_then(encode);
         drop(job.answer.send(embeddings));
     }

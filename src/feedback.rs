@@ -75,12 +75,26 @@ struct ExportLine<'a> {
 }
 
 /// Writes all ratings, in order of impression id (which is order of time). Returns how many.
-pub async fn export(catalog: &Arc<dyn Catalog>, format: ExportFormat, out: &mut (dyn Write + Send)) -> Result<u64, FeedbackError> {
+pub async fn export(
+    catalog: &Arc<dyn Catalog>,
+    format: ExportFormat,
+    out: &mut (dyn Write + Send),
+) -> Result<u64, FeedbackError> {
     let failed = |error: &dyn std::fmt::Display| FeedbackError::Write(error.to_string());
     let mut csv = (format == ExportFormat::Csv).then(|| csv::Writer::from_writer(Vec::new()));
     if let Some(csv) = &mut csv {
-        let header =
-            ["id", "user_feedback", "text", "model", "searched_at", "created_at", "updated_at", "results", "relevant", "irrelevant"];
+        let header = [
+            "id",
+            "user_feedback",
+            "text",
+            "model",
+            "searched_at",
+            "created_at",
+            "updated_at",
+            "results",
+            "relevant",
+            "irrelevant",
+        ];
         csv.write_record(header).map_err(|error| failed(&error))?;
     }
     let (mut after, mut count) = (None, 0);
@@ -90,7 +104,8 @@ pub async fn export(catalog: &Arc<dyn Catalog>, format: ExportFormat, out: &mut 
             match &mut csv {
                 Some(csv) => csv.write_record(csv_record(row)).map_err(|error| failed(&error))?,
                 None => {
-                    let line = serde_json::to_string(&export_line(row)).map_err(|error| failed(&error))?;
+                    let line =
+                        serde_json::to_string(&export_line(row)).map_err(|error| failed(&error))?;
                     writeln!(out, "{line}").map_err(|error| failed(&error))?;
                 }
             }
@@ -130,7 +145,12 @@ fn csv_record(row: &FeedbackRow) -> [String; 10] {
             .collect::<Vec<_>>()
             .join("\n")
     };
-    let results: Vec<String> = row.impression.results.iter().map(|result| format!("{}:{:.4}", result.hash_prefix, result.score)).collect();
+    let results: Vec<String> = row
+        .impression
+        .results
+        .iter()
+        .map(|result| format!("{}:{:.4}", result.hash_prefix, result.score))
+        .collect();
     [
         row.impression.id.clone(),
         row.rating.value.map(|value| value.to_string()).unwrap_or_default(),
@@ -148,7 +168,11 @@ fn csv_record(row: &FeedbackRow) -> [String; 10] {
 /// A cell that begins like a formula would be run by a spreadsheet; a leading apostrophe makes it text
 /// (OWASP, "CSV Injection").
 fn spreadsheet_safe(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { format!("'{text}") } else { text.to_owned() }
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
+        format!("'{text}")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// RFC 3339, UTC.
@@ -164,25 +188,44 @@ mod tests {
     #[tokio::test]
     async fn export_holds_every_rating_and_no_formula() {
         let dir = tempfile::tempdir().expect("temp");
-        let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&dir.path().join("c.db")).await.expect("open"));
+        let catalog: Arc<dyn Catalog> =
+            Arc::new(SqliteCatalog::open(&dir.path().join("c.db")).await.expect("open"));
         let tokens = TokenSigner::new(&[1; 32], "a", 60);
         let metrics = Metrics::default();
         let now_s = now_ms() / 1000;
         for query in ["=cmd|'/c calc'!A1", "plain, \"quoted\""] {
             let (token, _) = tokens.sign(query, "clip@1", &[], now_s).expect("signed");
             let number = RatingChange { value: Some(3), images: None };
-            assert!(take(&catalog, &tokens, &metrics, &token, number).await.expect("taken").saved.first);
+            assert!(
+                take(&catalog, &tokens, &metrics, &token, number).await.expect("taken").saved.first
+            );
             let images = Some(vec![ImageRating { image_name: "@x.png".into(), relevant: true }]);
-            assert!(!take(&catalog, &tokens, &metrics, &token, RatingChange { value: Some(7), images }).await.expect("taken").saved.first);
+            assert!(
+                !take(&catalog, &tokens, &metrics, &token, RatingChange { value: Some(7), images })
+                    .await
+                    .expect("taken")
+                    .saved
+                    .first
+            );
         }
         let (mut lines, mut table) = (Vec::new(), Vec::new());
-        assert_eq!(export(&catalog, ExportFormat::JsonLines, &mut lines).await.expect("written"), 2);
+        assert_eq!(
+            export(&catalog, ExportFormat::JsonLines, &mut lines).await.expect("written"),
+            2
+        );
         assert_eq!(export(&catalog, ExportFormat::Csv, &mut table).await.expect("written"), 2);
-        let lines: Vec<serde_json::Value> =
-            String::from_utf8(lines).expect("text").lines().map(|line| serde_json::from_str(line).expect("json")).collect();
-        assert_eq!((lines[0]["text"].as_str(), lines[0]["user_feedback"].as_u64()), (Some("=cmd|'/c calc'!A1"), Some(7)));
+        let lines: Vec<serde_json::Value> = String::from_utf8(lines)
+            .expect("text")
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("json"))
+            .collect();
+        assert_eq!(
+            (lines[0]["text"].as_str(), lines[0]["user_feedback"].as_u64()),
+            (Some("=cmd|'/c calc'!A1"), Some(7))
+        );
         let mut reader = csv::Reader::from_reader(table.as_slice());
-        let rows: Vec<csv::StringRecord> = reader.records().map(|row| row.expect("a row")).collect();
+        let rows: Vec<csv::StringRecord> =
+            reader.records().map(|row| row.expect("a row")).collect();
         assert_eq!(&rows[0][2], "'=cmd|'/c calc'!A1");
         assert_eq!((&rows[1][2], &rows[1][8]), ("plain, \"quoted\"", "'@x.png"));
     }

@@ -60,12 +60,23 @@ struct ApiDoc;
 fn api(app: &Shared) -> OpenApiRouter<Shared> {
     let config = &app.config;
     let json_body = DefaultBodyLimit::max(config.server.json_bytes_max);
-    let query_body = DefaultBodyLimit::max(config.server.query_picture_bytes_max.saturating_add(MULTIPART_OVERHEAD_BYTES));
+    let query_body = DefaultBodyLimit::max(
+        config.server.query_picture_bytes_max.saturating_add(MULTIPART_OVERHEAD_BYTES),
+    );
     let upload_bytes = usize::try_from(config.uploads.file_bytes_max).unwrap_or(usize::MAX);
-    let upload_body = DefaultBodyLimit::max(upload_bytes.saturating_mul(config.uploads.files_max).saturating_add(MULTIPART_OVERHEAD_BYTES));
+    let upload_body = DefaultBodyLimit::max(
+        upload_bytes
+            .saturating_mul(config.uploads.files_max)
+            .saturating_add(MULTIPART_OVERHEAD_BYTES),
+    );
     OpenApiRouter::with_openapi(ApiDoc::openapi())
         .merge(OpenApiRouter::new().routes(routes!(search::search_image)).layer(query_body))
-        .merge(OpenApiRouter::new().routes(routes!(feedback::create_feedback)).routes(routes!(status::retry_failures)).layer(json_body))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(feedback::create_feedback))
+                .routes(routes!(status::retry_failures))
+                .layer(json_body),
+        )
         .merge(OpenApiRouter::new().routes(routes!(uploads::upload_images)).layer(upload_body))
         .routes(routes!(images::list_images))
         .routes(routes!(images::image_info))
@@ -84,21 +95,35 @@ pub fn router(app: Arc<App>) -> Router {
     let (routes, document) = api(&app).split_for_parts();
     let document = document.to_pretty_json().unwrap_or_default();
     let timeout = Duration::from_millis(app.config.server.request_timeout_ms);
-    let compress = SizeAbove::new(1024).and(NotForContentType::const_new("image/")).and(NotForContentType::SSE);
+    let compress = SizeAbove::new(1024)
+        .and(NotForContentType::const_new("image/"))
+        .and(NotForContentType::SSE);
     routes
         .merge(page::routes(document))
-        .fallback(|| async { Problem::not_found("There is nothing at this address. The API is described at /docs.") })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This address takes another method; see /docs.")
+        .fallback(|| async {
+            Problem::not_found("There is nothing at this address. The API is described at /docs.")
         })
-        .layer(middleware::from_fn(move |request: Request, next: Next| with_deadline(timeout, request, next)))
+        .method_not_allowed_fallback(|| async {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "This address takes another method; see /docs.",
+            )
+        })
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            with_deadline(timeout, request, next)
+        }))
         .layer(CompressionLayer::new().compress_when(compress))
         .layer(set(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
         .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(set(header::REFERRER_POLICY, "no-referrer"))
         .layer(CatchPanicLayer::custom(|_panic: Box<dyn std::any::Any + Send>| {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here. The server's log says what.")
-                .into_response()
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Something went wrong here. The server's log says what.",
+            )
+            .into_response()
         }))
         .layer(axum::Extension(Arc::new(events::LastStatus::default())))
         // What went wrong is logged where it is known why; a 503 while the model loads is nothing to shout about.
@@ -134,22 +159,33 @@ fn model_not_ready(app: &Shared) -> Problem {
 async fn with_deadline(timeout: Duration, request: Request, next: Next) -> Response {
     match tokio::time::timeout(timeout, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => {
-            Problem::unavailable("deadline_exceeded", format!("The request took longer than {} ms.", timeout.as_millis())).into_response()
-        }
+        Err(_) => Problem::unavailable(
+            "deadline_exceeded",
+            format!("The request took longer than {} ms.", timeout.as_millis()),
+        )
+        .into_response(),
     }
 }
 
 /// Everything but unreserved characters and the slash between parts is escaped.
-const PATH_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const PATH_ESCAPES: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Address of the picture; with the version in it, the answer may be kept for ever.
 fn image_url(name: &ImageName, hash: &ContentHash) -> String {
-    format!("/api/v1/images/{}?v={}", utf8_percent_encode(name.as_str(), PATH_ESCAPES), version(hash))
+    format!(
+        "/api/v1/images/{}?v={}",
+        utf8_percent_encode(name.as_str(), PATH_ESCAPES),
+        version(hash)
+    )
 }
 
 fn thumbnail_url(name: &ImageName, hash: &ContentHash) -> String {
-    format!("/api/v1/images/{}/thumbnail?v={}", utf8_percent_encode(name.as_str(), PATH_ESCAPES), version(hash))
+    format!(
+        "/api/v1/images/{}/thumbnail?v={}",
+        utf8_percent_encode(name.as_str(), PATH_ESCAPES),
+        version(hash)
+    )
 }
 
 fn version(hash: &ContentHash) -> String {

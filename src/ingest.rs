@@ -154,7 +154,12 @@ impl Ingest {
     pub fn spawn(&self) {
         for source in &self.shared.parts.sources {
             let watcher = FolderWatcher::new(source.clone());
-            self.tasks.spawn(reconciler::follow(self.shared.clone(), source.clone(), watcher, self.stop.clone()));
+            self.tasks.spawn(reconciler::follow(
+                self.shared.clone(),
+                source.clone(),
+                watcher,
+                self.stop.clone(),
+            ));
         }
         self.tasks.spawn(worker::run(self.shared.clone(), self.stop.clone()));
         self.tasks.spawn(housekeeping::run(self.shared.clone(), self.stop.clone()));
@@ -185,7 +190,8 @@ impl Ingest {
     pub fn status(&self, pending: u64) -> IngestStatus {
         let mut progress = self.shared.progress.lock();
         let images_per_second = progress.rate();
-        let settled = self.shared.scanned_once.load(Ordering::Relaxed) && self.shared.tidy.load(Ordering::Relaxed);
+        let settled = self.shared.scanned_once.load(Ordering::Relaxed)
+            && self.shared.tidy.load(Ordering::Relaxed);
         let state = match (&progress.message, pending > 0 || progress.busy || !settled) {
             (Some(_), true) => IngestState::Paused,
             (_, true) => IngestState::Indexing,
@@ -201,7 +207,11 @@ impl Ingest {
     }
 
     /// Has one part of a source looked at now (an upload, a deletion).
-    pub async fn look_at(&self, source: &FolderSource, scope: &crate::catalog::Scope) -> Result<(), IngestError> {
+    pub async fn look_at(
+        &self,
+        source: &FolderSource,
+        scope: &crate::catalog::Scope,
+    ) -> Result<(), IngestError> {
         reconciler::reconcile(&self.shared, source, scope).await
     }
 

@@ -98,18 +98,39 @@ impl Default for Metrics {
         let registry = &mut metrics.registry;
         registry.register("images", "Images by state", metrics.images.clone());
         registry.register("images_indexed", "Images indexed since start", metrics.indexed.clone());
-        registry.register("images_failed", "Tries of images that failed since start", metrics.failed.clone());
-        registry.register("ingest_images_per_second", "Images indexed a second, lately", metrics.images_per_second.clone());
+        registry.register(
+            "images_failed",
+            "Tries of images that failed since start",
+            metrics.failed.clone(),
+        );
+        registry.register(
+            "ingest_images_per_second",
+            "Images indexed a second, lately",
+            metrics.images_per_second.clone(),
+        );
         registry.register_with_unit(
             "ingest_stage",
             "Time per picture (read, decode) or batch (embed, store)",
             Unit::Seconds,
             metrics.stage_seconds.clone(),
         );
-        registry.register("ingest_in_flight", "Pictures leased and not yet stored", metrics.in_flight.clone());
+        registry.register(
+            "ingest_in_flight",
+            "Pictures leased and not yet stored",
+            metrics.in_flight.clone(),
+        );
         registry.register("searches", "Searches by how they ended", metrics.searches.clone());
-        registry.register_with_unit("search", "Whole time of answered searches", Unit::Seconds, metrics.search_seconds.clone());
-        registry.register("searches_waiting", "Searches waiting for their turn", metrics.searches_waiting.clone());
+        registry.register_with_unit(
+            "search",
+            "Whole time of answered searches",
+            Unit::Seconds,
+            metrics.search_seconds.clone(),
+        );
+        registry.register(
+            "searches_waiting",
+            "Searches waiting for their turn",
+            metrics.searches_waiting.clone(),
+        );
         registry.register("feedback", "Ratings taken", metrics.feedback.clone());
         metrics
     }

@@ -26,8 +26,7 @@ pub const AUTO: &str = "auto";
 /// First requests to the hub in vain before `auto` takes the bundled model.
 const TRIES_WITH_SUBSTITUTE: u32 = 2;
 
-const BUNDLED_BANNER: &str =
-    "This is the small bundled model: it knows little more than emoji-like drawings. For photos leave --model away, or name a CLIP model.";
+const BUNDLED_BANNER: &str = "This is the small bundled model: it knows little more than emoji-like drawings. For photos leave --model away, or name a CLIP model.";
 
 /// A model whose files are here.
 #[derive(Debug, Clone)]
@@ -139,7 +138,9 @@ pub enum ModelError {
         attempts: u32,
     },
     /// 401: the hub also says so of repositories that do not exist.
-    #[error("{hub} shows {repository} to nobody without a token (401). Check its name, or set HF_TOKEN if it is private")]
+    #[error(
+        "{hub} shows {repository} to nobody without a token (401). Check its name, or set HF_TOKEN if it is private"
+    )]
     NeedsToken {
         /// Address.
         hub: String,
@@ -147,7 +148,9 @@ pub enum ModelError {
         repository: String,
     },
     /// 403.
-    #[error("{hub} refuses {repository} (403). Accept its conditions at {hub}/{repository} and check that HF_TOKEN may read it")]
+    #[error(
+        "{hub} refuses {repository} (403). Accept its conditions at {hub}/{repository} and check that HF_TOKEN may read it"
+    )]
     Forbidden {
         /// Address.
         hub: String,
@@ -155,7 +158,9 @@ pub enum ModelError {
         repository: String,
     },
     /// 404.
-    #[error("{hub} has no {repository} at revision {revision} (404). Check repository and revision in the list of models")]
+    #[error(
+        "{hub} has no {repository} at revision {revision} (404). Check repository and revision in the list of models"
+    )]
     NotOnHub {
         /// Address.
         hub: String,
@@ -165,7 +170,9 @@ pub enum ModelError {
         revision: String,
     },
     /// The repository holds something else.
-    #[error("{repository} is no model bundle of the layout that the list of models says: it has no {file}")]
+    #[error(
+        "{repository} is no model bundle of the layout that the list of models says: it has no {file}"
+    )]
     NoBundle {
         /// `owner/name`.
         repository: String,
@@ -193,7 +200,9 @@ pub enum ModelError {
         limit: u64,
     },
     /// An answer that makes no sense.
-    #[error("the model hub {hub} answered strangely: {reason}. Is it a hub, or a login page of the network? Check HF_ENDPOINT")]
+    #[error(
+        "the model hub {hub} answered strangely: {reason}. Is it a hub, or a login page of the network? Check HF_ENDPOINT"
+    )]
     Hub {
         /// Address.
         hub: String,
@@ -213,10 +222,16 @@ pub struct Models {
 impl Models {
     /// Reads the registry; asks nobody.
     pub fn open(config: &Config) -> Result<Self, ModelError> {
-        let user_file = Some(config.models.registry_file.as_path()).filter(|path| *path != Path::new(""));
+        let user_file =
+            Some(config.models.registry_file.as_path()).filter(|path| *path != Path::new(""));
         let registry = Registry::load(user_file)?;
         let cache = Cache::new(config.models.cache_dir.clone());
-        Ok(Self { registry, cache, config: config.models.clone(), data_dir: config.data_dir.clone() })
+        Ok(Self {
+            registry,
+            cache,
+            config: config.models.clone(),
+            data_dir: config.data_dir.clone(),
+        })
     }
 
     /// All models that are known by name.
@@ -253,19 +268,25 @@ impl Models {
 
     /// The bundled model, with what users should know.
     pub fn bundled(&self, banner: String) -> Result<LocatedModel, ModelError> {
-        Ok(LocatedModel { banner: Some(banner), ..from_directory(&bundled::unpack(&self.data_dir)?)? })
+        Ok(LocatedModel {
+            banner: Some(banner),
+            ..from_directory(&bundled::unpack(&self.data_dir)?)?
+        })
     }
 
     /// The bundled model in place of one that cannot be had now: says which, why, and what to do.
     pub fn stand_in(&self, why: &ModelError) -> Result<LocatedModel, ModelError> {
-        let (wanted, minutes) = (&self.config.preferred, self.config.auto_retry_interval_ms.div_ceil(60_000));
+        let (wanted, minutes) =
+            (&self.config.preferred, self.config.auto_retry_interval_ms.div_ceil(60_000));
         let next = if self.config.offline {
             format!(
                 "On a machine with a network run `image-search model pull {wanted}` and copy its cache folder to {}.",
                 self.cache.root().display()
             )
         } else {
-            format!("It is tried again every {minutes} min; `image-search model pull {wanted}` tries at once and says what is wrong.")
+            format!(
+                "It is tried again every {minutes} min; `image-search model pull {wanted}` tries at once and says what is wrong."
+            )
         };
         tracing::warn!(error = %why, model = *wanted, "the model cannot be downloaded");
         let reason = match why {
@@ -282,14 +303,23 @@ impl Models {
     }
 
     /// Downloads a model, or finds that it is here. With a `substitute` it is given up soon if there is no network.
-    pub async fn fetch(&self, entry: &ModelEntry, substitute: bool, progress: &Progress) -> Result<LocatedModel, ModelError> {
+    pub async fn fetch(
+        &self,
+        entry: &ModelEntry,
+        substitute: bool,
+        progress: &Progress,
+    ) -> Result<LocatedModel, ModelError> {
         if let Some(snapshot) = self.cache.find(entry) {
             return Ok(from_snapshot(entry, snapshot));
         }
         if self.config.offline {
-            return Err(ModelError::Offline { name: entry.name.clone(), cache: self.cache.root().display().to_string() });
+            return Err(ModelError::Offline {
+                name: entry.name.clone(),
+                cache: self.cache.root().display().to_string(),
+            });
         }
-        let hub = Hub::new(&self.config, if substitute { TRIES_WITH_SUBSTITUTE } else { u32::MAX })?;
+        let hub =
+            Hub::new(&self.config, if substitute { TRIES_WITH_SUBSTITUTE } else { u32::MAX })?;
         tracing::info!(model = entry.name, hub = self.config.hub, megabytes = entry.megabytes, cache = %self.cache.root().display(), "downloading the model");
         let snapshot = download::download(&hub, &self.cache, entry, &self.config, progress).await?;
         Ok(from_snapshot(entry, snapshot))
@@ -302,9 +332,15 @@ impl Models {
 
     /// Reads every file of a model that is here and compares it with what was noted when it was downloaded, or, if another
     /// program downloaded it, with what the hub says.
-    pub async fn verify(&self, entry: &ModelEntry, snapshot: &Snapshot) -> Result<Verified, ModelError> {
+    pub async fn verify(
+        &self,
+        entry: &ModelEntry,
+        snapshot: &Snapshot,
+    ) -> Result<Verified, ModelError> {
         let mut verified = Verified { good: 0, bad: Vec::new() };
-        let mut judge = |path: String, holds: bool| if holds { verified.good += 1 } else { verified.bad.push(path) };
+        let mut judge = |path: String, holds: bool| {
+            if holds { verified.good += 1 } else { verified.bad.push(path) }
+        };
         if let Some(manifest) = snapshot.manifest() {
             for file in manifest.files {
                 let sums = Sums::of_file(&snapshot.dir.join(&file.path), file.size_bytes).await;
@@ -313,12 +349,18 @@ impl Models {
             return Ok(verified);
         }
         if self.config.offline {
-            return Err(ModelError::Offline { name: entry.name.clone(), cache: self.cache.root().display().to_string() });
+            return Err(ModelError::Offline {
+                name: entry.name.clone(),
+                cache: self.cache.root().display().to_string(),
+            });
         }
         let hub = Hub::new(&self.config, u32::MAX)?;
         let pinned = ModelEntry { revision: snapshot.commit.clone(), ..entry.clone() };
         let wanted = pinned.select(&hub.listing(&pinned).await?.files())?;
-        for file in download::facts(&hub, &pinned, &snapshot.commit, wanted, self.config.files_at_once).await? {
+        for file in
+            download::facts(&hub, &pinned, &snapshot.commit, wanted, self.config.files_at_once)
+                .await?
+        {
             let sums = Sums::of_file(&snapshot.dir.join(&file.path), file.size_bytes).await;
             judge(file.path, sums.is_ok_and(|sums| sums.matches(&file.checksum)));
         }
@@ -343,7 +385,12 @@ impl Models {
 
 /// A model at a folder that was noted earlier, if it is still that very model: for example the one that answers while another is
 /// being prepared. Reads the files of a folder that is no snapshot of the hub.
-pub fn at_folder(dir: &Path, id: ModelId, display_name: String, banner: Option<String>) -> Option<LocatedModel> {
+pub fn at_folder(
+    dir: &Path,
+    id: ModelId,
+    display_name: String,
+    banner: Option<String>,
+) -> Option<LocatedModel> {
     let is_snapshot = dir.file_name().is_some_and(|name| name == id.revision.as_str());
     let is_unchanged = || digest(dir).is_ok_and(|revision| revision == id.revision);
     (dir.is_dir() && (is_snapshot || is_unchanged())).then(|| LocatedModel {
@@ -367,10 +414,17 @@ fn from_snapshot(entry: &ModelEntry, snapshot: Snapshot) -> LocatedModel {
 
 fn from_directory(dir: &Path) -> Result<LocatedModel, ModelError> {
     let dir = dir.canonicalize().map_err(|error| io_error(dir, &error))?;
-    let name = dir.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+    let name =
+        dir.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
     let revision = digest(&dir)?;
     let banner = (name == BUNDLED).then(|| BUNDLED_BANNER.to_owned());
-    Ok(LocatedModel { dir, display_name: display_name(&name), id: ModelId { name, revision }, banner, runs_on_rten: true })
+    Ok(LocatedModel {
+        dir,
+        display_name: display_name(&name),
+        id: ModelId { name, revision },
+        banner,
+        runs_on_rten: true,
+    })
 }
 
 /// `CLIP` for everything of that family; its own name for others.
@@ -382,9 +436,13 @@ fn display_name(name: &str) -> String {
 fn digest(dir: &Path) -> Result<String, ModelError> {
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in walkdir::WalkDir::new(dir).max_depth(2).sort_by_file_name() {
-        let entry = entry.map_err(|error| ModelError::Io { path: dir.display().to_string(), reason: error.to_string() })?;
-        let is_model_file =
-            entry.path().extension().is_some_and(|kind| ["onnx", "json", "data", "rten"].iter().any(|known| kind == *known));
+        let entry = entry.map_err(|error| ModelError::Io {
+            path: dir.display().to_string(),
+            reason: error.to_string(),
+        })?;
+        let is_model_file = entry.path().extension().is_some_and(|kind| {
+            ["onnx", "json", "data", "rten"].iter().any(|known| kind == *known)
+        });
         if entry.file_type().is_file() && is_model_file {
             files.push(entry.into_path());
         }
@@ -403,8 +461,12 @@ fn io_error(path: &Path, error: &std::io::Error) -> ModelError {
     use std::io::ErrorKind;
     let (path, reason) = (path.display().to_string(), error.to_string());
     match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => ModelError::DiskFull { path, reason },
-        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => ModelError::ReadOnly { path, reason },
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            ModelError::DiskFull { path, reason }
+        }
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+            ModelError::ReadOnly { path, reason }
+        }
         _ => ModelError::Io { path, reason },
     }
 }
@@ -415,7 +477,10 @@ mod tests {
 
     /// Nothing is downloaded here: the hub's answers are tested against a stand-in in tests/it/models.rs.
     fn models(data_dir: &Path) -> Models {
-        let flags = vec![("data_dir", data_dir.display().to_string().into()), ("models.offline", true.into())];
+        let flags = vec![
+            ("data_dir", data_dir.display().to_string().into()),
+            ("models.offline", true.into()),
+        ];
         Models::open(&Config::load(None, [], flags).expect("valid")).expect("opened")
     }
 
@@ -456,7 +521,10 @@ mod tests {
         let there = |dir: &Path| at_folder(dir, id.clone(), "CLIP".into(), None).is_some();
         assert!(there(dir.path()));
         std::fs::write(&config, "{\"other\": 1}").expect("write");
-        assert!(!there(dir.path()), "other files would be compared with the vectors of the former ones");
+        assert!(
+            !there(dir.path()),
+            "other files would be compared with the vectors of the former ones"
+        );
         assert!(!there(&dir.path().join("gone")));
         let snapshot = dir.path().join(&id.revision);
         std::fs::create_dir(&snapshot).expect("mkdir");
@@ -473,7 +541,9 @@ mod tests {
     async fn offline_names_are_strict_and_auto_has_a_stand_in_that_says_why() {
         let dir = tempfile::tempdir().expect("temp");
         let models = models(dir.path());
-        let Choice::Elsewhere(entry) = models.find(AUTO).expect("known") else { panic!("nothing was downloaded") };
+        let Choice::Elsewhere(entry) = models.find(AUTO).expect("known") else {
+            panic!("nothing was downloaded")
+        };
         let error = models.fetch(&entry, true, &Progress::default()).await.expect_err("offline");
         assert!(error.to_string().contains("model pull ViT-B-32__openai"), "{error}");
         let stand_in = models.stand_in(&error).expect("bundled");

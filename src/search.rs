@@ -143,7 +143,16 @@ impl Searcher {
     ) -> Self {
         let turns = Semaphore::new(config.concurrent_max);
         let places = Semaphore::new(config.concurrent_max + config.waiting_max);
-        Self { serving: RwLock::new(None), catalog, tokens, metrics, config, turns, places, decode_limits }
+        Self {
+            serving: RwLock::new(None),
+            catalog,
+            tokens,
+            metrics,
+            config,
+            turns,
+            places,
+            decode_limits,
+        }
     }
 
     /// From now on this model and collection answer.
@@ -184,8 +193,14 @@ impl Searcher {
         let (_place, _turn) = self.take_turn().await?;
         let (words, vector) = self.vector_of(&serving, query).await?;
         let matches = self.find(&serving, vector, window).await?;
-        let results: Vec<(ContentHash, f32)> = matches.iter().map(|found| (found.hash, found.score)).collect();
-        let (jwt, _) = self.tokens.sign(&words, &serving.embedder.id().to_string(), &results, now_ms() / 1000)?;
+        let results: Vec<(ContentHash, f32)> =
+            matches.iter().map(|found| (found.hash, found.score)).collect();
+        let (jwt, _) = self.tokens.sign(
+            &words,
+            &serving.embedder.id().to_string(),
+            &results,
+            now_ms() / 1000,
+        )?;
         Ok(Answer { model_name: serving.embedder.display_name().to_owned(), matches, jwt })
     }
 
@@ -199,7 +214,11 @@ impl Searcher {
     }
 
     /// What the token calls the query, and its vector.
-    async fn vector_of(&self, serving: &Serving, query: Query) -> Result<(String, Vec<f32>), SearchError> {
+    async fn vector_of(
+        &self,
+        serving: &Serving,
+        query: Query,
+    ) -> Result<(String, Vec<f32>), SearchError> {
         match query {
             Query::Text(text) => {
                 let vector = serving.embedder.embed_text(&text).await?;
@@ -212,8 +231,11 @@ impl Searcher {
             }
             Query::Like(name) => {
                 let image = self.catalog.image(&name).await?;
-                let hash = image.and_then(|image| image.hash).ok_or_else(|| SearchError::NoSuchImage(name.clone()))?;
-                let found = serving.collection.get(&[serving.embedder.id().point_id(&hash)]).await?.pop();
+                let hash = image
+                    .and_then(|image| image.hash)
+                    .ok_or_else(|| SearchError::NoSuchImage(name.clone()))?;
+                let found =
+                    serving.collection.get(&[serving.embedder.id().point_id(&hash)]).await?.pop();
                 let point = found.ok_or_else(|| SearchError::NoSuchImage(name))?;
                 Ok((format!("picture:{hash}"), point.vector))
             }
@@ -229,12 +251,18 @@ impl Searcher {
         work.await.map_err(|_panic| EmbedError::Model("decoding the picture failed".into()))?
     }
 
-    async fn find(&self, serving: &Serving, vector: Vec<f32>, window: Window) -> Result<Vec<Match>, SearchError> {
+    async fn find(
+        &self,
+        serving: &Serving,
+        vector: Vec<f32>,
+        window: Window,
+    ) -> Result<Vec<Match>, SearchError> {
         let (limit, offset) = (window.limit as usize, window.offset as usize);
         let wanted = limit + offset;
         let (mut ask, mut widenings) = (wanted + SPARE_HITS, 0);
         loop {
-            let query = SearchQuery { vector: vector.clone(), limit: ask, filter: None, exact: false };
+            let query =
+                SearchQuery { vector: vector.clone(), limit: ask, filter: None, exact: false };
             let hits = serving.collection.search(query).await?;
             let matches = self.name(&hits).await?;
             if matches.len() >= wanted || hits.len() < ask || widenings == WIDENINGS_MAX {
@@ -247,13 +275,24 @@ impl Searcher {
 
     /// Hits whose content still has an image, in their order.
     async fn name(&self, hits: &[ScoredPoint]) -> Result<Vec<Match>, SearchError> {
-        let hashes: Vec<(ContentHash, f32)> = hits.iter().filter_map(|hit| Some((content_hash(hit)?, hit.score))).collect();
-        let mut contents = self.catalog.images_of(&hashes.iter().map(|(hash, _)| *hash).collect::<Vec<_>>()).await?;
+        let hashes: Vec<(ContentHash, f32)> =
+            hits.iter().filter_map(|hit| Some((content_hash(hit)?, hit.score))).collect();
+        let mut contents = self
+            .catalog
+            .images_of(&hashes.iter().map(|(hash, _)| *hash).collect::<Vec<_>>())
+            .await?;
         let named = |(hash, score): (ContentHash, f32)| {
             let content = contents.remove(&hash)?;
             let mut names = content.names.into_iter();
             let image_name = names.next()?;
-            Some(Match { hash, image_name, other_names: names.collect(), score, width: content.facts.width, height: content.facts.height })
+            Some(Match {
+                hash,
+                image_name,
+                other_names: names.collect(),
+                score,
+                width: content.facts.width,
+                height: content.facts.height,
+            })
         };
         Ok(hashes.into_iter().filter_map(named).collect())
     }

@@ -82,13 +82,21 @@ impl TokenSigner {
         let failed = |reason: String| TokenError::Key { path: path.display().to_string(), reason };
         let key = match std::fs::read(path) {
             Ok(key) => key,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => create_key(path).map_err(|error| failed(error.to_string()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                create_key(path).map_err(|error| failed(error.to_string()))?
+            }
             Err(error) => return Err(failed(error.to_string())),
         };
         if key.len() < KEY_BYTES {
-            return Err(failed(format!("it has {} bytes, at least {KEY_BYTES} are needed; delete it to have a new one made", key.len())));
+            return Err(failed(format!(
+                "it has {} bytes, at least {KEY_BYTES} are needed; delete it to have a new one made",
+                key.len()
+            )));
         }
-        let mode = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.permissions().mode();
+        let mode = std::fs::metadata(path)
+            .map_err(|error| failed(error.to_string()))?
+            .permissions()
+            .mode();
         if mode & 0o077 != 0 {
             tracing::warn!(path = %path.display(), "other users can read the signing key; run chmod 600 on it");
         }
@@ -96,7 +104,13 @@ impl TokenSigner {
     }
 
     /// The token of one answered search, and its id.
-    pub fn sign(&self, query: &str, model: &str, results: &[(ContentHash, f32)], now_s: i64) -> Result<(String, String), TokenError> {
+    pub fn sign(
+        &self,
+        query: &str,
+        model: &str,
+        results: &[(ContentHash, f32)],
+        now_s: i64,
+    ) -> Result<(String, String), TokenError> {
         let mut packed = Vec::with_capacity(RESULT_BYTES * TOKEN_RESULTS_MAX);
         for (hash, score) in results.iter().take(TOKEN_RESULTS_MAX) {
             packed.extend_from_slice(&hash.as_bytes()[..HASH_PREFIX_BYTES]);
@@ -113,7 +127,8 @@ impl TokenSigner {
             r: BASE64.encode(packed),
         };
         let header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::HS256) };
-        let token = jsonwebtoken::encode(&header, &claims, &self.encoding).map_err(|_| TokenError::Invalid)?;
+        let token = jsonwebtoken::encode(&header, &claims, &self.encoding)
+            .map_err(|_| TokenError::Invalid)?;
         Ok((token, jti))
     }
 
@@ -145,7 +160,8 @@ fn unpack(result: &[u8]) -> ImpressionResult {
 fn create_key(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut key = vec![0; KEY_BYTES];
     getrandom::fill(&mut key).map_err(std::io::Error::other)?;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(&key)?;
     file.sync_all()?;
     Ok(key)
@@ -162,14 +178,19 @@ mod tests {
     }
 
     fn results(count: usize) -> Vec<(ContentHash, f32)> {
-        (0..count).map(|index| (ContentHash::of(&index.to_le_bytes()), 1.0 / (index + 1) as f32)).collect()
+        (0..count)
+            .map(|index| (ContentHash::of(&index.to_le_bytes()), 1.0 / (index + 1) as f32))
+            .collect()
     }
 
     #[test]
     fn a_token_brings_the_impression_back() {
         let (token, jti) = signer().sign("tennis", "clip@1", &results(3), NOW_S).expect("signed");
         let impression = signer().verify(&token).expect("verified");
-        assert_eq!((impression.id, impression.query.as_str(), impression.model.as_str()), (jti, "tennis", "clip@1"));
+        assert_eq!(
+            (impression.id, impression.query.as_str(), impression.model.as_str()),
+            (jti, "tennis", "clip@1")
+        );
         assert_eq!(impression.searched_ms, NOW_S * 1000);
         assert_eq!(impression.results.len(), 3);
         assert_eq!(impression.results[1].score.to_bits(), 0.5f32.to_bits());
@@ -180,7 +201,8 @@ mod tests {
     fn the_largest_token_stays_below_4_kb() {
         // Control characters are the worst case: six bytes of JSON each.
         for query in ["\u{1}".repeat(256), "😀".repeat(256)] {
-            let (token, _) = signer().sign(&query, &"m".repeat(100), &results(200), NOW_S).expect("signed");
+            let (token, _) =
+                signer().sign(&query, &"m".repeat(100), &results(200), NOW_S).expect("signed");
             assert!(token.len() < 4096, "{} bytes", token.len());
             assert_eq!(signer().verify(&token).expect("verified").results.len(), TOKEN_RESULTS_MAX);
         }
@@ -190,15 +212,24 @@ mod tests {
     fn foreign_tampered_and_old_tokens_are_refused() {
         let (token, _) = signer().sign("tennis", "clip@1", &results(1), NOW_S).expect("signed");
         let refused = |token: &str| matches!(signer().verify(token), Err(TokenError::Invalid));
-        let other_key = TokenSigner::new(&[8; 32], "feedback", 60).sign("x", "m", &[], NOW_S).expect("signed").0;
-        let other_audience = TokenSigner::new(&[7; 32], "elsewhere", 60).sign("x", "m", &[], NOW_S).expect("signed").0;
+        let other_key = TokenSigner::new(&[8; 32], "feedback", 60)
+            .sign("x", "m", &[], NOW_S)
+            .expect("signed")
+            .0;
+        let other_audience = TokenSigner::new(&[7; 32], "elsewhere", 60)
+            .sign("x", "m", &[], NOW_S)
+            .expect("signed")
+            .0;
         assert!(refused(&other_key) && refused(&other_audience) && refused("") && refused("a.b.c"));
         let parts: Vec<&str> = token.split('.').collect();
         let claims = String::from_utf8(BASE64.decode(parts[1]).expect("base64")).expect("text");
         let changed = BASE64.encode(claims.replace("tennis", "tennos"));
         assert!(refused(&format!("{}.{changed}.{}", parts[0], parts[2])));
         let unsigned = BASE64.encode(r#"{"alg":"none","typ":"JWT"}"#);
-        assert!(refused(&format!("{unsigned}.{}.", parts[1])) && refused(&format!("{unsigned}.{}.{}", parts[1], parts[2])));
+        assert!(
+            refused(&format!("{unsigned}.{}.", parts[1]))
+                && refused(&format!("{unsigned}.{}.{}", parts[1], parts[2]))
+        );
         let old = signer().sign("x", "m", &[], 1_000_000).expect("signed").0;
         assert!(matches!(signer().verify(&old), Err(TokenError::Expired)));
     }
@@ -207,13 +238,18 @@ mod tests {
     fn every_claim_is_required_and_the_algorithm_is_pinned() {
         let full = serde_json::json!({"aud": "feedback", "iat": NOW_S, "exp": NOW_S, "jti": Uuid::nil(), "q": "x", "m": "m", "r": ""});
         let key = EncodingKey::from_secret(&[7; 32]);
-        let sign = |claims: &serde_json::Value, algorithm| jsonwebtoken::encode(&Header::new(algorithm), claims, &key).expect("signed");
+        let sign = |claims: &serde_json::Value, algorithm| {
+            jsonwebtoken::encode(&Header::new(algorithm), claims, &key).expect("signed")
+        };
         assert!(signer().verify(&sign(&full, Algorithm::HS256)).is_ok());
         assert!(signer().verify(&sign(&full, Algorithm::HS512)).is_err());
         for claim in ["aud", "exp", "jti"] {
             let mut less = full.clone();
             less.as_object_mut().expect("an object").remove(claim);
-            assert!(signer().verify(&sign(&less, Algorithm::HS256)).is_err(), "accepted without {claim}");
+            assert!(
+                signer().verify(&sign(&less, Algorithm::HS256)).is_err(),
+                "accepted without {claim}"
+            );
         }
     }
 
@@ -221,10 +257,19 @@ mod tests {
     fn the_key_is_made_once_and_private() {
         let dir = tempfile::tempdir().expect("temp");
         let path = dir.path().join("jwt.key");
-        let (token, _) = TokenSigner::from_file(&path, "a", 60).expect("made").sign("x", "m", &[], NOW_S).expect("signed");
+        let (token, _) = TokenSigner::from_file(&path, "a", 60)
+            .expect("made")
+            .sign("x", "m", &[], NOW_S)
+            .expect("signed");
         assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         assert!(TokenSigner::from_file(&path, "a", 60).expect("read").verify(&token).is_ok());
         std::fs::write(&path, "short").expect("write");
-        assert!(TokenSigner::from_file(&path, "a", 60).err().expect("short").to_string().contains("at least 32"));
+        assert!(
+            TokenSigner::from_file(&path, "a", 60)
+                .err()
+                .expect("short")
+                .to_string()
+                .contains("at least 32")
+        );
     }
 }

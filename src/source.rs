@@ -83,7 +83,9 @@ pub enum SourceError {
         denied: bool,
     },
     /// The root itself cannot be used.
-    #[error("cannot look into {location}: {reason}; check that the folder exists and that this user may read it")]
+    #[error(
+        "cannot look into {location}: {reason}; check that the folder exists and that this user may read it"
+    )]
     Root {
         /// The root.
         location: String,

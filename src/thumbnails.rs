@@ -61,7 +61,12 @@ impl Thumbnails {
     }
 
     /// Makes and keeps the thumbnail of a picture's bytes.
-    pub async fn make(self: &Arc<Self>, hash: ContentHash, width: u32, bytes: Vec<u8>) -> Result<Vec<u8>, ThumbnailError> {
+    pub async fn make(
+        self: &Arc<Self>,
+        hash: ContentHash,
+        width: u32,
+        bytes: Vec<u8>,
+    ) -> Result<Vec<u8>, ThumbnailError> {
         let turn = self.turns.clone().acquire_owned().await;
         let thumbnails = self.clone();
         let work = tokio::task::spawn_blocking(move || {
@@ -71,7 +76,8 @@ impl Thumbnails {
             thumbnails.keep(&hash, width, &jpeg);
             Ok(jpeg)
         });
-        work.await.map_err(|_panic| ThumbnailError::Scale("the decoder gave up on this file".into()))?
+        work.await
+            .map_err(|_panic| ThumbnailError::Scale("the decoder gave up on this file".into()))?
     }
 
     fn path(&self, hash: &ContentHash, width: u32) -> PathBuf {
@@ -84,21 +90,27 @@ impl Thumbnails {
         let path = self.path(hash, width);
         let partial = path.with_extension(format!("{}.part", uuid::Uuid::new_v4()));
         let folder = path.parent().unwrap_or(&self.dir);
-        let kept =
-            std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&partial, jpeg)).and_then(|()| std::fs::rename(&partial, &path));
+        let kept = std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&partial, jpeg))
+            .and_then(|()| std::fs::rename(&partial, &path));
         if let Err(error) = kept {
             tracing::debug!(%error, path = %path.display(), "could not keep a thumbnail");
         }
-        let written = self.written_bytes.fetch_add(jpeg.len() as u64, Ordering::Relaxed) + jpeg.len() as u64;
+        let written =
+            self.written_bytes.fetch_add(jpeg.len() as u64, Ordering::Relaxed) + jpeg.len() as u64;
         if written > self.config.cache_bytes_max {
-            self.written_bytes.store(drop_oldest(&self.dir, self.config.cache_bytes_max), Ordering::Relaxed);
+            self.written_bytes
+                .store(drop_oldest(&self.dir, self.config.cache_bytes_max), Ordering::Relaxed);
         }
     }
 }
 
 /// Deletes the oldest files until at most nine tenths of the limit are used; returns what is used then.
 fn drop_oldest(dir: &Path, bytes_max: u64) -> u64 {
-    let files = walkdir::WalkDir::new(dir).into_iter().filter_map(Result::ok).filter(|entry| entry.file_type().is_file());
+    let files = walkdir::WalkDir::new(dir)
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_file());
     let mut files: Vec<(SystemTime, u64, PathBuf)> = files
         .filter_map(|entry| {
             let metadata = entry.metadata().ok()?;
@@ -127,8 +139,13 @@ fn shrink(rgb: &RgbImage, width: u32, quality: u8) -> Result<Vec<u8>, ThumbnailE
     let scale = by_width.min(by_height).min(1.0);
     let side = |pixels: u32| ((f64::from(pixels) * scale).round() as u32).max(1);
     let (to_width, to_height) = (side(rgb.width()), side(rgb.height()));
-    let source = fast_image_resize::images::ImageRef::new(rgb.width(), rgb.height(), rgb.as_raw(), PixelType::U8x3)
-        .map_err(|error| failed(&error))?;
+    let source = fast_image_resize::images::ImageRef::new(
+        rgb.width(),
+        rgb.height(),
+        rgb.as_raw(),
+        PixelType::U8x3,
+    )
+    .map_err(|error| failed(&error))?;
     let mut small = Image::new(to_width, to_height, PixelType::U8x3);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
     Resizer::new().resize(&source, &mut small, &options).map_err(|error| failed(&error))?;
@@ -153,7 +170,10 @@ mod tests {
         assert_eq!(size(1000, 500, 320), (320, 160));
         assert_eq!(size(100, 50, 320), (100, 50));
         assert_eq!(size(10, 9000, 320), (1, 1280));
-        assert_eq!((Thumbnails::width(1), Thumbnails::width(321), Thumbnails::width(9999)), (160, 640, 1280));
+        assert_eq!(
+            (Thumbnails::width(1), Thumbnails::width(321), Thumbnails::width(9999)),
+            (160, 640, 1280)
+        );
     }
 
     #[test]
@@ -163,7 +183,10 @@ mod tests {
             let path = dir.path().join(name);
             std::fs::write(&path, [0; 100]).expect("write");
             let file = std::fs::File::options().write(true).open(&path).expect("open");
-            file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(index as u64)).expect("time");
+            file.set_modified(
+                SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(index as u64),
+            )
+            .expect("time");
         }
         assert_eq!(drop_oldest(dir.path(), 300), 300);
         assert_eq!(drop_oldest(dir.path(), 250), 200);

@@ -114,7 +114,9 @@ impl FromStr for ContentHash {
     type Err = ContentHashError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        blake3::Hash::from_hex(text).map(|hash| Self(*hash.as_bytes())).map_err(|_| ContentHashError)
+        blake3::Hash::from_hex(text)
+            .map(|hash| Self(*hash.as_bytes()))
+            .map_err(|_| ContentHashError)
     }
 }
 
@@ -166,7 +168,10 @@ mod tests {
         for good in ["tennis.png", "Urlaub/Größe 1.JPG", "a..b/...", "日本/写真.png"] {
             assert_eq!(ImageName::new(good).map(|name| name.to_string()), Ok(good.to_owned()));
         }
-        assert_eq!(ImageName::new("x".repeat(IMAGE_NAME_BYTES_MAX + 1)), Err(ImageNameError::TooLong));
+        assert_eq!(
+            ImageName::new("x".repeat(IMAGE_NAME_BYTES_MAX + 1)),
+            Err(ImageNameError::TooLong)
+        );
     }
 
     #[test]

@@ -46,7 +46,10 @@ pub trait VectorStore: Send + Sync + 'static {
     /// Moves a collection that reports [`StoreError::Damaged`] out of the way and returns where it is now, so that
     /// opening it again creates an empty one. Only a store that keeps its own files can do that.
     async fn set_aside(&self, name: &str) -> Result<String, StoreError> {
-        Err(StoreError::Refused(format!("the {} vector store cannot set aside collection {name}", self.kind())))
+        Err(StoreError::Refused(format!(
+            "the {} vector store cannot set aside collection {name}",
+            self.kind()
+        )))
     }
 
     /// Really asks the store, within its own deadline.
@@ -109,13 +112,19 @@ impl CollectionSpec {
     /// Refuses what has no cosine similarity to anything: wrong length, NaN, infinity, nothing but zeros.
     pub fn check_vector(&self, vector: &[f32]) -> Result<(), StoreError> {
         if vector.len() != self.dim {
-            return Err(StoreError::WrongDimension { collection: self.name.clone(), expected: self.dim, got: vector.len() });
+            return Err(StoreError::WrongDimension {
+                collection: self.name.clone(),
+                expected: self.dim,
+                got: vector.len(),
+            });
         }
         if vector.iter().any(|value| !value.is_finite()) {
             return Err(StoreError::Invalid("a vector contains NaN or infinity".to_owned()));
         }
         if vector.iter().all(|value| *value == 0.0) {
-            return Err(StoreError::Invalid("a vector of zeros has no direction to compare".to_owned()));
+            return Err(StoreError::Invalid(
+                "a vector of zeros has no direction to compare".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -126,7 +135,12 @@ impl CollectionSpec {
             Condition::AnyOf { field, .. } | Condition::Range { field, .. } => Some(field.clone()),
             Condition::Ids(_) => None,
         };
-        filter.must.iter().chain(&filter.must_not).filter_map(field).try_for_each(|field| check_field(&field))
+        filter
+            .must
+            .iter()
+            .chain(&filter.must_not)
+            .filter_map(field)
+            .try_for_each(|field| check_field(&field))
     }
 }
 
@@ -135,7 +149,9 @@ const NAME_BYTES_MAX: usize = 200;
 /// A name of a collection that is safe everywhere: as a directory, in a URL, beside the names that stores use themselves.
 pub(crate) fn check_name(name: &str) -> Result<(), StoreError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let reserved = [".", "..", "LOCK", "active"].contains(&name) || name.starts_with(".deleted-") || name.contains(".broken-");
+    let reserved = [".", "..", "LOCK", "active"].contains(&name)
+        || name.starts_with(".deleted-")
+        || name.contains(".broken-");
     if name.is_empty() || name.len() > NAME_BYTES_MAX || reserved || !name.chars().all(plain) {
         return Err(StoreError::Invalid(format!(
             "{name:?} cannot be the name of a collection: at most {NAME_BYTES_MAX} letters, digits, '-', '_' and '.'"
@@ -147,8 +163,13 @@ pub(crate) fn check_name(name: &str) -> Result<(), StoreError> {
 /// A payload field that can be indexed and filtered: a letter or `_`, then letters, digits or `_`.
 pub(crate) fn check_field(field: &str) -> Result<(), StoreError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if field.is_empty() || field.starts_with(|c: char| c.is_ascii_digit()) || !field.chars().all(plain) {
-        return Err(StoreError::Invalid(format!("{field:?} cannot be a payload field: only letters, digits and '_'")));
+    if field.is_empty()
+        || field.starts_with(|c: char| c.is_ascii_digit())
+        || !field.chars().all(plain)
+    {
+        return Err(StoreError::Invalid(format!(
+            "{field:?} cannot be a payload field: only letters, digits and '_'"
+        )));
     }
     Ok(())
 }
@@ -209,11 +230,15 @@ impl Condition {
         match self {
             Self::AnyOf { field, values } => match payload.get(field) {
                 Some(PayloadValue::Keyword(text)) => values.contains(text),
-                Some(PayloadValue::Keywords(texts)) => texts.iter().any(|text| values.contains(text)),
+                Some(PayloadValue::Keywords(texts)) => {
+                    texts.iter().any(|text| values.contains(text))
+                }
                 Some(PayloadValue::Integer(_)) | None => false,
             },
             Self::Range { field, min, max } => match payload.get(field) {
-                Some(PayloadValue::Integer(number)) => min.is_none_or(|min| *number >= min) && max.is_none_or(|max| *number <= max),
+                Some(PayloadValue::Integer(number)) => {
+                    min.is_none_or(|min| *number >= min) && max.is_none_or(|max| *number <= max)
+                }
                 Some(PayloadValue::Keyword(_) | PayloadValue::Keywords(_)) | None => false,
             },
             Self::Ids(ids) => ids.contains(&id),
@@ -284,7 +309,9 @@ pub enum StoreError {
         got: usize,
     },
     /// Another process has the embedded store open.
-    #[error("{path} is in use by another image-search process; stop it, or give this one its own --data-dir")]
+    #[error(
+        "{path} is in use by another image-search process; stop it, or give this one its own --data-dir"
+    )]
     Locked {
         /// Directory of the store.
         path: String,

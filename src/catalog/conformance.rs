@@ -54,13 +54,18 @@ async fn index_all(catalog: &dyn Catalog, model: &str, content: &[u8]) {
     let hash = ContentHash::of(content);
     let leased = catalog.lease(100, "t", 10, 100, false).await.expect("lease");
     catalog.intend_vectors(model, &[(hash, facts())]).await.expect("intend");
-    let done: Vec<CompletedImage> = leased.iter().map(|image| CompletedImage { image_id: image.id, hash, facts: facts() }).collect();
+    let done: Vec<CompletedImage> = leased
+        .iter()
+        .map(|image| CompletedImage { image_id: image.id, hash, facts: facts() })
+        .collect();
     assert_eq!(catalog.complete(model, "t", &done, 11).await.expect("complete"), done.len() as u64);
 }
 
 async fn recorded_images_are_known_by_scope(catalog: Arc<dyn Catalog>) {
     record(&*catalog, &["a/1", "a/2", "a.txt", "a0", "b", "a"]).await;
-    let names = |images: Vec<KnownImage>| images.into_iter().map(|image| image.name.to_string()).collect::<Vec<_>>();
+    let names = |images: Vec<KnownImage>| {
+        images.into_iter().map(|image| image.name.to_string()).collect::<Vec<_>>()
+    };
     let all = catalog.known("images", &Scope::All, None, 100).await.expect("known");
     assert_eq!(names(all), ["a", "a.txt", "a/1", "a/2", "a0", "b"]);
     let under = catalog.known("images", &Scope::Under(name("a")), None, 100).await.expect("known");
@@ -76,11 +81,18 @@ async fn changed_images_lose_lease_and_content(catalog: Arc<dyn Catalog>) {
     let newer = SeenImage { fingerprint: fingerprint("2"), ..seen("a") };
     catalog.record("images", &[newer], &[], 20).await.expect("record");
     assert_eq!(catalog.image(&name("a")).await.expect("image").expect("a row").hash, None);
-    assert_eq!(catalog.counts().await.expect("counts"), StateCounts { pending: 1, indexed: 0, failed: 0 });
+    assert_eq!(
+        catalog.counts().await.expect("counts"),
+        StateCounts { pending: 1, indexed: 0, failed: 0 }
+    );
     // Changed again while a worker holds it: its completion must not count.
     let leased = catalog.lease(1, "slow", 30, 99, false).await.expect("lease");
-    catalog.record("images", &[SeenImage { fingerprint: fingerprint("3"), ..seen("a") }], &[], 31).await.expect("record");
-    let late = CompletedImage { image_id: leased[0].id, hash: ContentHash::of(b"2"), facts: facts() };
+    catalog
+        .record("images", &[SeenImage { fingerprint: fingerprint("3"), ..seen("a") }], &[], 31)
+        .await
+        .expect("record");
+    let late =
+        CompletedImage { image_id: leased[0].id, hash: ContentHash::of(b"2"), facts: facts() };
     assert_eq!(catalog.complete(MODEL, "slow", &[late], 32).await.expect("complete"), 0);
 }
 
@@ -98,10 +110,19 @@ async fn leases_are_exclusive_and_fenced(catalog: Arc<dyn Catalog>) {
     let first = catalog.lease(2, "one", 1, 50, false).await.expect("lease");
     let second = catalog.lease(9, "two", 1, 50, false).await.expect("lease");
     assert_eq!((first.len(), second.len()), (2, 1));
-    let stolen = CompletedImage { image_id: first[0].id, hash: ContentHash::of(b"x"), facts: facts() };
-    assert_eq!(catalog.complete(MODEL, "two", &[stolen], 2).await.expect("complete"), 0, "a foreign token completed it");
+    let stolen =
+        CompletedImage { image_id: first[0].id, hash: ContentHash::of(b"x"), facts: facts() };
+    assert_eq!(
+        catalog.complete(MODEL, "two", &[stolen], 2).await.expect("complete"),
+        0,
+        "a foreign token completed it"
+    );
     catalog.renew("one", 500).await.expect("renew");
-    assert_eq!(catalog.reclaim(Some(100)).await.expect("reclaim"), 1, "only the lease that ran out is freed");
+    assert_eq!(
+        catalog.reclaim(Some(100)).await.expect("reclaim"),
+        1,
+        "only the lease that ran out is freed"
+    );
     assert_eq!(catalog.release("one").await.expect("release"), 2);
     assert_eq!(catalog.lease(9, "three", 1, 50, false).await.expect("lease").len(), 3);
     assert_eq!(catalog.next_due_ms().await.expect("due"), Some(50));
@@ -138,13 +159,23 @@ async fn failures_are_counted_shown_and_retried(catalog: Arc<dyn Catalog>) {
     catalog.fail("t", leased[0].id, &failure, Some(40)).await.expect("fail");
     catalog.fail("t", leased[1].id, &failure, None).await.expect("fail");
     catalog.fail("t", leased[1].id, &failure, None).await.expect("a lost lease is no error");
-    assert_eq!(catalog.counts().await.expect("counts"), StateCounts { pending: 1, indexed: 0, failed: 1 });
+    assert_eq!(
+        catalog.counts().await.expect("counts"),
+        StateCounts { pending: 1, indexed: 0, failed: 1 }
+    );
     let (failures, total) = catalog.failures(10, 0).await.expect("failures");
     assert_eq!((failures[0].name.as_str(), failures[0].attempts, total), ("worse", 1, 1));
     assert_eq!(failures[0].failure, failure);
-    assert_eq!(catalog.retry(Some(&[name("bad")])).await.expect("retry"), 0, "only failed images are retried");
+    assert_eq!(
+        catalog.retry(Some(&[name("bad")])).await.expect("retry"),
+        0,
+        "only failed images are retried"
+    );
     assert_eq!(catalog.retry(None).await.expect("retry"), 1);
-    assert_eq!(catalog.counts().await.expect("counts"), StateCounts { pending: 2, indexed: 0, failed: 0 });
+    assert_eq!(
+        catalog.counts().await.expect("counts"),
+        StateCounts { pending: 2, indexed: 0, failed: 0 }
+    );
 }
 
 async fn duplicates_share_one_content(catalog: Arc<dyn Catalog>) {
@@ -167,7 +198,10 @@ async fn orphans_are_returned_after_their_grace_and_can_be_taken_back(catalog: A
     let hash = ContentHash::of(b"x");
     assert!(catalog.orphans(MODEL, 100, 100, 10).await.expect("orphans").is_empty());
     catalog.record("images", &[], &[name("a")], 100).await.expect("record");
-    assert!(catalog.orphans(MODEL, 100, 50, 10).await.expect("orphans").is_empty(), "its grace was ignored");
+    assert!(
+        catalog.orphans(MODEL, 100, 50, 10).await.expect("orphans").is_empty(),
+        "its grace was ignored"
+    );
     assert_eq!(catalog.orphans(MODEL, 150, 100, 10).await.expect("orphans"), [hash]);
     // It comes back under another name: the vector is in use again.
     assert_eq!(catalog.stored_contents(MODEL, &[hash]).await.expect("stored").len(), 1);
@@ -180,7 +214,9 @@ async fn orphans_are_returned_after_their_grace_and_can_be_taken_back(catalog: A
     assert_eq!(catalog.orphans(MODEL, 200, 200, 10).await.expect("orphans"), [hash]);
 }
 
-async fn a_new_model_makes_indexed_images_pending_but_keeps_them_findable(catalog: Arc<dyn Catalog>) {
+async fn a_new_model_makes_indexed_images_pending_but_keeps_them_findable(
+    catalog: Arc<dyn Catalog>,
+) {
     record(&*catalog, &["a"]).await;
     index_all(&*catalog, MODEL, b"x").await;
     assert_eq!(catalog.require_vectors(MODEL).await.expect("require"), 0);
@@ -214,23 +250,41 @@ async fn used_models_are_noted_and_forgotten_with_their_vectors(catalog: Arc<dyn
 
 async fn feedback_is_stored_once_per_impression(catalog: Arc<dyn Catalog>) {
     let results = vec![ImpressionResult { hash_prefix: "00ff".into(), score: 0.25 }];
-    let impression = Impression { id: "i1".into(), query: "tennis".into(), model: MODEL.into(), results, searched_ms: 7 };
+    let impression = Impression {
+        id: "i1".into(),
+        query: "tennis".into(),
+        model: MODEL.into(),
+        results,
+        searched_ms: 7,
+    };
     let images = vec![ImageRating { image_name: "a".into(), relevant: true }];
-    let save = async |value, images| catalog.save_feedback(&impression, &RatingChange { value, images }, 10).await.expect("save");
+    let save = async |value, images| {
+        catalog.save_feedback(&impression, &RatingChange { value, images }, 10).await.expect("save")
+    };
     assert_eq!(save(None, Some(images.clone())).await, SavedRating { first: true, value: None });
     assert_eq!(save(Some(5), None).await, SavedRating { first: false, value: Some(5) });
-    assert_eq!(save(Some(9), Some(images.clone())).await, SavedRating { first: false, value: Some(9) });
+    assert_eq!(
+        save(Some(9), Some(images.clone())).await,
+        SavedRating { first: false, value: Some(9) }
+    );
     let rows = catalog.feedback(None, 10).await.expect("feedback");
     assert_eq!(rows.len(), 1);
-    assert_eq!((rows[0].rating.value, &rows[0].impression, &rows[0].rating.images), (Some(9), &impression, &images));
+    assert_eq!(
+        (rows[0].rating.value, &rows[0].impression, &rows[0].rating.images),
+        (Some(9), &impression, &images)
+    );
     assert!(catalog.feedback(Some("i1"), 10).await.expect("feedback").is_empty());
 }
 
 async fn odd_names_survive(catalog: Arc<dyn Catalog>) {
-    let odd = ["日本/写真 1.png", "a'b\"c;--.jpg", "%_\\.png", " leading", "new\nline", "😀/🎾.png"];
+    let odd =
+        ["日本/写真 1.png", "a'b\"c;--.jpg", "%_\\.png", " leading", "new\nline", "😀/🎾.png"];
     record(&*catalog, &odd).await;
     for text in odd {
         assert!(catalog.image(&name(text)).await.expect("image").is_some(), "{text:?} was lost");
     }
-    assert_eq!(catalog.known("images", &Scope::Under(name("😀")), None, 9).await.expect("known").len(), 1);
+    assert_eq!(
+        catalog.known("images", &Scope::Under(name("😀")), None, 9).await.expect("known").len(),
+        1
+    );
 }

@@ -8,13 +8,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
+};
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::{
-    Catalog, CatalogError, CompletedImage, FailedImage, Failure, FeedbackRow, Fingerprint, ImageRating, ImageRow, Impression,
-    ImpressionResult, KnownImage, LeasedImage, NamedContent, PictureFacts, Rating, RatingChange, SUSPECT_INTERRUPTIONS, SavedRating, Scope,
-    SeenImage, StateCounts, UsedModel,
+    Catalog, CatalogError, CompletedImage, FailedImage, Failure, FeedbackRow, Fingerprint,
+    ImageRating, ImageRow, Impression, ImpressionResult, KnownImage, LeasedImage, NamedContent,
+    PictureFacts, Rating, RatingChange, SUSPECT_INTERRUPTIONS, SavedRating, Scope, SeenImage,
+    StateCounts, UsedModel,
 };
 use crate::types::{ContentHash, ImageName, ModelId};
 
@@ -33,7 +37,10 @@ pub struct SqliteCatalog {
 impl SqliteCatalog {
     /// Opens the database file, creating and migrating it as needed.
     pub async fn open(path: &Path) -> Result<Self, CatalogError> {
-        let opening = |error: sqlx::Error| CatalogError::Open { path: path.display().to_string(), reason: error.to_string() };
+        let opening = |error: sqlx::Error| CatalogError::Open {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        };
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -41,19 +48,33 @@ impl SqliteCatalog {
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(true)
             .busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS));
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(opening)?;
-        MIGRATIONS
-            .run(&writer)
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options.clone())
             .await
-            .map_err(|error| CatalogError::Schema { path: path.display().to_string(), reason: error.to_string() })?;
-        let readers = SqlitePoolOptions::new().max_connections(READERS_MAX).connect_with(options.read_only(true)).await.map_err(opening)?;
+            .map_err(opening)?;
+        MIGRATIONS.run(&writer).await.map_err(|error| CatalogError::Schema {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        })?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS_MAX)
+            .connect_with(options.read_only(true))
+            .await
+            .map_err(opening)?;
         Ok(Self { writer, readers })
     }
 }
 
 #[async_trait]
 impl Catalog for SqliteCatalog {
-    async fn known(&self, source: &str, scope: &Scope, after: Option<&ImageName>, limit: u32) -> Result<Vec<KnownImage>, CatalogError> {
+    async fn known(
+        &self,
+        source: &str,
+        scope: &Scope,
+        after: Option<&ImageName>,
+        limit: u32,
+    ) -> Result<Vec<KnownImage>, CatalogError> {
         // Under "a" are "a" itself and everything from "a/" up to, but not including, "a0" ('0' follows '/').
         let (exact, low, high) = match scope {
             Scope::All => (String::new(), String::new(), "\u{10FFFF}".to_owned()),
@@ -71,10 +92,18 @@ impl Catalog for SqliteCatalog {
         .bind(limit)
         .fetch_all(&self.readers)
         .await?;
-        rows.iter().map(|row| Ok(KnownImage { name: name_at(row)?, fingerprint: fingerprint_at(row)? })).collect()
+        rows.iter()
+            .map(|row| Ok(KnownImage { name: name_at(row)?, fingerprint: fingerprint_at(row)? }))
+            .collect()
     }
 
-    async fn record(&self, source: &str, seen: &[SeenImage], gone: &[ImageName], now_ms: i64) -> Result<(), CatalogError> {
+    async fn record(
+        &self,
+        source: &str,
+        seen: &[SeenImage],
+        gone: &[ImageName],
+        now_ms: i64,
+    ) -> Result<(), CatalogError> {
         let mut transaction = self.writer.begin().await?;
         for name in gone {
             sqlx::query("DELETE FROM images WHERE source = ?1 AND name = ?2")
@@ -104,8 +133,19 @@ impl Catalog for SqliteCatalog {
         Ok(transaction.commit().await?)
     }
 
-    async fn lease(&self, limit: u32, token: &str, now_ms: i64, until_ms: i64, suspects: bool) -> Result<Vec<LeasedImage>, CatalogError> {
-        let (low, high, limit) = if suspects { (SUSPECT_INTERRUPTIONS, i64::MAX, 1) } else { (0, SUSPECT_INTERRUPTIONS - 1, limit) };
+    async fn lease(
+        &self,
+        limit: u32,
+        token: &str,
+        now_ms: i64,
+        until_ms: i64,
+        suspects: bool,
+    ) -> Result<Vec<LeasedImage>, CatalogError> {
+        let (low, high, limit) = if suspects {
+            (SUSPECT_INTERRUPTIONS, i64::MAX, 1)
+        } else {
+            (0, SUSPECT_INTERRUPTIONS - 1, limit)
+        };
         let rows = sqlx::query(
             "UPDATE images SET lease_token = ?1, lease_until_ms = ?2 WHERE id IN (
                  SELECT id FROM images WHERE state = 'pending' AND interruptions BETWEEN ?3 AND ?4 AND due_ms <= ?5 AND lease_token IS NULL
@@ -124,11 +164,13 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn renew(&self, token: &str, until_ms: i64) -> Result<(), CatalogError> {
-        sqlx::query("UPDATE images SET lease_until_ms = ?2 WHERE state = 'pending' AND lease_token = ?1")
-            .bind(token)
-            .bind(until_ms)
-            .execute(&self.writer)
-            .await?;
+        sqlx::query(
+            "UPDATE images SET lease_until_ms = ?2 WHERE state = 'pending' AND lease_token = ?1",
+        )
+        .bind(token)
+        .bind(until_ms)
+        .execute(&self.writer)
+        .await?;
         Ok(())
     }
 
@@ -151,7 +193,11 @@ impl Catalog for SqliteCatalog {
         Ok(done.rows_affected())
     }
 
-    async fn stored_contents(&self, model: &str, hashes: &[ContentHash]) -> Result<HashMap<ContentHash, PictureFacts>, CatalogError> {
+    async fn stored_contents(
+        &self,
+        model: &str,
+        hashes: &[ContentHash],
+    ) -> Result<HashMap<ContentHash, PictureFacts>, CatalogError> {
         let hashes = hex_list(hashes);
         let rows = sqlx::query(
             "SELECT content_hash, format, width, height, orphaned_ms FROM vectors
@@ -161,7 +207,9 @@ impl Catalog for SqliteCatalog {
         .bind(&hashes)
         .fetch_all(&self.readers)
         .await?;
-        let is_orphan = |row: &SqliteRow| row.try_get::<Option<i64>, _>("orphaned_ms").is_ok_and(|orphaned| orphaned.is_some());
+        let is_orphan = |row: &SqliteRow| {
+            row.try_get::<Option<i64>, _>("orphaned_ms").is_ok_and(|orphaned| orphaned.is_some())
+        };
         if rows.iter().any(is_orphan) {
             sqlx::query(
                 "UPDATE vectors SET orphaned_ms = NULL WHERE model = ?1 AND content_hash IN (SELECT unhex(value) FROM json_each(?2))",
@@ -174,7 +222,11 @@ impl Catalog for SqliteCatalog {
         rows.iter().map(|row| Ok((hash_at(row)?, facts_at(row)?))).collect()
     }
 
-    async fn intend_vectors(&self, model: &str, contents: &[(ContentHash, PictureFacts)]) -> Result<(), CatalogError> {
+    async fn intend_vectors(
+        &self,
+        model: &str,
+        contents: &[(ContentHash, PictureFacts)],
+    ) -> Result<(), CatalogError> {
         let mut transaction = self.writer.begin().await?;
         for (hash, facts) in contents {
             sqlx::query(
@@ -192,7 +244,13 @@ impl Catalog for SqliteCatalog {
         Ok(transaction.commit().await?)
     }
 
-    async fn complete(&self, model: &str, token: &str, done: &[CompletedImage], now_ms: i64) -> Result<u64, CatalogError> {
+    async fn complete(
+        &self,
+        model: &str,
+        token: &str,
+        done: &[CompletedImage],
+        now_ms: i64,
+    ) -> Result<u64, CatalogError> {
         let mut transaction = self.writer.begin().await?;
         let mut indexed = 0;
         for image in done {
@@ -223,7 +281,13 @@ impl Catalog for SqliteCatalog {
         Ok(indexed)
     }
 
-    async fn fail(&self, token: &str, image_id: i64, failure: &Failure, retry_ms: Option<i64>) -> Result<(), CatalogError> {
+    async fn fail(
+        &self,
+        token: &str,
+        image_id: i64,
+        failure: &Failure,
+        retry_ms: Option<i64>,
+    ) -> Result<(), CatalogError> {
         sqlx::query(
             "UPDATE images SET state = iif(?3 IS NULL, 'failed', 'pending'), due_ms = coalesce(?3, 0), attempts = attempts + 1,
                  failure_code = ?4, failure = ?5, lease_token = NULL, lease_until_ms = NULL
@@ -239,7 +303,13 @@ impl Catalog for SqliteCatalog {
         Ok(())
     }
 
-    async fn defer(&self, token: &str, image_id: i64, fingerprint: &Fingerprint, due_ms: i64) -> Result<(), CatalogError> {
+    async fn defer(
+        &self,
+        token: &str,
+        image_id: i64,
+        fingerprint: &Fingerprint,
+        due_ms: i64,
+    ) -> Result<(), CatalogError> {
         sqlx::query(
             "UPDATE images SET size_bytes = ?3, version = ?4, modified_ms = ?5, due_ms = ?6, lease_token = NULL, lease_until_ms = NULL
              WHERE id = ?1 AND lease_token = ?2 AND state = 'pending'",
@@ -273,7 +343,13 @@ impl Catalog for SqliteCatalog {
         Ok(done.rows_affected())
     }
 
-    async fn orphans(&self, model: &str, now_ms: i64, before_ms: i64, limit: u32) -> Result<Vec<ContentHash>, CatalogError> {
+    async fn orphans(
+        &self,
+        model: &str,
+        now_ms: i64,
+        before_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<ContentHash>, CatalogError> {
         let mut transaction = self.writer.begin().await?;
         sqlx::query(
             "UPDATE vectors SET orphaned_ms = ?2 WHERE model = ?1 AND orphaned_ms IS NULL
@@ -291,17 +367,23 @@ impl Catalog for SqliteCatalog {
         .bind(model)
         .execute(&mut *transaction)
         .await?;
-        let rows = sqlx::query("SELECT content_hash FROM vectors WHERE model = ?1 AND orphaned_ms <= ?2 LIMIT ?3")
-            .bind(model)
-            .bind(before_ms)
-            .bind(limit)
-            .fetch_all(&mut *transaction)
-            .await?;
+        let rows = sqlx::query(
+            "SELECT content_hash FROM vectors WHERE model = ?1 AND orphaned_ms <= ?2 LIMIT ?3",
+        )
+        .bind(model)
+        .bind(before_ms)
+        .bind(limit)
+        .fetch_all(&mut *transaction)
+        .await?;
         transaction.commit().await?;
         rows.iter().map(hash_at).collect()
     }
 
-    async fn forget_vectors(&self, model: &str, hashes: &[ContentHash]) -> Result<(), CatalogError> {
+    async fn forget_vectors(
+        &self,
+        model: &str,
+        hashes: &[ContentHash],
+    ) -> Result<(), CatalogError> {
         sqlx::query("DELETE FROM vectors WHERE model = ?1 AND content_hash IN (SELECT unhex(value) FROM json_each(?2))")
             .bind(model)
             .bind(hex_list(hashes))
@@ -310,7 +392,12 @@ impl Catalog for SqliteCatalog {
         Ok(())
     }
 
-    async fn stored_hashes(&self, model: &str, after: Option<&ContentHash>, limit: u32) -> Result<Vec<ContentHash>, CatalogError> {
+    async fn stored_hashes(
+        &self,
+        model: &str,
+        after: Option<&ContentHash>,
+        limit: u32,
+    ) -> Result<Vec<ContentHash>, CatalogError> {
         let rows = sqlx::query(
             "SELECT content_hash FROM vectors WHERE model = ?1 AND stored = 1 AND content_hash > ?2 ORDER BY content_hash LIMIT ?3",
         )
@@ -323,15 +410,22 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn models(&self) -> Result<Vec<(String, u64)>, CatalogError> {
-        let rows =
-            sqlx::query("SELECT model, sum(stored) AS stored FROM vectors GROUP BY model ORDER BY model").fetch_all(&self.readers).await?;
-        rows.iter().map(|row| Ok((row.try_get("model")?, row.try_get::<i64, _>("stored")? as u64))).collect()
+        let rows = sqlx::query(
+            "SELECT model, sum(stored) AS stored FROM vectors GROUP BY model ORDER BY model",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| Ok((row.try_get("model")?, row.try_get::<i64, _>("stored")? as u64)))
+            .collect()
     }
 
     async fn awaiting(&self) -> Result<u64, CatalogError> {
-        let row = sqlx::query("SELECT count(*) AS images FROM images WHERE state = 'pending' AND format IS NOT NULL")
-            .fetch_one(&self.readers)
-            .await?;
+        let row = sqlx::query(
+            "SELECT count(*) AS images FROM images WHERE state = 'pending' AND format IS NOT NULL",
+        )
+        .fetch_one(&self.readers)
+        .await?;
         Ok(row.try_get::<i64, _>("images")? as u64)
     }
 
@@ -351,7 +445,9 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn used_models(&self) -> Result<Vec<UsedModel>, CatalogError> {
-        let rows = sqlx::query("SELECT * FROM used_models ORDER BY name, revision").fetch_all(&self.readers).await?;
+        let rows = sqlx::query("SELECT * FROM used_models ORDER BY name, revision")
+            .fetch_all(&self.readers)
+            .await?;
         let used = |row: &SqliteRow| -> Result<UsedModel, CatalogError> {
             Ok(UsedModel {
                 id: ModelId { name: row.try_get("name")?, revision: row.try_get("revision")? },
@@ -365,7 +461,10 @@ impl Catalog for SqliteCatalog {
 
     async fn forget_model(&self, id: &ModelId) -> Result<(), CatalogError> {
         let mut transaction = self.writer.begin().await?;
-        sqlx::query("DELETE FROM vectors WHERE model = ?1").bind(id.to_string()).execute(&mut *transaction).await?;
+        sqlx::query("DELETE FROM vectors WHERE model = ?1")
+            .bind(id.to_string())
+            .execute(&mut *transaction)
+            .await?;
         sqlx::query("DELETE FROM used_models WHERE name = ?1 AND revision = ?2")
             .bind(&id.name)
             .bind(&id.revision)
@@ -374,7 +473,10 @@ impl Catalog for SqliteCatalog {
         Ok(transaction.commit().await?)
     }
 
-    async fn images_of(&self, hashes: &[ContentHash]) -> Result<HashMap<ContentHash, NamedContent>, CatalogError> {
+    async fn images_of(
+        &self,
+        hashes: &[ContentHash],
+    ) -> Result<HashMap<ContentHash, NamedContent>, CatalogError> {
         let rows = sqlx::query(
             "SELECT content_hash, name, format, width, height FROM images
              WHERE content_hash IN (SELECT unhex(value) FROM json_each(?1)) AND format IS NOT NULL ORDER BY name",
@@ -385,13 +487,20 @@ impl Catalog for SqliteCatalog {
         let mut contents: HashMap<ContentHash, NamedContent> = HashMap::with_capacity(hashes.len());
         for row in &rows {
             let facts = facts_at(row)?;
-            contents.entry(hash_at(row)?).or_insert_with(|| NamedContent { names: Vec::new(), facts }).names.push(name_at(row)?);
+            contents
+                .entry(hash_at(row)?)
+                .or_insert_with(|| NamedContent { names: Vec::new(), facts })
+                .names
+                .push(name_at(row)?);
         }
         Ok(contents)
     }
 
     async fn image(&self, name: &ImageName) -> Result<Option<ImageRow>, CatalogError> {
-        let row = sqlx::query("SELECT * FROM images WHERE name = ?1").bind(name.as_str()).fetch_optional(&self.readers).await?;
+        let row = sqlx::query("SELECT * FROM images WHERE name = ?1")
+            .bind(name.as_str())
+            .fetch_optional(&self.readers)
+            .await?;
         row.as_ref().map(image_at).transpose()
     }
 
@@ -401,15 +510,18 @@ impl Catalog for SqliteCatalog {
             .bind(offset)
             .fetch_all(&self.readers)
             .await?;
-        let total: i64 = sqlx::query("SELECT count(*) AS total FROM images WHERE format IS NOT NULL")
-            .fetch_one(&self.readers)
-            .await?
-            .try_get("total")?;
+        let total: i64 =
+            sqlx::query("SELECT count(*) AS total FROM images WHERE format IS NOT NULL")
+                .fetch_one(&self.readers)
+                .await?
+                .try_get("total")?;
         Ok((rows.iter().map(image_at).collect::<Result<_, _>>()?, total as u64))
     }
 
     async fn counts(&self) -> Result<StateCounts, CatalogError> {
-        let rows = sqlx::query("SELECT state, count(*) AS images FROM images GROUP BY state").fetch_all(&self.readers).await?;
+        let rows = sqlx::query("SELECT state, count(*) AS images FROM images GROUP BY state")
+            .fetch_all(&self.readers)
+            .await?;
         let mut counts = StateCounts::default();
         for row in rows {
             let images = row.try_get::<i64, _>("images")? as u64;
@@ -422,7 +534,11 @@ impl Catalog for SqliteCatalog {
         Ok(counts)
     }
 
-    async fn failures(&self, limit: u32, offset: u32) -> Result<(Vec<FailedImage>, u64), CatalogError> {
+    async fn failures(
+        &self,
+        limit: u32,
+        offset: u32,
+    ) -> Result<(Vec<FailedImage>, u64), CatalogError> {
         let rows =
             sqlx::query("SELECT name, failure_code, failure, attempts FROM images WHERE state = 'failed' ORDER BY name LIMIT ?1 OFFSET ?2")
                 .bind(limit)
@@ -430,7 +546,9 @@ impl Catalog for SqliteCatalog {
                 .fetch_all(&self.readers)
                 .await?;
         let failed = |row: &SqliteRow| -> Result<FailedImage, CatalogError> {
-            let text = |column: &str| row.try_get::<Option<String>, _>(column).map(Option::unwrap_or_default);
+            let text = |column: &str| {
+                row.try_get::<Option<String>, _>(column).map(Option::unwrap_or_default)
+            };
             let failure = Failure { code: text("failure_code")?, reason: text("failure")? };
             Ok(FailedImage { name: name_at(row)?, failure, attempts: row.try_get("attempts")? })
         };
@@ -450,7 +568,12 @@ impl Catalog for SqliteCatalog {
         Ok(done.rows_affected())
     }
 
-    async fn save_feedback(&self, impression: &Impression, change: &RatingChange, now_ms: i64) -> Result<SavedRating, CatalogError> {
+    async fn save_feedback(
+        &self,
+        impression: &Impression,
+        change: &RatingChange,
+        now_ms: i64,
+    ) -> Result<SavedRating, CatalogError> {
         let mut transaction = self.writer.begin().await?;
         insert_impression(&mut transaction, impression).await?;
         let row = sqlx::query(
@@ -470,7 +593,11 @@ impl Catalog for SqliteCatalog {
         Ok(saved)
     }
 
-    async fn feedback(&self, after: Option<&str>, limit: u32) -> Result<Vec<FeedbackRow>, CatalogError> {
+    async fn feedback(
+        &self,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<FeedbackRow>, CatalogError> {
         let rows = sqlx::query(
             "SELECT * FROM feedback JOIN impressions ON impressions.id = feedback.impression_id WHERE impression_id > ?1 ORDER BY impression_id LIMIT ?2",
         )
@@ -492,7 +619,10 @@ impl Catalog for SqliteCatalog {
     }
 }
 
-async fn insert_impression(transaction: &mut Transaction<'_, Sqlite>, impression: &Impression) -> Result<(), CatalogError> {
+async fn insert_impression(
+    transaction: &mut Transaction<'_, Sqlite>,
+    impression: &Impression,
+) -> Result<(), CatalogError> {
     sqlx::query("INSERT INTO impressions (id, query, model, results, searched_ms) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING")
         .bind(&impression.id)
         .bind(&impression.query)
@@ -521,12 +651,20 @@ fn hash_at(row: &SqliteRow) -> Result<ContentHash, CatalogError> {
 }
 
 fn facts_at(row: &SqliteRow) -> Result<PictureFacts, CatalogError> {
-    Ok(PictureFacts { format: row.try_get("format")?, width: row.try_get("width")?, height: row.try_get("height")? })
+    Ok(PictureFacts {
+        format: row.try_get("format")?,
+        width: row.try_get("width")?,
+        height: row.try_get("height")?,
+    })
 }
 
 fn fingerprint_at(row: &SqliteRow) -> Result<Fingerprint, CatalogError> {
     let size_bytes = row.try_get::<i64, _>("size_bytes")? as u64;
-    Ok(Fingerprint { size_bytes, version: row.try_get("version")?, modified_ms: row.try_get("modified_ms")? })
+    Ok(Fingerprint {
+        size_bytes,
+        version: row.try_get("version")?,
+        modified_ms: row.try_get("modified_ms")?,
+    })
 }
 
 fn leased_at(row: &SqliteRow) -> Result<LeasedImage, CatalogError> {
@@ -553,8 +691,10 @@ fn image_at(row: &SqliteRow) -> Result<ImageRow, CatalogError> {
 }
 
 fn feedback_at(row: &SqliteRow) -> Result<FeedbackRow, CatalogError> {
-    let results: Vec<ImpressionResult> = serde_json::from_str(row.try_get("results")?).map_err(damaged)?;
-    let images: Vec<ImageRating> = serde_json::from_str(row.try_get("image_ratings")?).map_err(damaged)?;
+    let results: Vec<ImpressionResult> =
+        serde_json::from_str(row.try_get("results")?).map_err(damaged)?;
+    let images: Vec<ImageRating> =
+        serde_json::from_str(row.try_get("image_ratings")?).map_err(damaged)?;
     let impression = Impression {
         id: row.try_get("id")?,
         query: row.try_get("query")?,
@@ -563,7 +703,12 @@ fn feedback_at(row: &SqliteRow) -> Result<FeedbackRow, CatalogError> {
         searched_ms: row.try_get("searched_ms")?,
     };
     let rating = Rating { value: row.try_get("rating")?, images };
-    Ok(FeedbackRow { impression, rating, created_ms: row.try_get("created_ms")?, updated_ms: row.try_get("updated_ms")? })
+    Ok(FeedbackRow {
+        impression,
+        rating,
+        created_ms: row.try_get("created_ms")?,
+        updated_ms: row.try_get("updated_ms")?,
+    })
 }
 
 #[cfg(test)]
@@ -586,7 +731,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_folder_is_named_with_what_to_do() {
-        let Err(error) = SqliteCatalog::open(Path::new("/nonexistent/catalog.db")).await else { panic!("it opened") };
+        let Err(error) = SqliteCatalog::open(Path::new("/nonexistent/catalog.db")).await else {
+            panic!("it opened")
+        };
         assert!(error.to_string().contains("/nonexistent/catalog.db"), "{error}");
         assert!(error.to_string().contains("--data-dir"), "{error}");
     }

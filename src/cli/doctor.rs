@@ -41,16 +41,31 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
 
 fn check_folder(folder: &Path) -> Finding {
     let entries = std::fs::read_dir(folder).map_err(|error| {
-        format!("{}: {error}; make it (mkdir -p {}), or name another with --images", folder.display(), folder.display())
+        format!(
+            "{}: {error}; make it (mkdir -p {}), or name another with --images",
+            folder.display(),
+            folder.display()
+        )
     })?;
     let count = entries.take(1000).count();
-    Ok(format!("{} is readable, {count}{} entries", folder.display(), if count == 1000 { "+" } else { "" }))
+    Ok(format!(
+        "{} is readable, {count}{} entries",
+        folder.display(),
+        if count == 1000 { "+" } else { "" }
+    ))
 }
 
 fn check_data_dir(data_dir: &Path) -> Finding {
     let probe = data_dir.join(format!(".doctor-{}", uuid::Uuid::new_v4()));
-    let written = std::fs::create_dir_all(data_dir).and_then(|()| std::fs::write(&probe, b"x")).and_then(|()| std::fs::remove_file(&probe));
-    written.map_err(|error| format!("{}: {error}; make it writable, or choose another with --data-dir", data_dir.display()))?;
+    let written = std::fs::create_dir_all(data_dir)
+        .and_then(|()| std::fs::write(&probe, b"x"))
+        .and_then(|()| std::fs::remove_file(&probe));
+    written.map_err(|error| {
+        format!(
+            "{}: {error}; make it writable, or choose another with --data-dir",
+            data_dir.display()
+        )
+    })?;
     Ok(format!("{} is writable", data_dir.display()))
 }
 
@@ -59,23 +74,29 @@ fn check_port(config: &Config, server: Option<&str>) -> Finding {
     match (TcpListener::bind((host, port)), server) {
         (Ok(_), _) => Ok(format!("{host}:{port} is free")),
         (Err(_), Some(server)) => Ok(format!("image-search is serving at {server}")),
-        (Err(error), None) => Err(format!("{host}:{port}: {error}; stop the other program, or choose another with --port")),
+        (Err(error), None) => Err(format!(
+            "{host}:{port}: {error}; stop the other program, or choose another with --port"
+        )),
     }
 }
 
 async fn check_model(config: &Config) -> Finding {
-    let (located, embedder) = load_embedder(config, None).await.map_err(|error| error.to_string())?;
+    let (located, embedder) =
+        load_embedder(config, None).await.map_err(|error| error.to_string())?;
     let info = embedder.info();
     let note = located.banner.map(|banner| format!(". {banner}")).unwrap_or_default();
     Ok(format!("{} loads and runs on {}, {} dimensions{note}", located.id, info.engine, info.dim))
 }
 
 fn other_engine(config: &Config) -> String {
-    let library = Some(config.embed.onnxruntime_library.as_path()).filter(|path| *path != Path::new(""));
+    let library =
+        Some(config.embed.onnxruntime_library.as_path()).filter(|path| *path != Path::new(""));
     match clip::onnxruntime_available(library) {
         Ok(found) => format!("ONNX Runtime is here ({found}); set embed.engine to choose"),
         Err(reason) => {
-            format!("rten (built in); ONNX Runtime would index about 1.2 to 1.4 times as fast ({reason}; make onnxruntime gets it)")
+            format!(
+                "rten (built in); ONNX Runtime would index about 1.2 to 1.4 times as fast ({reason}; make onnxruntime gets it)"
+            )
         }
     }
 }
@@ -93,9 +114,12 @@ async fn check_index(config: Config, server: Option<&str>) -> Finding {
 
 /// What the running server says of its parts.
 async fn check_server(server: &str) -> Finding {
-    let ready = super::remote::readiness(server).await.map_err(|error| format!("{server}: {error:#}"))?;
-    let told = |part: &str| format!("{part}: {}", ready[part]["detail"].as_str().unwrap_or("not ready"));
-    let wrong = ["model", "store", "catalog"].into_iter().filter(|part| ready[*part]["ok"] == false);
+    let ready =
+        super::remote::readiness(server).await.map_err(|error| format!("{server}: {error:#}"))?;
+    let told =
+        |part: &str| format!("{part}: {}", ready[part]["detail"].as_str().unwrap_or("not ready"));
+    let wrong =
+        ["model", "store", "catalog"].into_iter().filter(|part| ready[*part]["ok"] == false);
     let parts: Vec<String> = wrong.map(told).collect();
     if parts.is_empty() {
         Ok(format!("the server at {server} is ready"))
@@ -109,5 +133,8 @@ async fn check_open(app: &App) -> Finding {
     let counts = app.counts().await.map_err(|error| error.to_string())?;
     let active = app.store.active().await.map_err(|error| error.to_string())?;
     let active = active.map_or_else(String::new, |name| format!(", answering from {name}"));
-    Ok(format!("{} indexed, {} pending, {} failed{active}", counts.indexed, counts.pending, counts.failed))
+    Ok(format!(
+        "{} indexed, {} pending, {} failed{active}",
+        counts.indexed, counts.pending, counts.failed
+    ))
 }

@@ -19,8 +19,14 @@ pub(super) async fn with_bar<P, T>(look: impl Fn() -> Option<P>, work: impl Futu
 where
     P: Deref<Target = Progress>,
 {
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left") {
+    let bar = if std::io::stderr().is_terminal() {
+        ProgressBar::no_length()
+    } else {
+        ProgressBar::hidden()
+    };
+    if let Ok(style) = ProgressStyle::with_template(
+        "{msg} {bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
+    ) {
         bar.set_style(style);
     }
     let mut ticks = tokio::time::interval(Duration::from_millis(REFRESH_MS));

@@ -25,14 +25,17 @@ pub(super) struct EmbedArgs {
 pub(super) async fn run(config: Config, args: EmbedArgs) -> anyhow::Result<ExitCode> {
     let limits = config.decode.limits();
     let progress = Progress::default();
-    let (_, embedder) = download::with_bar(|| Some(&progress), load_embedder(&config, Some(&progress))).await?;
+    let (_, embedder) =
+        download::with_bar(|| Some(&progress), load_embedder(&config, Some(&progress))).await?;
     for text in &args.text {
         let embedding = embedder.embed_text(text).await?;
         say(json!({"input": text, "embedding": *embedding}));
     }
     for path in &args.image {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let decoded = clip::decode(&bytes, &limits).with_context(|| format!("cannot decode {}", path.display()))?;
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let decoded = clip::decode(&bytes, &limits)
+            .with_context(|| format!("cannot decode {}", path.display()))?;
         let pixels = embedder.preprocess(&decoded.rgb);
         let embedding = embedder.embed_query_picture(pixels).await?;
         say(json!({"input": path, "embedding": embedding}));

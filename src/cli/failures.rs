@@ -37,7 +37,10 @@ pub(super) async fn run(config: Config, args: FailuresArgs) -> anyhow::Result<Ex
                     json!({"image_name": failed.name, "code": failed.failure.code, "reason": failed.failure.reason, "attempts": failed.attempts}),
                 );
             } else {
-                say(format_args!("{}: {} ({}, attempts: {})", failed.name, failed.failure.reason, failed.failure.code, failed.attempts));
+                say(format_args!(
+                    "{}: {} ({}, attempts: {})",
+                    failed.name, failed.failure.reason, failed.failure.code, failed.attempts
+                ));
             }
         }
         if failures.len() < PAGE as usize {
@@ -61,6 +64,8 @@ async fn retry(config: &Config) -> anyhow::Result<ExitCode> {
     let catalog = open_catalog(config).await?;
     let retried = catalog.retry(None).await?;
     catalog.close().await;
-    say(format_args!("Pictures to be tried again by the next image-search index or serve: {retried}"));
+    say(format_args!(
+        "Pictures to be tried again by the next image-search index or serve: {retried}"
+    ));
     Ok(ExitCode::SUCCESS)
 }

@@ -41,7 +41,9 @@ pub(super) async fn run(config: Config, command: FeedbackCommand) -> anyhow::Res
     anyhow::ensure!(path.is_file(), "there are no ratings in {} yet", config.data_dir.display());
     let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&path).await?);
     let mut out: Box<dyn Write + Send> = match &output {
-        Some(path) => Box::new(BufWriter::new(File::create(path).with_context(|| format!("cannot write {}", path.display()))?)),
+        Some(path) => Box::new(BufWriter::new(
+            File::create(path).with_context(|| format!("cannot write {}", path.display()))?,
+        )),
         None => Box::new(std::io::stdout()),
     };
     let format = match format {

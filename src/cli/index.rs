@@ -29,14 +29,16 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     app.finish_switch().await?;
     showing.abort();
     bar.finish_and_clear();
-    let summary = summarize(&app, app.metrics.indexed.get() - indexed_before, started.elapsed()).await;
+    let summary =
+        summarize(&app, app.metrics.indexed.get() - indexed_before, started.elapsed()).await;
     app.shut_down().await;
     outcome?;
     summary
 }
 
 fn progress_bar() -> ProgressBar {
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    let bar =
+        if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} pictures, {msg}") {
         bar.set_style(style);
     }
@@ -50,8 +52,14 @@ async fn show(app: std::sync::Arc<App>, bar: ProgressBar) {
             bar.set_length(counts.pending + counts.indexed + counts.failed);
             bar.set_position(counts.indexed + counts.failed);
             let rate = status.images_per_second;
-            let left = if rate > 0.0 { format!(", {} left", minutes((counts.pending as f64 / rate) as u64)) } else { String::new() };
-            bar.set_message(status.message.unwrap_or_else(|| format!("{rate:.1} pictures/s{left}")));
+            let left = if rate > 0.0 {
+                format!(", {} left", minutes((counts.pending as f64 / rate) as u64))
+            } else {
+                String::new()
+            };
+            bar.set_message(
+                status.message.unwrap_or_else(|| format!("{rate:.1} pictures/s{left}")),
+            );
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -70,7 +78,10 @@ async fn summarize(app: &App, indexed: u64, took: Duration) -> anyhow::Result<Ex
         counts.indexed
     ));
     if counts.pending > 0 {
-        say(format_args!("{} pictures are still pending; run index again to go on.", counts.pending));
+        say(format_args!(
+            "{} pictures are still pending; run index again to go on.",
+            counts.pending
+        ));
     }
     if counts.failed == 0 {
         return Ok(ExitCode::SUCCESS);

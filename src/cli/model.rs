@@ -59,8 +59,13 @@ pub(super) async fn run(config: Config, command: ModelCommand) -> anyhow::Result
 fn list(models: &Models, config: &Config) {
     for entry in models.registry().entries() {
         let here = if models.snapshot(entry).is_some() { "here" } else { "-" };
-        let preferred = if entry.name == config.models.preferred { " (what auto takes)" } else { "" };
-        let engines = if entry.engines.iter().any(|engine| engine == "rten") { "" } else { "; needs ONNX Runtime" };
+        let preferred =
+            if entry.name == config.models.preferred { " (what auto takes)" } else { "" };
+        let engines = if entry.engines.iter().any(|engine| engine == "rten") {
+            ""
+        } else {
+            "; needs ONNX Runtime"
+        };
         say(format_args!("{here:<5} {}{preferred}", entry.name));
         say(format_args!(
             "      {}, about {} MB, {} dimensions, languages: {}, licence: {}{engines}",
@@ -69,13 +74,17 @@ fn list(models: &Models, config: &Config) {
         say(format_args!("      {}", entry.good_for));
     }
     say("here  emoji-clip: built in, tiny, knows little more than emoji-like drawings");
-    say(format_args!("Downloaded models are in {}. Get one: image-search model pull NAME", models.cache_dir().display()));
+    say(format_args!(
+        "Downloaded models are in {}. Get one: image-search model pull NAME",
+        models.cache_dir().display()
+    ));
 }
 
 async fn pull(models: &Models, name: &str) -> anyhow::Result<ExitCode> {
     let entry = models.entry(name)?;
     let progress = Progress::default();
-    let located = download::with_bar(|| Some(&progress), models.fetch(entry, false, &progress)).await?;
+    let located =
+        download::with_bar(|| Some(&progress), models.fetch(entry, false, &progress)).await?;
     say(format_args!("{} is in {}", located.id, located.dir.display()));
     say(format_args!("Use it: image-search serve --model {}", entry.name));
     Ok(ExitCode::SUCCESS)
@@ -84,8 +93,13 @@ async fn pull(models: &Models, name: &str) -> anyhow::Result<ExitCode> {
 fn path(models: &Models, name: &str) -> anyhow::Result<()> {
     let entry = models.entry(name)?;
     let snapshot = models.snapshot(entry);
-    let snapshot =
-        snapshot.ok_or_else(|| anyhow::anyhow!("{} is not here; get it with: image-search model pull {}", entry.name, entry.name))?;
+    let snapshot = snapshot.ok_or_else(|| {
+        anyhow::anyhow!(
+            "{} is not here; get it with: image-search model pull {}",
+            entry.name,
+            entry.name
+        )
+    })?;
     say(snapshot.dir.display());
     Ok(())
 }
@@ -110,10 +124,20 @@ async fn verify(models: &Models, name: Option<&str>) -> anyhow::Result<ExitCode>
         checked += 1;
         bad += verified.bad.len();
         if verified.bad.is_empty() {
-            say(format_args!("ok    {}: {} files are as they were published", entry.name, verified.good));
+            say(format_args!(
+                "ok    {}: {} files are as they were published",
+                entry.name, verified.good
+            ));
         } else {
-            say(format_args!("BAD   {}: {} changed or missing", entry.name, verified.bad.join(", ")));
-            say(format_args!("      Get it again: image-search model remove {0} && image-search model pull {0}", entry.name));
+            say(format_args!(
+                "BAD   {}: {} changed or missing",
+                entry.name,
+                verified.bad.join(", ")
+            ));
+            say(format_args!(
+                "      Get it again: image-search model remove {0} && image-search model pull {0}",
+                entry.name
+            ));
         }
     }
     if checked == 0 {
@@ -126,7 +150,11 @@ fn remove(models: &Models, name: &str) -> anyhow::Result<()> {
     let entry = models.entry(name)?;
     match models.remove(entry)? {
         0 => say(format_args!("{} is not here", entry.name)),
-        bytes => say(format_args!("{} is removed, {} MB are free again", entry.name, bytes.div_ceil(1_000_000))),
+        bytes => say(format_args!(
+            "{} is removed, {} MB are free again",
+            entry.name,
+            bytes.div_ceil(1_000_000)
+        )),
     }
     Ok(())
 }

@@ -24,22 +24,31 @@ pub(super) async fn readiness(server: &str) -> anyhow::Result<Value> {
 
 /// Whether it answers at all.
 pub(super) async fn is_alive(server: &str) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder().timeout(Duration::from_millis(ALIVE_TIMEOUT_MS)).no_proxy().build()?;
-    let response =
-        client.get(format!("{server}/healthz")).send().await.with_context(|| format!("the server at {server} does not answer"))?;
+    let client = reqwest::Client::builder()
+        .timeout(Duration::from_millis(ALIVE_TIMEOUT_MS))
+        .no_proxy()
+        .build()?;
+    let response = client
+        .get(format!("{server}/healthz"))
+        .send()
+        .await
+        .with_context(|| format!("the server at {server} does not answer"))?;
     response.error_for_status()?;
     Ok(())
 }
 
 async fn send(server: &str, path: &str, body: Option<&Value>) -> anyhow::Result<(bool, Value)> {
-    let client = reqwest::Client::builder().timeout(Duration::from_millis(TIMEOUT_MS)).no_proxy().build()?;
+    let client =
+        reqwest::Client::builder().timeout(Duration::from_millis(TIMEOUT_MS)).no_proxy().build()?;
     let url = format!("{server}{path}");
     let request = match body {
         Some(body) => client.post(&url).json(body),
         None => client.get(&url),
     };
-    let response = request.send().await.with_context(|| format!("the server at {server} does not answer"))?;
+    let response =
+        request.send().await.with_context(|| format!("the server at {server} does not answer"))?;
     let success = response.status().is_success();
-    let answer: Value = response.json().await.with_context(|| format!("{url} did not answer with JSON"))?;
+    let answer: Value =
+        response.json().await.with_context(|| format!("{url} did not answer with JSON"))?;
     Ok((success, answer))
 }

@@ -24,7 +24,14 @@ pub(super) struct SearchArgs {
 
 pub(super) async fn run(config: Config, args: SearchArgs) -> anyhow::Result<ExitCode> {
     let answer = match app::running_server(&config.data_dir) {
-        Some(server) => remote::ask(&server, "/api/v1/search-image", Some(&json!({"text": args.words, "limit": args.limit}))).await?,
+        Some(server) => {
+            remote::ask(
+                &server,
+                "/api/v1/search-image",
+                Some(&json!({"text": args.words, "limit": args.limit})),
+            )
+            .await?
+        }
         None => search_here(config, &args).await?,
     };
     if args.json {
@@ -39,7 +46,10 @@ async fn search_here(config: Config, args: &SearchArgs) -> anyhow::Result<Value>
     anyhow::ensure!(!args.words.trim().is_empty(), "say what to look for");
     let app = App::open(config).await?;
     download::bring_up(&app).await?;
-    let answer = app.searcher.search(Query::Text(args.words.clone()), Window { limit: args.limit, offset: 0 }).await;
+    let answer = app
+        .searcher
+        .search(Query::Text(args.words.clone()), Window { limit: args.limit, offset: 0 })
+        .await;
     app.shut_down().await;
     let answer = answer?;
     let matches: Vec<Value> = answer
@@ -47,7 +57,9 @@ async fn search_here(config: Config, args: &SearchArgs) -> anyhow::Result<Value>
         .iter()
         .map(|found| json!({"image_name": found.image_name, "score": found.score, "width": found.width, "height": found.height, "other_names": found.other_names}))
         .collect();
-    Ok(json!({"text": args.words, "model_name": answer.model_name, "matches": matches, "jwt": answer.jwt}))
+    Ok(
+        json!({"text": args.words, "model_name": answer.model_name, "matches": matches, "jwt": answer.jwt}),
+    )
 }
 
 fn print_table(answer: &Value) {
@@ -57,7 +69,12 @@ fn print_table(answer: &Value) {
     }
     for found in matches {
         let duplicates = found["other_names"].as_array().map_or(0, Vec::len);
-        let note = if duplicates == 0 { String::new() } else { format!("  (and {duplicates} copies)") };
-        say(format_args!("{:.4}  {}{note}", found["score"].as_f64().unwrap_or_default(), found["image_name"].as_str().unwrap_or_default()));
+        let note =
+            if duplicates == 0 { String::new() } else { format!("  (and {duplicates} copies)") };
+        say(format_args!(
+            "{:.4}  {}{note}",
+            found["score"].as_f64().unwrap_or_default(),
+            found["image_name"].as_str().unwrap_or_default()
+        ));
     }
 }

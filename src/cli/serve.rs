@@ -46,21 +46,32 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         listener.with_context(|| format!("cannot listen on {host}:{port}; is another program using it? Choose another with --port"))?;
     let address = listener.local_addr()?;
     let app = App::open(config).await?;
-    let shown_host =
-        if address.ip().is_unspecified() || address.ip().is_loopback() { "localhost".to_owned() } else { address.ip().to_string() };
+    let shown_host = if address.ip().is_unspecified() || address.ip().is_loopback() {
+        "localhost".to_owned()
+    } else {
+        address.ip().to_string()
+    };
     let url = format!("http://{shown_host}:{}", address.port());
     app.announce(&url);
     tokio::spawn(log_download(app.clone()));
     let bringing_up = tokio::spawn(bring_up(app.clone(), url));
     tokio::spawn(stop_on_signal(app.clone()));
     let failed = tokio::spawn(watch_bring_up(app.clone(), bringing_up));
-    let finished = http::server::serve(listener, http::router(app.clone()), &app.config.server, app.stop.clone()).await;
+    let finished = http::server::serve(
+        listener,
+        http::router(app.clone()),
+        &app.config.server,
+        app.stop.clone(),
+    )
+    .await;
     if !finished {
         tracing::warn!("some requests were still unanswered at the shutdown deadline");
     }
     let deadline = Duration::from_millis(app.config.server.shutdown_timeout_ms);
     if tokio::time::timeout(deadline, app.shut_down()).await.is_err() {
-        tracing::warn!("indexing did not stop in time; what was under way is done again at the next start");
+        tracing::warn!(
+            "indexing did not stop in time; what was under way is done again at the next start"
+        );
     }
     match failed.await? {
         Some(error) => Err(error.into()),
@@ -78,7 +89,8 @@ async fn bring_up(app: Arc<App>, url: String) -> Result<(), AppError> {
         if let Some(banner) = &located.banner {
             tracing::warn!("{banner}");
         }
-        let folders: Vec<String> = app.config.images.iter().map(|folder| folder.display().to_string()).collect();
+        let folders: Vec<String> =
+            app.config.images.iter().map(|folder| folder.display().to_string()).collect();
         tracing::info!(url, model = %located.id, folders = folders.join(", "), "ready: copy pictures into the folder, then open the address or try: curl {url}/api/v1/search-image --json '{{\"text\":\"tennis\"}}'");
     }
     tokio::spawn(follow_models(app));
@@ -96,16 +108,24 @@ async fn follow_models(app: Arc<App>) {
             let was_next = app.next();
             match app.finish_switch().await {
                 Ok(true) if was_next.is_some() => {
-                    tracing::info!(model = was_next.map(|next| next.name), "all vectors are made: this model answers now");
+                    tracing::info!(
+                        model = was_next.map(|next| next.name),
+                        "all vectors are made: this model answers now"
+                    );
                 }
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "could not change over to the next model; trying again"),
+                Err(error) => {
+                    tracing::warn!(%error, "could not change over to the next model; trying again")
+                }
             }
             let due = Instant::now() >= next_try && !app.config.models.offline;
-            if (app.wants_preferred() && (due || app.preferred_is_here())) || app.ingest().is_none() {
+            if (app.wants_preferred() && (due || app.preferred_is_here())) || app.ingest().is_none()
+            {
                 match app.fetch_preferred().await {
                     Ok(ingest) => ingest.spawn(),
-                    Err(error) => tracing::warn!(%error, again_in_s = interval.as_secs(), "the preferred model cannot be had yet"),
+                    Err(error) => {
+                        tracing::warn!(%error, again_in_s = interval.as_secs(), "the preferred model cannot be had yet")
+                    }
                 }
                 next_try = Instant::now() + interval;
             }
@@ -139,7 +159,10 @@ async fn log_download(app: Arc<App>) {
 }
 
 /// If the model cannot be brought up, the server ends with the reason instead of answering 503 for ever.
-async fn watch_bring_up(app: Arc<App>, bringing_up: tokio::task::JoinHandle<Result<(), AppError>>) -> Option<AppError> {
+async fn watch_bring_up(
+    app: Arc<App>,
+    bringing_up: tokio::task::JoinHandle<Result<(), AppError>>,
+) -> Option<AppError> {
     let abort = bringing_up.abort_handle();
     let outcome = app.stop.run_until_cancelled(bringing_up).await;
     if outcome.is_none() {
@@ -153,7 +176,11 @@ async fn watch_bring_up(app: Arc<App>, bringing_up: tokio::task::JoinHandle<Resu
 }
 
 async fn stop_on_signal(app: Arc<App>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else { return };
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

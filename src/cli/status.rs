@@ -28,7 +28,12 @@ pub(super) async fn run(config: Config, args: &StatusArgs) -> anyhow::Result<Exi
         return Ok(ExitCode::SUCCESS);
     }
     let count = |state: &str| status["images"][state].as_u64().unwrap_or_default();
-    say(format_args!("images   {} indexed, {} pending, {} failed", count("indexed"), count("pending"), count("failed")));
+    say(format_args!(
+        "images   {} indexed, {} pending, {} failed",
+        count("indexed"),
+        count("pending"),
+        count("failed")
+    ));
     match &server {
         Some(server) => print_server(server, &status),
         None => say("server   not running; start it with: image-search serve"),
@@ -43,16 +48,32 @@ fn print_server(server: &str, status: &Value) {
     let (model, ingest) = (&status["model"], &status["ingest"]);
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     say(format_args!("server   {server}"));
-    say(format_args!("model    {} ({}), engine {}", text(&model["name"]), text(&model["state"]), text(&model["engine"])));
+    say(format_args!(
+        "model    {} ({}), engine {}",
+        text(&model["name"]),
+        text(&model["state"]),
+        text(&model["engine"])
+    ));
     if let Some(note) = model["engine_note"].as_str() {
         say(format_args!("         {note}"));
     }
     let store = &status["store"];
     match store["error"].as_str() {
-        Some(error) => say(format_args!("vectors  cannot be used ({}): {error}", text(&store["kind"]))),
-        None => say(format_args!("vectors  {} in {} ({})", store["vectors"], text(&store["collection"]), text(&store["kind"]))),
+        Some(error) => {
+            say(format_args!("vectors  cannot be used ({}): {error}", text(&store["kind"])))
+        }
+        None => say(format_args!(
+            "vectors  {} in {} ({})",
+            store["vectors"],
+            text(&store["collection"]),
+            text(&store["kind"])
+        )),
     }
-    say(format_args!("ingest   {}, {} pictures/s", text(&ingest["state"]), ingest["images_per_second"]));
+    say(format_args!(
+        "ingest   {}, {} pictures/s",
+        text(&ingest["state"]),
+        ingest["images_per_second"]
+    ));
     if let Some(message) = ingest["message"].as_str() {
         say(format_args!("         {message}"));
     }

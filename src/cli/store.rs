@@ -42,14 +42,21 @@ pub(super) struct CopyArgs {
 pub(super) async fn run(config: Config, command: StoreCommand) -> anyhow::Result<ExitCode> {
     let StoreCommand::Copy(args) = command;
     anyhow::ensure!(args.from != args.to, "both addresses are the same");
-    let open = async |address: &str| open_at(address, &config.vector_store, &config.data_dir).await.context("cannot open a store");
+    let open = async |address: &str| {
+        open_at(address, &config.vector_store, &config.data_dir)
+            .await
+            .context("cannot open a store")
+    };
     let (from, to) = (open(&args.from).await?, open(&args.to).await?);
     let copied = copy_all(&*from, &*to).await;
     let closed = (from.close().await, to.close().await);
     copied.context("the copy is not complete; run it again, it goes on from there")?;
     closed.0?;
     closed.1?;
-    say(format_args!("Use it: image-search serve --vector-store {}   (or vector_store = \"{0}\" in the configuration)", args.to));
+    say(format_args!(
+        "Use it: image-search serve --vector-store {}   (or vector_store = \"{0}\" in the configuration)",
+        args.to
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -70,7 +77,8 @@ async fn copy_all(from: &dyn VectorStore, to: &dyn VectorStore) -> anyhow::Resul
         let report = copy(&*source, &*target, &mut show).await;
         bar.finish_and_clear();
         let CopyReport { total, copied, extra, sampled } = report?;
-        let more = if extra == 0 { String::new() } else { format!("; {extra} others were there already") };
+        let more =
+            if extra == 0 { String::new() } else { format!("; {extra} others were there already") };
         say(format_args!("{name}: {total} vectors, {copied} sent now, {sampled} compared{more}"));
     }
     if let Some(active) = from.active().await? {
@@ -80,8 +88,11 @@ async fn copy_all(from: &dyn VectorStore, to: &dyn VectorStore) -> anyhow::Resul
 }
 
 fn progress_bar(name: &str) -> ProgressBar {
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} vectors, {per_sec}, {eta} left") {
+    let bar =
+        if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    if let Ok(style) =
+        ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} vectors, {per_sec}, {eta} left")
+    {
         bar.set_style(style);
     }
     bar.set_message(name.to_owned());

@@ -42,12 +42,13 @@ impl VectorStoreConfig {
     /// What is wrong with the address, without repeating it: it may hold a password by mistake.
     pub(super) fn wrong_url(&self) -> Option<&'static str> {
         let address = self.url.strip_prefix(QDRANT_PREFIX);
-        let is_http = |address: &str| address.starts_with("http://") || address.starts_with("https://");
+        let is_http =
+            |address: &str| address.starts_with("http://") || address.starts_with("https://");
         match address {
             _ if self.url == EMBEDDED => None,
-            Some(address) if is_http(address) && address.contains('@') => {
-                Some("it holds a user or password; leave these out and use vector_store.api_key_file")
-            }
+            Some(address) if is_http(address) && address.contains('@') => Some(
+                "it holds a user or password; leave these out and use vector_store.api_key_file",
+            ),
             Some(address) if is_http(address) => None,
             _ => Some("use \"embedded\" or an address such as \"qdrant+https://host:6334\""),
         }

@@ -41,7 +41,14 @@ impl Problem {
     /// A problem of its own.
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
-        Self { kind: "about:blank", title, status: status.as_u16(), code, detail: detail.into(), retry_after_s: None }
+        Self {
+            kind: "about:blank",
+            title,
+            status: status.as_u16(),
+            code,
+            detail: detail.into(),
+            retry_after_s: None,
+        }
     }
 
     /// 422 with code `invalid_request`: well-formed, but not what is allowed.
@@ -56,7 +63,10 @@ impl Problem {
 
     /// 503 with Retry-After.
     pub(super) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
-        Self { retry_after_s: Some(RETRY_AFTER_S), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
+        Self {
+            retry_after_s: Some(RETRY_AFTER_S),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+        }
     }
 
     /// 500. What happened goes to the log.
@@ -67,7 +77,11 @@ impl Problem {
 
     /// 500 for what is in the log already.
     pub(super) fn unexplained() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here. The server's log says what.")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Something went wrong here. The server's log says what.",
+        )
     }
 }
 
@@ -96,7 +110,9 @@ impl From<SearchError> for Problem {
             SearchError::Overloaded => Self::unavailable("overloaded", detail),
             SearchError::Deadline(_) => Self::unavailable("deadline_exceeded", detail),
             SearchError::ModelNotReady => Self::unavailable("model_not_ready", detail),
-            SearchError::Picture(error) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), detail),
+            SearchError::Picture(error) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), detail)
+            }
             SearchError::NoSuchImage(_) => Self::not_found(detail),
             SearchError::Store(error) => error.into(),
             SearchError::Catalog(error) => error.into(),
@@ -108,7 +124,10 @@ impl From<SearchError> for Problem {
 
 /// What users are told when the vector store is away; operators find the reason at `/readyz` and in the log.
 pub(super) fn store_unavailable() -> Problem {
-    Problem::unavailable("store_unavailable", "The vector store does not answer. Nothing is lost; try again in a moment.")
+    Problem::unavailable(
+        "store_unavailable",
+        "The vector store does not answer. Nothing is lost; try again in a moment.",
+    )
 }
 
 impl From<StoreError> for Problem {
@@ -142,7 +161,9 @@ impl From<IngestError> for Problem {
 impl From<FeedbackError> for Problem {
     fn from(error: FeedbackError) -> Self {
         match error {
-            FeedbackError::Token(error @ TokenError::Expired) => Self::new(StatusCode::UNAUTHORIZED, "token_expired", error.to_string()),
+            FeedbackError::Token(error @ TokenError::Expired) => {
+                Self::new(StatusCode::UNAUTHORIZED, "token_expired", error.to_string())
+            }
             FeedbackError::Token(_) => Self::new(
                 StatusCode::UNAUTHORIZED,
                 "token_invalid",
@@ -168,7 +189,9 @@ impl From<SourceError> for Problem {
 impl From<ThumbnailError> for Problem {
     fn from(error: ThumbnailError) -> Self {
         match error {
-            ThumbnailError::Decode(error) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), error.to_string()),
+            ThumbnailError::Decode(error) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), error.to_string())
+            }
             ThumbnailError::Scale(_) => Self::internal(&error),
         }
     }

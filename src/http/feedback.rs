@@ -59,21 +59,36 @@ pub(super) async fn create_feedback(
     ApiJson(rating): ApiJson<FeedbackRequest>,
 ) -> Result<(StatusCode, axum::Json<FeedbackResponse>), Problem> {
     let in_range = |value: i64| u8::try_from(value).ok().filter(|value| (1..=10).contains(value));
-    let value = rating.user_feedback.map(|value| in_range(value).ok_or_else(wrong_number)).transpose()?;
+    let value =
+        rating.user_feedback.map(|value| in_range(value).ok_or_else(wrong_number)).transpose()?;
     if value.is_none() && rating.image_feedback.is_none() {
         return Err(wrong_number());
     }
     let rated = rating.image_feedback.as_deref().unwrap_or_default();
-    if rated.len() > IMAGE_RATINGS_MAX || rated.iter().any(|image| image.image_name.len() > IMAGE_NAME_BYTES_MAX) {
-        return Err(Problem::invalid(format!("\"image_feedback\" has at most {IMAGE_RATINGS_MAX} entries.")));
+    if rated.len() > IMAGE_RATINGS_MAX
+        || rated.iter().any(|image| image.image_name.len() > IMAGE_NAME_BYTES_MAX)
+    {
+        return Err(Problem::invalid(format!(
+            "\"image_feedback\" has at most {IMAGE_RATINGS_MAX} entries."
+        )));
     }
-    let one = |image: ImageFeedback| ImageRating { image_name: image.image_name, relevant: image.relevant };
-    let change = RatingChange { value, images: rating.image_feedback.map(|images| images.into_iter().map(one).collect()) };
-    let taken = feedback::take(&app.catalog, app.searcher.tokens(), &app.metrics, &rating.jwt, change).await?;
+    let one = |image: ImageFeedback| ImageRating {
+        image_name: image.image_name,
+        relevant: image.relevant,
+    };
+    let change = RatingChange {
+        value,
+        images: rating.image_feedback.map(|images| images.into_iter().map(one).collect()),
+    };
+    let taken =
+        feedback::take(&app.catalog, app.searcher.tokens(), &app.metrics, &rating.jwt, change)
+            .await?;
     let status = if taken.saved.first { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, axum::Json(FeedbackResponse { id: taken.id, user_feedback: taken.saved.value })))
 }
 
 fn wrong_number() -> Problem {
-    Problem::invalid("\"user_feedback\" must be a whole number from 1 to 10; it may be missing only beside \"image_feedback\".")
+    Problem::invalid(
+        "\"user_feedback\" must be a whole number from 1 to 10; it may be missing only beside \"image_feedback\".",
+    )
 }

@@ -65,13 +65,23 @@ struct ListedImage {
 
 /// List pictures, newest first.
 #[utoipa::path(get, path = "/api/v1/images", tag = "images", params(Page), responses((status = 200, body = ImageList)))]
-pub(super) async fn list_images(State(app): State<Shared>, ApiQuery(page): ApiQuery<Page>) -> Result<axum::Json<ImageList>, Problem> {
+pub(super) async fn list_images(
+    State(app): State<Shared>,
+    ApiQuery(page): ApiQuery<Page>,
+) -> Result<axum::Json<ImageList>, Problem> {
     let (limit, offset) = page.bounds()?;
     let (rows, total) = app.catalog.recent(limit, offset).await?;
     let listed = |row: ImageRow| {
         let (hash, facts) = (row.hash?, row.facts?);
-        let (image_url, thumbnail_url) = (image_url(&row.name, &hash), thumbnail_url(&row.name, &hash));
-        Some(ListedImage { image_name: row.name, image_url, thumbnail_url, width: facts.width, height: facts.height })
+        let (image_url, thumbnail_url) =
+            (image_url(&row.name, &hash), thumbnail_url(&row.name, &hash));
+        Some(ListedImage {
+            image_name: row.name,
+            image_url,
+            thumbnail_url,
+            width: facts.width,
+            height: facts.height,
+        })
     };
     Ok(axum::Json(ImageList { images: rows.into_iter().filter_map(listed).collect(), total }))
 }
@@ -116,7 +126,13 @@ pub(super) async fn image_info(
 ) -> Result<axum::Json<ImageInfo>, Problem> {
     let row = find(&app, ImageName::new(wanted.image_name)?).await?.ok_or_else(no_image)?;
     let (Some(hash), Some(facts)) = (row.hash, row.facts) else { return Err(no_image()) };
-    let names = app.catalog.images_of(&[hash]).await?.remove(&hash).map(|content| content.names).unwrap_or_default();
+    let names = app
+        .catalog
+        .images_of(&[hash])
+        .await?
+        .remove(&hash)
+        .map(|content| content.names)
+        .unwrap_or_default();
     let other_names = names.into_iter().filter(|name| *name != row.name).collect();
     Ok(axum::Json(ImageInfo {
         image_url: image_url(&row.name, &hash),
@@ -182,12 +198,20 @@ async fn open(app: &Shared, row: &ImageRow) -> Result<Opened, Problem> {
     let opened = source.open(&row.name).await?;
     // The bytes on disk are newer than what the hash in the answer's headers speaks of.
     if opened.fingerprint != row.fingerprint {
-        return Err(Problem::unavailable("image_changed", "The picture has just changed; try again in a moment."));
+        return Err(Problem::unavailable(
+            "image_changed",
+            "The picture has just changed; try again in a moment.",
+        ));
     }
     Ok(opened)
 }
 
-async fn serve_picture(app: &Shared, row: &ImageRow, variant: &Variant, headers: &HeaderMap) -> Result<Response, Problem> {
+async fn serve_picture(
+    app: &Shared,
+    row: &ImageRow,
+    variant: &Variant,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
     let hash = row.hash.filter(|_| row.facts.is_some()).ok_or_else(no_image)?;
     let etag = format!("\"{hash}\"");
     if let Some(unchanged) = not_modified(headers, &etag, variant, &hash) {
@@ -196,24 +220,39 @@ async fn serve_picture(app: &Shared, row: &ImageRow, variant: &Variant, headers:
     let mut opened = open(app, row).await?;
     let mut magic = Vec::with_capacity(MAGIC_BYTES);
     let reading = (&mut opened.reader).take(MAGIC_BYTES as u64).read_to_end(&mut magic).await;
-    reading.map_err(|_| Problem::unavailable("image_unreadable", "The picture cannot be read at the moment."))?;
-    let media_type = clip::PictureFormat::from_magic(&magic).map_or("application/octet-stream", |format| format.media_type());
+    reading.map_err(|_| {
+        Problem::unavailable("image_unreadable", "The picture cannot be read at the moment.")
+    })?;
+    let media_type = clip::PictureFormat::from_magic(&magic)
+        .map_or("application/octet-stream", |format| format.media_type());
     let rest = row.fingerprint.size_bytes.saturating_sub(magic.len() as u64);
-    let body = Body::from_stream(ReaderStream::new(std::io::Cursor::new(magic).chain(opened.reader.take(rest))));
+    let body = Body::from_stream(ReaderStream::new(
+        std::io::Cursor::new(magic).chain(opened.reader.take(rest)),
+    ));
     let mut response = body.into_response();
     response.headers_mut().insert(header::CONTENT_LENGTH, row.fingerprint.size_bytes.into());
     set_headers(&mut response, media_type, &etag, variant, &hash);
     // An SVG or HTML never gets here by content; this is for whatever a browser may think up.
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
-    let disposition =
-        format!("inline; filename*=UTF-8''{}", percent_encoding::utf8_percent_encode(row.name.file_name(), super::PATH_ESCAPES));
+    response.headers_mut().insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; sandbox"),
+    );
+    let disposition = format!(
+        "inline; filename*=UTF-8''{}",
+        percent_encoding::utf8_percent_encode(row.name.file_name(), super::PATH_ESCAPES)
+    );
     if let Ok(disposition) = disposition.parse() {
         response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
     }
     Ok(response)
 }
 
-async fn serve_thumbnail(app: &Shared, row: &ImageRow, variant: &Variant, headers: &HeaderMap) -> Result<Response, Problem> {
+async fn serve_thumbnail(
+    app: &Shared,
+    row: &ImageRow,
+    variant: &Variant,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
     let hash = row.hash.filter(|_| row.facts.is_some()).ok_or_else(no_image)?;
     let width = Thumbnails::width(variant.width.unwrap_or(THUMBNAIL_WIDTH_DEFAULT));
     let etag = format!("\"{hash}-{width}\"");
@@ -226,7 +265,12 @@ async fn serve_thumbnail(app: &Shared, row: &ImageRow, variant: &Variant, header
             let mut bytes = Vec::with_capacity(row.fingerprint.size_bytes as usize);
             let reader = open(app, row).await?.reader;
             let reading = reader.take(row.fingerprint.size_bytes).read_to_end(&mut bytes).await;
-            reading.map_err(|_| Problem::unavailable("image_unreadable", "The picture cannot be read at the moment."))?;
+            reading.map_err(|_| {
+                Problem::unavailable(
+                    "image_unreadable",
+                    "The picture cannot be read at the moment.",
+                )
+            })?;
             app.thumbnails.make(hash, width, bytes).await?
         }
     };
@@ -235,7 +279,12 @@ async fn serve_thumbnail(app: &Shared, row: &ImageRow, variant: &Variant, header
     Ok(response)
 }
 
-fn not_modified(headers: &HeaderMap, etag: &str, variant: &Variant, hash: &ContentHash) -> Option<Response> {
+fn not_modified(
+    headers: &HeaderMap,
+    etag: &str,
+    variant: &Variant,
+    hash: &ContentHash,
+) -> Option<Response> {
     let known = headers.get(header::IF_NONE_MATCH)?.to_str().ok()?;
     let same = known.split(',').any(|one| one.trim().trim_start_matches("W/") == etag);
     same.then(|| {
@@ -246,7 +295,13 @@ fn not_modified(headers: &HeaderMap, etag: &str, variant: &Variant, hash: &Conte
     })
 }
 
-fn set_headers(response: &mut Response, media_type: &'static str, etag: &str, variant: &Variant, hash: &ContentHash) {
+fn set_headers(
+    response: &mut Response,
+    media_type: &'static str,
+    etag: &str,
+    variant: &Variant,
+    hash: &ContentHash,
+) {
     let is_current = variant.v.as_deref() == Some(version(hash).as_str());
     let caching = if is_current { "public, max-age=31536000, immutable" } else { "no-cache" };
     let headers = response.headers_mut();

@@ -25,14 +25,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for ApiJson<T> {
 fn problem(rejection: &JsonRejection) -> Problem {
     match rejection {
         JsonRejection::JsonDataError(error) => Problem::invalid(deepest(error)),
-        JsonRejection::JsonSyntaxError(error) => {
-            Problem::new(StatusCode::BAD_REQUEST, "malformed_json", format!("The body is no JSON: {}", deepest(error)))
-        }
-        JsonRejection::MissingJsonContentType(_) => {
-            Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Send the body as Content-Type: application/json.")
-        }
+        JsonRejection::JsonSyntaxError(error) => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "malformed_json",
+            format!("The body is no JSON: {}", deepest(error)),
+        ),
+        JsonRejection::MissingJsonContentType(_) => Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "Send the body as Content-Type: application/json.",
+        ),
         other if other.status() == StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-        _ => Problem::new(StatusCode::BAD_REQUEST, "unreadable_body", "The body did not arrive completely."),
+        _ => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "unreadable_body",
+            "The body did not arrive completely.",
+        ),
     }
 }
 

@@ -43,9 +43,14 @@ impl Check {
 pub(super) async fn readyz(State(app): State<Shared>) -> (StatusCode, axum::Json<Readiness>) {
     let model = match app.model() {
         ModelState::Ready(_) | ModelState::Waiting { .. } => Check::new(true, ""),
-        ModelState::Downloading { name, progress } => Check::new(false, downloading(&name, progress.percent())),
+        ModelState::Downloading { name, progress } => {
+            Check::new(false, downloading(&name, progress.percent()))
+        }
         ModelState::Loading => Check::new(false, "the model is still loading"),
-        ModelState::Failed => Check::new(false, "the model could not be loaded; see the log, or run image-search doctor"),
+        ModelState::Failed => Check::new(
+            false,
+            "the model could not be loaded; see the log, or run image-search doctor",
+        ),
     };
     let (store, catalog) = tokio::join!(app.store.health(), app.catalog.health());
     let store = match (store, app.model()) {
@@ -53,7 +58,10 @@ pub(super) async fn readyz(State(app): State<Shared>) -> (StatusCode, axum::Json
         (Ok(()), ModelState::Waiting { reason }) => Check::new(false, reason),
         (Ok(()), _) => Check::new(true, ""),
     };
-    let catalog = Check::new(catalog.is_ok(), "the catalog does not answer; see the log, or run image-search doctor");
+    let catalog = Check::new(
+        catalog.is_ok(),
+        "the catalog does not answer; see the log, or run image-search doctor",
+    );
     let ready = model.ok && store.ok && catalog.ok;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(Readiness { ready, model, store, catalog }))
@@ -61,7 +69,8 @@ pub(super) async fn readyz(State(app): State<Shared>) -> (StatusCode, axum::Json
 
 /// What a download is told to users as.
 pub(super) fn downloading(name: &str, percent: Option<u8>) -> String {
-    let far = percent.map_or_else(|| "has begun".to_owned(), |percent| format!("is at {percent} %"));
+    let far =
+        percent.map_or_else(|| "has begun".to_owned(), |percent| format!("is at {percent} %"));
     format!("The model {name} is being downloaded, which {far}")
 }
 
@@ -70,5 +79,9 @@ pub(super) fn downloading(name: &str, percent: Option<u8>) -> String {
 pub(super) async fn metrics(State(app): State<Shared>) -> Response {
     // Refreshes the counts by state; if that fails, the last ones are shown.
     let _ = app.counts().await;
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], app.metrics.encode()).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+        app.metrics.encode(),
+    )
+        .into_response()
 }

@@ -19,18 +19,30 @@ struct Page;
 pub(super) fn routes(document: String) -> Router<Shared> {
     Router::new()
         .route("/", get(|| async { file("index.html") }))
-        .route("/assets/{*path}", get(|Path(path): Path<String>| async move { file(&format!("assets/{path}")) }))
+        .route(
+            "/assets/{*path}",
+            get(|Path(path): Path<String>| async move { file(&format!("assets/{path}")) }),
+        )
         .route("/favicon.svg", get(|| async { file("favicon.svg") }))
-        .route("/openapi.json", get(move || async move { ([(header::CONTENT_TYPE, "application/json")], document) }))
+        .route(
+            "/openapi.json",
+            get(move || async move { ([(header::CONTENT_TYPE, "application/json")], document) }),
+        )
         .route("/docs", get(|| async { Redirect::permanent("/docs/") }))
         .route("/docs/", get(|| async { documentation("") }))
         .route("/docs/{*path}", get(|Path(path): Path<String>| async move { documentation(&path) }))
 }
 
 fn file(path: &str) -> Response {
-    let Some(file) = Page::get(path) else { return Problem::not_found("There is no such file.").into_response() };
+    let Some(file) = Page::get(path) else {
+        return Problem::not_found("There is no such file.").into_response();
+    };
     // Names below assets/ carry a hash of their content.
-    let caching = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let caching = if path.starts_with("assets/") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
     let media_type = mime_guess::from_path(path).first_or_octet_stream();
     let headers = [(header::CONTENT_TYPE, media_type.as_ref()), (header::CACHE_CONTROL, caching)];
     (headers, file.data.into_owned()).into_response()
@@ -39,14 +51,22 @@ fn file(path: &str) -> Response {
 fn documentation(path: &str) -> Response {
     match utoipa_swagger_ui::serve(path, std::sync::Arc::new(Config::from("/openapi.json"))) {
         Ok(Some(file)) => {
-            let mut response = ([(header::CONTENT_TYPE, file.content_type)], file.bytes.into_owned()).into_response();
+            let mut response =
+                ([(header::CONTENT_TYPE, file.content_type)], file.bytes.into_owned())
+                    .into_response();
             // Swagger UI sets styles and draws icons from data addresses; scripts still come from here only.
-            let policy =
-                "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'";
-            response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+            let policy = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'";
+            response
+                .headers_mut()
+                .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
             response
         }
         Ok(None) => Problem::not_found("There is no such file.").into_response(),
-        Err(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The documentation cannot be shown.").into_response(),
+        Err(_) => Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "The documentation cannot be shown.",
+        )
+        .into_response(),
     }
 }

@@ -96,10 +96,20 @@ impl From<search::Match> for Match {
         (status = 503, body = Problem, content_type = "application/problem+json", description = "Not ready or overloaded; see Retry-After")
     )
 )]
-pub(super) async fn search_image(State(app): State<Shared>, request: Request) -> Result<axum::Json<SearchResponse>, Problem> {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let (text, query, window) =
-        if kind.starts_with("multipart/form-data") { picture_query(&app, request).await? } else { json_query(&app, request).await? };
+pub(super) async fn search_image(
+    State(app): State<Shared>,
+    request: Request,
+) -> Result<axum::Json<SearchResponse>, Problem> {
+    let kind = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    let (text, query, window) = if kind.starts_with("multipart/form-data") {
+        picture_query(&app, request).await?
+    } else {
+        json_query(&app, request).await?
+    };
     let answer = app.searcher.search(query, window).await.map_err(|error| match error {
         SearchError::ModelNotReady => model_not_ready(&app),
         other => other.into(),
@@ -108,12 +118,17 @@ pub(super) async fn search_image(State(app): State<Shared>, request: Request) ->
     Ok(axum::Json(SearchResponse { text, model_name: answer.model_name, matches, jwt: answer.jwt }))
 }
 
-async fn json_query(app: &Shared, request: Request) -> Result<(Option<String>, Query, Window), Problem> {
+async fn json_query(
+    app: &Shared,
+    request: Request,
+) -> Result<(Option<String>, Query, Window), Problem> {
     // The route's body limit is that of pictures; JSON has its own.
     let bytes_max = app.config.server.json_bytes_max;
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, bytes_max).await.map_err(|_| too_large())?;
-    let ApiJson(wanted) = ApiJson::<SearchRequest>::from_request(Request::from_parts(parts, body.into()), app).await?;
+    let ApiJson(wanted) =
+        ApiJson::<SearchRequest>::from_request(Request::from_parts(parts, body.into()), app)
+            .await?;
     let window = window(app, wanted.limit, wanted.offset)?;
     match (wanted.text, wanted.image_name) {
         (Some(text), None) => {
@@ -121,8 +136,12 @@ async fn json_query(app: &Shared, request: Request) -> Result<(Option<String>, Q
             Ok((Some(text.clone()), Query::Text(text), window))
         }
         (None, Some(name)) => Ok((None, Query::Like(ImageName::new(name)?), window)),
-        (None, None) => Err(Problem::invalid("Say what to search for: \"text\", or \"image_name\".")),
-        (Some(_), Some(_)) => Err(Problem::invalid("Give either \"text\" or \"image_name\", not both.")),
+        (None, None) => {
+            Err(Problem::invalid("Say what to search for: \"text\", or \"image_name\"."))
+        }
+        (Some(_), Some(_)) => {
+            Err(Problem::invalid("Give either \"text\" or \"image_name\", not both."))
+        }
     }
 }
 
@@ -144,12 +163,18 @@ fn window(app: &Shared, limit: Option<u32>, offset: Option<u32>) -> Result<Windo
         return Err(Problem::invalid(format!("\"limit\" must be 1 to {}.", config.limit_max)));
     }
     if offset.saturating_add(limit) > config.window_max {
-        return Err(Problem::invalid(format!("\"offset\" plus \"limit\" must be at most {}.", config.window_max)));
+        return Err(Problem::invalid(format!(
+            "\"offset\" plus \"limit\" must be at most {}.",
+            config.window_max
+        )));
     }
     Ok(Window { limit, offset })
 }
 
-async fn picture_query(app: &Shared, request: Request) -> Result<(Option<String>, Query, Window), Problem> {
+async fn picture_query(
+    app: &Shared,
+    request: Request,
+) -> Result<(Option<String>, Query, Window), Problem> {
     let mut form = Multipart::from_request(request, app).await.map_err(|_| bad_form())?;
     let (mut picture, mut limit, mut offset) = (None, None, None);
     while let Some(field) = form.next_field().await.map_err(|error| form_problem(&error))? {
@@ -159,10 +184,15 @@ async fn picture_query(app: &Shared, request: Request) -> Result<(Option<String>
             "image" => picture = Some(bytes.to_vec()),
             "limit" => limit = Some(number(&name, &bytes)?),
             "offset" => offset = Some(number(&name, &bytes)?),
-            _ => return Err(Problem::invalid("The form has the fields image, limit and offset, and no others.")),
+            _ => {
+                return Err(Problem::invalid(
+                    "The form has the fields image, limit and offset, and no others.",
+                ));
+            }
         }
     }
-    let picture = picture.ok_or_else(|| Problem::invalid("The form has no file field \"image\"."))?;
+    let picture =
+        picture.ok_or_else(|| Problem::invalid("The form has no file field \"image\"."))?;
     if picture.len() > app.config.server.query_picture_bytes_max {
         return Err(too_large());
     }
@@ -171,7 +201,8 @@ async fn picture_query(app: &Shared, request: Request) -> Result<(Option<String>
 
 fn number(name: &str, bytes: &[u8]) -> Result<u32, Problem> {
     let text = std::str::from_utf8(bytes).ok();
-    text.and_then(|text| text.trim().parse().ok()).ok_or_else(|| Problem::invalid(format!("\"{name}\" must be a whole number.")))
+    text.and_then(|text| text.trim().parse().ok())
+        .ok_or_else(|| Problem::invalid(format!("\"{name}\" must be a whole number.")))
 }
 
 fn bad_form() -> Problem {

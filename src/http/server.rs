@@ -19,7 +19,12 @@ const HEADER_TIMEOUT_MS: u64 = 15_000;
 const ACCEPT_RETRY_MS: u64 = 50;
 
 /// Serves until `stop`, then until the last answer or the deadline. Returns whether all answers were finished.
-pub async fn serve(listener: TcpListener, router: Router, config: &ServerConfig, stop: CancellationToken) -> bool {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    config: &ServerConfig,
+    stop: CancellationToken,
+) -> bool {
     let places = Arc::new(Semaphore::new(config.connections_max));
     let graceful = GracefulShutdown::new();
     loop {
@@ -53,5 +58,7 @@ pub async fn serve(listener: TcpListener, router: Router, config: &ServerConfig,
         });
     }
     drop(listener);
-    tokio::time::timeout(Duration::from_millis(config.shutdown_timeout_ms), graceful.shutdown()).await.is_ok()
+    tokio::time::timeout(Duration::from_millis(config.shutdown_timeout_ms), graceful.shutdown())
+        .await
+        .is_ok()
 }

@@ -113,7 +113,8 @@ pub(super) async fn snapshot(app: &Shared) -> Result<Status, Problem> {
     let counts = app.counts().await?;
     let ingest = app.ingest().map(|ingest| ingest.status(counts.pending));
     let images_per_second = ingest.as_ref().map_or(0.0, |ingest| ingest.images_per_second);
-    let eta_seconds = (counts.pending > 0 && images_per_second > 0.0).then(|| (counts.pending as f64 / images_per_second).ceil() as u64);
+    let eta_seconds = (counts.pending > 0 && images_per_second > 0.0)
+        .then(|| (counts.pending as f64 / images_per_second).ceil() as u64);
     let config = &app.config;
     Ok(Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -131,7 +132,10 @@ pub(super) async fn snapshot(app: &Shared) -> Result<Status, Problem> {
             eta_seconds,
             message: ingest.and_then(|ingest| ingest.message),
         },
-        uploads: UploadStatus { enabled: config.uploads.enabled, max_bytes: config.uploads.file_bytes_max },
+        uploads: UploadStatus {
+            enabled: config.uploads.enabled,
+            max_bytes: config.uploads.file_bytes_max,
+        },
         limits: Limits {
             text_chars_max: config.search.text_chars_max,
             limit_max: config.search.limit_max,
@@ -157,12 +161,18 @@ fn model_status(app: &Shared, counts: StateCounts) -> ModelStatus {
                 banner: located.banner,
             }
         }
-        (ModelState::Downloading { name, progress }, _) => {
-            ModelStatus { state: "downloading", name: Some(name), percent: progress.percent(), ..ModelStatus::default() }
+        (ModelState::Downloading { name, progress }, _) => ModelStatus {
+            state: "downloading",
+            name: Some(name),
+            percent: progress.percent(),
+            ..ModelStatus::default()
+        },
+        (ModelState::Waiting { .. }, _) => {
+            ModelStatus { state: "waiting", ..ModelStatus::default() }
         }
-        (ModelState::Waiting { .. }, _) => ModelStatus { state: "waiting", ..ModelStatus::default() },
         (ModelState::Failed, _) => {
-            let banner = Some("The model could not be loaded; the server's log says why.".to_owned());
+            let banner =
+                Some("The model could not be loaded; the server's log says why.".to_owned());
             ModelStatus { state: "failed", banner, ..ModelStatus::default() }
         }
         _ => ModelStatus { state: "loading", ..ModelStatus::default() },
@@ -173,7 +183,8 @@ fn next_status(next: NextModel, counts: StateCounts) -> NextModelStatus {
     let (stage, percent) = match next.stage {
         Stage::Downloading(progress) => ("downloading", progress.percent()),
         Stage::Indexing(_) => {
-            let (done, total) = (counts.indexed + counts.failed, counts.indexed + counts.failed + counts.pending);
+            let (done, total) =
+                (counts.indexed + counts.failed, counts.indexed + counts.failed + counts.pending);
             ("indexing", (total > 0).then(|| (done * 100 / total) as u8))
         }
     };
@@ -182,7 +193,8 @@ fn next_status(next: NextModel, counts: StateCounts) -> NextModelStatus {
 
 async fn store_status(app: &Shared) -> StoreStatus {
     let serving = app.searcher.serving();
-    let mut status = StoreStatus { kind: app.store.kind(), collection: None, vectors: None, error: None };
+    let mut status =
+        StoreStatus { kind: app.store.kind(), collection: None, vectors: None, error: None };
     if let Some(serving) = serving {
         status.collection = Some(serving.collection.spec().name.clone());
         match serving.collection.count(None).await {
@@ -217,16 +229,27 @@ struct FailureEntry {
 
 impl From<FailedImage> for FailureEntry {
     fn from(failed: FailedImage) -> Self {
-        Self { image_name: failed.name, code: failed.failure.code, reason: failed.failure.reason, attempts: failed.attempts }
+        Self {
+            image_name: failed.name,
+            code: failed.failure.code,
+            reason: failed.failure.reason,
+            attempts: failed.attempts,
+        }
     }
 }
 
 /// List pictures that could not be indexed, with the reason.
 #[utoipa::path(get, path = "/api/v1/failures", tag = "operation", params(Page), responses((status = 200, body = FailureList)))]
-pub(super) async fn list_failures(State(app): State<Shared>, ApiQuery(page): ApiQuery<Page>) -> Result<axum::Json<FailureList>, Problem> {
+pub(super) async fn list_failures(
+    State(app): State<Shared>,
+    ApiQuery(page): ApiQuery<Page>,
+) -> Result<axum::Json<FailureList>, Problem> {
     let (limit, offset) = page.bounds()?;
     let (failures, total) = app.catalog.failures(limit, offset).await?;
-    Ok(axum::Json(FailureList { failures: failures.into_iter().map(FailureEntry::from).collect(), total }))
+    Ok(axum::Json(FailureList {
+        failures: failures.into_iter().map(FailureEntry::from).collect(),
+        total,
+    }))
 }
 
 /// Which pictures to try again; all if missing.
@@ -251,7 +274,10 @@ pub(super) async fn retry_failures(
     State(app): State<Shared>,
     ApiJson(wanted): ApiJson<RetryRequest>,
 ) -> Result<axum::Json<RetryResponse>, Problem> {
-    let names = wanted.image_names.map(|names| names.into_iter().map(ImageName::new).collect::<Result<Vec<_>, _>>()).transpose()?;
+    let names = wanted
+        .image_names
+        .map(|names| names.into_iter().map(ImageName::new).collect::<Result<Vec<_>, _>>())
+        .transpose()?;
     let retried = app.catalog.retry(names.as_deref()).await?;
     if let Some(ingest) = app.ingest() {
         ingest.wake();

@@ -69,7 +69,10 @@ pub(super) async fn upload_images(
             return Err(Problem::invalid("The form has only the file field \"image\"."));
         }
         if images.len() >= app.config.uploads.files_max {
-            return Err(Problem::invalid(format!("At most {} files in one request.", app.config.uploads.files_max)));
+            return Err(Problem::invalid(format!(
+                "At most {} files in one request.",
+                app.config.uploads.files_max
+            )));
         }
         let wanted = ImageName::new(field.file_name().unwrap_or_default().to_owned())?;
         let mut bytes = Vec::new();
@@ -87,17 +90,30 @@ pub(super) async fn upload_images(
     Ok((StatusCode::CREATED, axum::Json(UploadResponse { images })))
 }
 
-async fn add(app: &Shared, ingest: &Ingest, wanted: &ImageName, bytes: Vec<u8>) -> Result<UploadedImage, Problem> {
+async fn add(
+    app: &Shared,
+    ingest: &Ingest,
+    wanted: &ImageName,
+    bytes: Vec<u8>,
+) -> Result<UploadedImage, Problem> {
     let hash = ContentHash::of(&bytes);
     let known = app.catalog.images_of(&[hash]).await?.remove(&hash);
     if let Some(first) = known.and_then(|content| content.names.into_iter().next()) {
         return Ok(UploadedImage { image_name: first.clone(), duplicate_of: Some(first) });
     }
     let limits = app.config.decode.limits();
-    let checking = tokio::task::spawn_blocking(move || clip::decode(&bytes, &limits).map(|_| bytes));
-    let checked =
-        checking.await.map_err(|_panic| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "corrupt_image", "The file cannot be decoded."))?;
-    let bytes = checked.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), format!("{wanted}: {error}")))?;
+    let checking =
+        tokio::task::spawn_blocking(move || clip::decode(&bytes, &limits).map(|_| bytes));
+    let checked = checking.await.map_err(|_panic| {
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "corrupt_image",
+            "The file cannot be decoded.",
+        )
+    })?;
+    let bytes = checked.map_err(|error| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), format!("{wanted}: {error}"))
+    })?;
     let source = ingest.sources().first().ok_or_else(uploads_disabled)?;
     for attempt in 1..=NAMES_TRIED_MAX {
         let name = numbered(wanted, attempt)?;
@@ -142,7 +158,11 @@ fn numbered(wanted: &ImageName, attempt: u32) -> Result<ImageName, Problem> {
         (status = 404, body = Problem, content_type = "application/problem+json")
     )
 )]
-pub(super) async fn delete_image(State(app): State<Shared>, Path(path): Path<String>, headers: HeaderMap) -> Result<StatusCode, Problem> {
+pub(super) async fn delete_image(
+    State(app): State<Shared>,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
     let ingest = authorized(&app, &headers)?;
     let row = app.catalog.image(&ImageName::new(path)?).await?.ok_or_else(no_image)?;
     let source = ingest.source(&row.source).ok_or_else(no_image)?;
@@ -152,7 +172,11 @@ pub(super) async fn delete_image(State(app): State<Shared>, Path(path): Path<Str
 }
 
 fn uploads_disabled() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "uploads_disabled", "Uploads and deletions are switched off here (uploads.enabled).")
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "uploads_disabled",
+        "Uploads and deletions are switched off here (uploads.enabled).",
+    )
 }
 
 /// Ingestion, for requests that carry the API key.
@@ -160,13 +184,21 @@ fn authorized(app: &Shared, headers: &HeaderMap) -> Result<Arc<Ingest>, Problem>
     if !app.config.uploads.enabled {
         return Err(uploads_disabled());
     }
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Bearer "));
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
     let matches = given.is_some_and(|given| {
         // Equal hashes compare in constant time, whatever the texts' lengths.
-        blake3::hash(given.as_bytes()) == blake3::hash(app.api_key().reveal().as_bytes()) && !given.is_empty()
+        blake3::hash(given.as_bytes()) == blake3::hash(app.api_key().reveal().as_bytes())
+            && !given.is_empty()
     });
     if !matches {
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, "api_key_needed", "Send the API key as Authorization: Bearer …"));
+        return Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "api_key_needed",
+            "Send the API key as Authorization: Bearer …",
+        ));
     }
     ingest(app)
 }
@@ -178,7 +210,8 @@ mod tests {
     #[test]
     fn taken_names_are_numbered_before_the_extension() {
         let name = |text: &str| ImageName::new(text).expect("valid");
-        let numbered_name = |text: &str, attempt| numbered(&name(text), attempt).map(|name| name.to_string()).ok();
+        let numbered_name =
+            |text: &str, attempt| numbered(&name(text), attempt).map(|name| name.to_string()).ok();
         assert_eq!(numbered_name("a.b/c.jpg", 1).as_deref(), Some("a.b/c.jpg"));
         assert_eq!(numbered_name("a.b/c.jpg", 2).as_deref(), Some("a.b/c-2.jpg"));
         assert_eq!(numbered_name("a.b/c", 3).as_deref(), Some("a.b/c-3"));

@@ -67,12 +67,19 @@ pub(super) async fn recover(shared: &Shared) -> Result<(), IngestError> {
     let catalog = &shared.parts.catalog;
     let interrupted = catalog.reclaim(None).await?;
     if interrupted > 0 {
-        tracing::info!(images = interrupted, "the last run ended in the middle of indexing; going on from there");
+        tracing::info!(
+            images = interrupted,
+            "the last run ended in the middle of indexing; going on from there"
+        );
     }
     forget_missing_vectors(shared).await?;
     let pending = catalog.require_vectors(&shared.model).await?;
     if pending > 0 {
-        tracing::info!(images = pending, model = shared.model, "indexing again what has no vector of this model");
+        tracing::info!(
+            images = pending,
+            model = shared.model,
+            "indexing again what has no vector of this model"
+        );
     }
     Ok(())
 }
@@ -81,7 +88,12 @@ pub(super) async fn recover(shared: &Shared) -> Result<(), IngestError> {
 /// finds out which and forgets them, so that they are made again.
 async fn forget_missing_vectors(shared: &Shared) -> Result<(), IngestError> {
     let (catalog, collection) = (&shared.parts.catalog, &shared.parts.collection);
-    let believed = catalog.models().await?.into_iter().find(|(model, _)| *model == shared.model).map_or(0, |(_, stored)| stored);
+    let believed = catalog
+        .models()
+        .await?
+        .into_iter()
+        .find(|(model, _)| *model == shared.model)
+        .map_or(0, |(_, stored)| stored);
     let stored = collection.count(None).await?;
     if stored >= believed {
         return Ok(());
@@ -93,8 +105,14 @@ async fn forget_missing_vectors(shared: &Shared) -> Result<(), IngestError> {
         let Some(last) = page.last() else { return Ok(()) };
         after = Some(*last);
         let ids = shared.point_ids(&page);
-        let found: std::collections::HashSet<_> = collection.get(&ids).await?.into_iter().map(|point| point.id).collect();
-        let missing: Vec<ContentHash> = page.iter().zip(&ids).filter(|(_, id)| !found.contains(id)).map(|(hash, _)| *hash).collect();
+        let found: std::collections::HashSet<_> =
+            collection.get(&ids).await?.into_iter().map(|point| point.id).collect();
+        let missing: Vec<ContentHash> = page
+            .iter()
+            .zip(&ids)
+            .filter(|(_, id)| !found.contains(id))
+            .map(|(hash, _)| *hash)
+            .collect();
         catalog.forget_vectors(&shared.model, &missing).await?;
     }
 }

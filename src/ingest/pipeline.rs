@@ -91,7 +91,8 @@ impl Pipeline {
         };
         let (decoded, to_embed) = mpsc::channel(in_flight_max);
         let (embedded, to_store) = mpsc::channel(in_flight_max);
-        let file_kib = (shared.parts.config.file_bytes_in_flight_max / 1024).clamp(1, Semaphore::MAX_PERMITS as u64) as usize;
+        let file_kib = (shared.parts.config.file_bytes_in_flight_max / 1024)
+            .clamp(1, Semaphore::MAX_PERMITS as u64) as usize;
         let tasks = TaskTracker::new();
         tasks.spawn(embed_all(shared.clone(), to_embed, embedded.clone(), stop.clone()));
         tasks.spawn(store_all(shared.clone(), to_store, stop.clone()));
@@ -127,8 +128,12 @@ impl Stages {
     async fn prepare(&self, item: Item) {
         let prepared = self.read_and_decode(&item.image).await;
         match prepared {
-            Ok((hash, facts, Some(pixels))) => drop(self.decoded.send(Decoded { item, hash, facts, pixels }).await),
-            Ok((hash, facts, None)) => drop(self.embedded.send(Embedded { item, hash, facts, vector: None }).await),
+            Ok((hash, facts, Some(pixels))) => {
+                drop(self.decoded.send(Decoded { item, hash, facts, pixels }).await)
+            }
+            Ok((hash, facts, None)) => {
+                drop(self.embedded.send(Embedded { item, hash, facts, vector: None }).await)
+            }
             Err(setback) => {
                 if let Err(error) = settle(&self.shared, &item, setback).await {
                     // The row stays leased; it is reclaimed when the lease runs out.
@@ -138,21 +143,34 @@ impl Stages {
         }
     }
 
-    async fn read_and_decode(&self, image: &LeasedImage) -> Result<(ContentHash, PictureFacts, Option<Pixels>), Setback> {
+    async fn read_and_decode(
+        &self,
+        image: &LeasedImage,
+    ) -> Result<(ContentHash, PictureFacts, Option<Pixels>), Setback> {
         let limit = self.shared.parts.decode.file_bytes_max;
         if image.fingerprint.size_bytes > limit {
-            let reason = format!("the file has {} bytes; the limit decode.file_bytes_max is {limit}", image.fingerprint.size_bytes);
+            let reason = format!(
+                "the file has {} bytes; the limit decode.file_bytes_max is {limit}",
+                image.fingerprint.size_bytes
+            );
             return Err(Setback::Permanent(Failure { code: "too_many_bytes".into(), reason }));
         }
         let kib = u32::try_from(image.fingerprint.size_bytes / 1024 + 1).unwrap_or(u32::MAX);
         // One file alone may be larger than the whole budget: it then takes all of it.
-        let budget = u32::try_from(self.shared.parts.config.file_bytes_in_flight_max / 1024).unwrap_or(u32::MAX).max(1);
+        let budget = u32::try_from(self.shared.parts.config.file_bytes_in_flight_max / 1024)
+            .unwrap_or(u32::MAX)
+            .max(1);
         let _memory = self.file_kib.clone().acquire_many_owned(kib.min(budget)).await;
         let started = Instant::now();
         let (bytes, hash) = self.read(image).await?;
         self.shared.parts.metrics.observe(Stage::Read, started.elapsed());
-        let known =
-            self.shared.parts.catalog.stored_contents(&self.shared.model, &[hash]).await.map_err(|error| Setback::Trouble(error.into()))?;
+        let known = self
+            .shared
+            .parts
+            .catalog
+            .stored_contents(&self.shared.model, &[hash])
+            .await
+            .map_err(|error| Setback::Trouble(error.into()))?;
         if let Some(facts) = known.get(&hash) {
             return Ok((hash, facts.clone(), None));
         }
@@ -172,8 +190,11 @@ impl Stages {
         let limit = image.fingerprint.size_bytes + 1;
         let mut bytes = Vec::with_capacity(image.fingerprint.size_bytes as usize);
         let reading = opened.reader.take(limit).read_to_end(&mut bytes).await;
-        reading.map_err(|error| Setback::Transient(Failure { code: "read_error".into(), reason: error.to_string() }))?;
-        let after = source.open(&image.name).await.map_err(|error| read_setback(&error))?.fingerprint;
+        reading.map_err(|error| {
+            Setback::Transient(Failure { code: "read_error".into(), reason: error.to_string() })
+        })?;
+        let after =
+            source.open(&image.name).await.map_err(|error| read_setback(&error))?.fingerprint;
         if after != image.fingerprint || bytes.len() as u64 != image.fingerprint.size_bytes {
             return Err(Setback::Unsettled(after));
         }
@@ -183,25 +204,35 @@ impl Stages {
 
     async fn decode(&self, bytes: Vec<u8>) -> Result<(PictureFacts, Pixels), Setback> {
         let permit = self.decoders.clone().acquire_owned().await;
-        let (limits, embedder) = (self.shared.decode_limits.clone(), self.shared.parts.embedder.clone());
+        let (limits, embedder) =
+            (self.shared.decode_limits.clone(), self.shared.parts.embedder.clone());
         let work = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let decoded = clip::decode(&bytes, &limits)?;
-            let facts =
-                PictureFacts { format: decoded.format.as_str().to_owned(), width: decoded.rgb.width(), height: decoded.rgb.height() };
+            let facts = PictureFacts {
+                format: decoded.format.as_str().to_owned(),
+                width: decoded.rgb.width(),
+                height: decoded.rgb.height(),
+            };
             Ok((facts, embedder.preprocess(&decoded.rgb)))
         });
-        let deadline = Duration::from_millis(self.shared.decode_limits.timeout_ms + DECODE_GRACE_MS);
+        let deadline =
+            Duration::from_millis(self.shared.decode_limits.timeout_ms + DECODE_GRACE_MS);
         match tokio::time::timeout(deadline, work).await {
-            Ok(Ok(decoded)) => decoded
-                .map_err(|error: clip::DecodeError| Setback::Permanent(Failure { code: error.code().into(), reason: error.to_string() })),
-            Ok(Err(_panic)) => {
-                Err(Setback::Permanent(Failure { code: "corrupt_image".into(), reason: "the decoder gave up on this file".into() }))
-            }
+            Ok(Ok(decoded)) => decoded.map_err(|error: clip::DecodeError| {
+                Setback::Permanent(Failure { code: error.code().into(), reason: error.to_string() })
+            }),
+            Ok(Err(_panic)) => Err(Setback::Permanent(Failure {
+                code: "corrupt_image".into(),
+                reason: "the decoder gave up on this file".into(),
+            })),
             Err(_) => {
                 // The thread is lost to this file, but its place among the decoders must not be.
                 self.decoders.add_permits(1);
-                let reason = format!("decoding took longer than {} ms and could not be interrupted", deadline.as_millis());
+                let reason = format!(
+                    "decoding took longer than {} ms and could not be interrupted",
+                    deadline.as_millis()
+                );
                 Err(Setback::Permanent(Failure { code: "decode_timeout".into(), reason }))
             }
         }
@@ -211,8 +242,13 @@ impl Stages {
 fn read_setback(error: &SourceError) -> Setback {
     match error {
         SourceError::NotFound(_) => Setback::Gone,
-        SourceError::NotAFile(_) => Setback::Permanent(Failure { code: "not_a_file".into(), reason: error.to_string() }),
-        SourceError::Io { denied: true, .. } => Setback::Transient(Failure { code: "permission_denied".into(), reason: error.to_string() }),
+        SourceError::NotAFile(_) => {
+            Setback::Permanent(Failure { code: "not_a_file".into(), reason: error.to_string() })
+        }
+        SourceError::Io { denied: true, .. } => Setback::Transient(Failure {
+            code: "permission_denied".into(),
+            reason: error.to_string(),
+        }),
         _ => Setback::Transient(Failure { code: "read_error".into(), reason: error.to_string() }),
     }
 }
@@ -230,13 +266,18 @@ async fn settle(shared: &Shared, item: &Item, setback: Setback) -> Result<(), In
         Setback::Transient(failure) => {
             let attempts = image.attempts + 1;
             let delay_ms = config.retry_delay_ms.saturating_mul(1 << image.attempts.min(16)) as i64;
-            let retry_ms = (attempts < config.attempts_max).then(|| now_ms().saturating_add(delay_ms));
+            let retry_ms =
+                (attempts < config.attempts_max).then(|| now_ms().saturating_add(delay_ms));
             tracing::warn!(image = %image.name, code = failure.code, reason = failure.reason, attempts, again = retry_ms.is_some(), "cannot read an image");
             shared.parts.metrics.failed.inc();
             catalog.fail(token, image.id, &failure, retry_ms).await?;
         }
-        Setback::Unsettled(fingerprint) => catalog.defer(token, image.id, &fingerprint, now_ms() + config.settle_ms as i64).await?,
-        Setback::Gone => catalog.record(&image.source, &[], std::slice::from_ref(&image.name), now_ms()).await?,
+        Setback::Unsettled(fingerprint) => {
+            catalog.defer(token, image.id, &fingerprint, now_ms() + config.settle_ms as i64).await?
+        }
+        Setback::Gone => {
+            catalog.record(&image.source, &[], std::slice::from_ref(&image.name), now_ms()).await?
+        }
         Setback::Trouble(error) => return Err(error),
     }
     shared.work.notify_one();
@@ -244,12 +285,23 @@ async fn settle(shared: &Shared, item: &Item, setback: Setback) -> Result<(), In
 }
 
 /// Gathers decoded pictures into batches and has them embedded.
-async fn embed_all(shared: Arc<Shared>, mut decoded: mpsc::Receiver<Decoded>, embedded: mpsc::Sender<Embedded>, stop: CancellationToken) {
+async fn embed_all(
+    shared: Arc<Shared>,
+    mut decoded: mpsc::Receiver<Decoded>,
+    embedded: mpsc::Sender<Embedded>,
+    stop: CancellationToken,
+) {
     let at_once = Arc::new(Semaphore::new(BATCHES_AT_ONCE));
     let batches = TaskTracker::new();
     loop {
-        let Some(Ok(turn)) = stop.run_until_cancelled(at_once.clone().acquire_owned()).await else { break };
-        let Some(Some(batch)) = stop.run_until_cancelled(gather(&mut decoded, shared.parts.batch_max)).await else { break };
+        let Some(Ok(turn)) = stop.run_until_cancelled(at_once.clone().acquire_owned()).await else {
+            break;
+        };
+        let Some(Some(batch)) =
+            stop.run_until_cancelled(gather(&mut decoded, shared.parts.batch_max)).await
+        else {
+            break;
+        };
         let (shared, embedded, stop) = (shared.clone(), embedded.clone(), stop.clone());
         batches.spawn(async move {
             let _turn = turn;
@@ -305,9 +357,15 @@ async fn embed(shared: &Shared, batch: Vec<Decoded>, embedded: &mpsc::Sender<Emb
 }
 
 /// Stores what is embedded, as much at a time as there is. When the store or the catalog is away, tries until it is back.
-async fn store_all(shared: Arc<Shared>, mut embedded: mpsc::Receiver<Embedded>, stop: CancellationToken) {
+async fn store_all(
+    shared: Arc<Shared>,
+    mut embedded: mpsc::Receiver<Embedded>,
+    stop: CancellationToken,
+) {
     let mut batch = Vec::new();
-    while let Some(1..) = stop.run_until_cancelled(embedded.recv_many(&mut batch, STORE_BATCH_MAX)).await {
+    while let Some(1..) =
+        stop.run_until_cancelled(embedded.recv_many(&mut batch, STORE_BATCH_MAX)).await
+    {
         let mut failures_in_a_row = 0;
         // Not cancelled half-way: a shutdown lets a write that is under way come to its end.
         while let Err(error) = store(&shared, &batch).await {
@@ -325,10 +383,14 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
     let _shared_gate = shared.commit_gate.read().await;
     let started = Instant::now();
     let (catalog, model) = (&shared.parts.catalog, &shared.model);
-    let fresh: HashMap<ContentHash, &Embedded> =
-        batch.iter().filter(|image| image.vector.is_some()).map(|image| (image.hash, image)).collect();
+    let fresh: HashMap<ContentHash, &Embedded> = batch
+        .iter()
+        .filter(|image| image.vector.is_some())
+        .map(|image| (image.hash, image))
+        .collect();
     if !fresh.is_empty() {
-        let contents: Vec<_> = fresh.values().map(|image| (image.hash, image.facts.clone())).collect();
+        let contents: Vec<_> =
+            fresh.values().map(|image| (image.hash, image.facts.clone())).collect();
         catalog.intend_vectors(model, &contents).await?;
         let points = fresh.values().filter_map(|image| point(shared, image)).collect();
         shared.parts.collection.upsert(points).await?;

@@ -20,7 +20,12 @@ use crate::types::ImageName;
 const PAGE: u32 = 1000;
 
 /// Follows one folder until stopped.
-pub(super) async fn follow(shared: Arc<Shared>, source: FolderSource, watcher: FolderWatcher, stop: CancellationToken) {
+pub(super) async fn follow(
+    shared: Arc<Shared>,
+    source: FolderSource,
+    watcher: FolderWatcher,
+    stop: CancellationToken,
+) {
     let interval = Duration::from_millis(shared.parts.config.scan_interval_ms.max(100));
     loop {
         // Watching starts before the scan, so that nothing falls between the two.
@@ -56,7 +61,11 @@ async fn look(shared: &Shared, source: &FolderSource, scope: &Scope) {
 }
 
 /// Compares once and records the difference.
-pub(super) async fn reconcile(shared: &Shared, source: &FolderSource, scope: &Scope) -> Result<(), IngestError> {
+pub(super) async fn reconcile(
+    shared: &Shared,
+    source: &FolderSource,
+    scope: &Scope,
+) -> Result<(), IngestError> {
     let listing = source.list(scope).await?;
     warn_of(&listing, source);
     let Listing { files, unreadable, truncated } = listing;
@@ -94,11 +103,22 @@ async fn record(
     if seen.is_empty() && gone.is_empty() {
         return Ok(());
     }
-    tracing::debug!(source = source.id(), new_or_changed = seen.len(), gone = gone.len(), "the folder changed");
+    tracing::debug!(
+        source = source.id(),
+        new_or_changed = seen.len(),
+        gone = gone.len(),
+        "the folder changed"
+    );
     let now = now_ms();
     let settle_ms = shared.parts.config.settle_ms as i64;
-    let seen: Vec<SeenImage> =
-        seen.into_iter().map(|(name, fingerprint)| SeenImage { due_ms: due_ms(&fingerprint, now, settle_ms), name, fingerprint }).collect();
+    let seen: Vec<SeenImage> = seen
+        .into_iter()
+        .map(|(name, fingerprint)| SeenImage {
+            due_ms: due_ms(&fingerprint, now, settle_ms),
+            name,
+            fingerprint,
+        })
+        .collect();
     shared.tidy.store(false, Ordering::Relaxed);
     // Gone first: a name that was a file and is a folder now frees its place.
     for names in gone.chunks(PAGE as usize) {

@@ -61,7 +61,9 @@ async fn feed(
     pipeline: &Pipeline,
     stop: &CancellationToken,
 ) -> Result<(), IngestError> {
-    let Some(Ok(first_slot)) = stop.run_until_cancelled(slots.clone().acquire_owned()).await else { return Ok(()) };
+    let Some(Ok(first_slot)) = stop.run_until_cancelled(slots.clone().acquire_owned()).await else {
+        return Ok(());
+    };
     let wanted = (slots.available_permits() + 1).min(LEASE_BATCH);
     let (lease, images) = book.lease(shared, wanted, false).await?;
     if !images.is_empty() {
@@ -71,16 +73,25 @@ async fn feed(
             let slot = match free.take() {
                 Some(slot) => slot,
                 // Only this task takes slots, and it leased no more than were free.
-                None => slots.clone().acquire_owned().await.map_err(|_| crate::embedder::EmbedError::Stopped)?,
+                None => slots
+                    .clone()
+                    .acquire_owned()
+                    .await
+                    .map_err(|_| crate::embedder::EmbedError::Stopped)?,
             };
             pipeline.push(Item { image, lease: lease.clone(), _slot: slot });
         }
-        shared.parts.metrics.in_flight.set((shared.parts.config.in_flight_max - slots.available_permits()) as i64);
+        shared
+            .parts
+            .metrics
+            .in_flight
+            .set((shared.parts.config.in_flight_max - slots.available_permits()) as i64);
         return Ok(());
     }
     drop(first_slot);
     let all_slots = shared.parts.config.in_flight_max;
-    if slots.available_permits() == all_slots && feed_suspect(shared, slots, book, pipeline).await? {
+    if slots.available_permits() == all_slots && feed_suspect(shared, slots, book, pipeline).await?
+    {
         return Ok(());
     }
     shared.set_busy(slots.available_permits() < all_slots);
@@ -89,11 +100,19 @@ async fn feed(
 }
 
 /// Handles one suspect with nothing else in flight. Returns whether there was one.
-async fn feed_suspect(shared: &Arc<Shared>, slots: &Arc<Semaphore>, book: &LeaseBook, pipeline: &Pipeline) -> Result<bool, IngestError> {
+async fn feed_suspect(
+    shared: &Arc<Shared>,
+    slots: &Arc<Semaphore>,
+    book: &LeaseBook,
+    pipeline: &Pipeline,
+) -> Result<bool, IngestError> {
     let (lease, images) = book.lease(shared, 1, true).await?;
     let Some(image) = images.into_iter().next() else { return Ok(false) };
     if i64::from(image.interruptions) > SUSPECT_INTERRUPTIONS + LONE_INTERRUPTIONS_MAX {
-        let reason = format!("the program ended {} times while it worked on this picture", image.interruptions);
+        let reason = format!(
+            "the program ended {} times while it worked on this picture",
+            image.interruptions
+        );
         let failure = Failure { code: "crashes_indexing".into(), reason };
         shared.parts.catalog.fail(&lease.token, image.id, &failure, None).await?;
         return Ok(true);
@@ -129,7 +148,8 @@ async fn renew(shared: Arc<Shared>, book: Arc<LeaseBook>) {
     loop {
         tokio::time::sleep(Duration::from_millis(lease_ms / 3)).await;
         for token in book.alive() {
-            if let Err(error) = shared.parts.catalog.renew(&token, now_ms() + lease_ms as i64).await {
+            if let Err(error) = shared.parts.catalog.renew(&token, now_ms() + lease_ms as i64).await
+            {
                 tracing::warn!(%error, "could not renew a lease");
             }
         }
@@ -143,11 +163,17 @@ struct LeaseBook {
 }
 
 impl LeaseBook {
-    async fn lease(&self, shared: &Shared, limit: usize, suspects: bool) -> Result<(Arc<Lease>, Vec<LeasedImage>), IngestError> {
+    async fn lease(
+        &self,
+        shared: &Shared,
+        limit: usize,
+        suspects: bool,
+    ) -> Result<(Arc<Lease>, Vec<LeasedImage>), IngestError> {
         let lease = Arc::new(Lease { token: Uuid::new_v4().to_string() });
         let now = now_ms();
         let until = now + shared.parts.config.lease_ms as i64;
-        let images = shared.parts.catalog.lease(limit as u32, &lease.token, now, until, suspects).await?;
+        let images =
+            shared.parts.catalog.lease(limit as u32, &lease.token, now, until, suspects).await?;
         if !images.is_empty() {
             let mut leases = self.leases.lock();
             leases.retain(|(_, lease)| lease.strong_count() > 0);
@@ -157,7 +183,12 @@ impl LeaseBook {
     }
 
     fn alive(&self) -> Vec<String> {
-        self.leases.lock().iter().filter(|(_, lease)| lease.strong_count() > 0).map(|(token, _)| token.clone()).collect()
+        self.leases
+            .lock()
+            .iter()
+            .filter(|(_, lease)| lease.strong_count() > 0)
+            .map(|(token, _)| token.clone())
+            .collect()
     }
 
     fn issued(&self) -> Vec<String> {

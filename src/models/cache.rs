@@ -79,20 +79,31 @@ impl Cache {
         let commit = if is_commit(&entry.revision) {
             entry.revision.clone()
         } else {
-            let noted = std::fs::read_to_string(self.repository_dir(entry).join("refs").join(&entry.revision)).ok()?;
+            let noted = std::fs::read_to_string(
+                self.repository_dir(entry).join("refs").join(&entry.revision),
+            )
+            .ok()?;
             Some(noted.trim().to_owned()).filter(|commit| is_commit(commit))?
         };
         let dir = self.snapshot_dir(entry, &commit);
-        let has = |file: &&str| std::fs::metadata(dir.join(file)).is_ok_and(|found| found.is_file() && found.len() > 0);
+        let has = |file: &&str| {
+            std::fs::metadata(dir.join(file)).is_ok_and(|found| found.is_file() && found.len() > 0)
+        };
         entry.layout.required().iter().all(has).then_some(Snapshot { dir, commit })
     }
 
     /// Makes a gathered download the snapshot of `commit`, and notes which commit the revision stands for.
-    pub(super) fn publish(&self, entry: &ModelEntry, manifest: &Manifest) -> Result<Snapshot, ModelError> {
+    pub(super) fn publish(
+        &self,
+        entry: &ModelEntry,
+        manifest: &Manifest,
+    ) -> Result<Snapshot, ModelError> {
         let partial = self.partial_dir(entry, &manifest.commit);
         let dir = self.snapshot_dir(entry, &manifest.commit);
-        let text = serde_json::to_string_pretty(manifest)
-            .map_err(|error| ModelError::Io { path: partial.display().to_string(), reason: error.to_string() })?;
+        let text = serde_json::to_string_pretty(manifest).map_err(|error| ModelError::Io {
+            path: partial.display().to_string(),
+            reason: error.to_string(),
+        })?;
         write(&partial.join(MANIFEST), &text)?;
         if dir.exists() {
             // Another program left an incomplete snapshot of the same commit.
@@ -119,9 +130,14 @@ impl Cache {
     pub(super) fn remove(&self, entry: &ModelEntry) -> Result<u64, ModelError> {
         let dir = self.repository_dir(entry);
         let files = walkdir::WalkDir::new(&dir).into_iter().filter_map(Result::ok);
-        let bytes = files.filter(|file| file.file_type().is_file()).filter_map(|file| Some(file.metadata().ok()?.len())).sum();
+        let bytes = files
+            .filter(|file| file.file_type().is_file())
+            .filter_map(|file| Some(file.metadata().ok()?.len()))
+            .sum();
         match std::fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error(&dir, &error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(io_error(&dir, &error))
+            }
             _ => Ok(bytes),
         }
     }
@@ -130,7 +146,12 @@ impl Cache {
     pub(super) fn try_lock(&self, entry: &ModelEntry) -> Result<Option<File>, ModelError> {
         let path = self.repository_dir(entry).join(".image-search.lock");
         make_parent(&path)?;
-        let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(|error| io_error(&path, &error))?;
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|error| io_error(&path, &error))?;
         match fs4::FileExt::try_lock(&file) {
             Ok(()) => Ok(Some(file)),
             Err(fs4::TryLockError::WouldBlock) => Ok(None),

@@ -45,13 +45,22 @@ pub(super) async fn download(
     let listing = hub.listing(entry).await?;
     let commit = listing.commit.as_str();
     let wanted = entry.select(&listing.files())?;
-    if let Some(missing) = entry.layout.required().iter().find(|file| !wanted.iter().any(|there| there == *file)) {
-        return Err(ModelError::NoBundle { repository: entry.repository.clone(), file: (*missing).to_owned() });
+    if let Some(missing) =
+        entry.layout.required().iter().find(|file| !wanted.iter().any(|there| there == *file))
+    {
+        return Err(ModelError::NoBundle {
+            repository: entry.repository.clone(),
+            file: (*missing).to_owned(),
+        });
     }
     let facts = facts(hub, entry, commit, wanted, config.files_at_once).await?;
     let total: u64 = facts.iter().map(|file| file.size_bytes).sum();
     if total > config.download_bytes_max {
-        return Err(ModelError::TooLarge { name: entry.name.clone(), bytes: total, limit: config.download_bytes_max });
+        return Err(ModelError::TooLarge {
+            name: entry.name.clone(),
+            bytes: total,
+            limit: config.download_bytes_max,
+        });
     }
     let partial = cache.partial_dir(entry, commit);
     std::fs::create_dir_all(&partial).map_err(|error| io_error(&partial, &error))?;
@@ -59,8 +68,12 @@ pub(super) async fn download(
     progress.start(total);
     let fetch = &Fetch { hub, entry, commit, dir: &partial, progress };
     let fetching = stream::iter(facts).map(|file| async move { fetch.fetch(&file).await });
-    let files: Vec<ManifestFile> = fetching.buffer_unordered(config.files_at_once).try_collect().await?;
-    cache.publish(entry, &Manifest { repository: entry.repository.clone(), commit: commit.to_owned(), files })
+    let files: Vec<ManifestFile> =
+        fetching.buffer_unordered(config.files_at_once).try_collect().await?;
+    cache.publish(
+        entry,
+        &Manifest { repository: entry.repository.clone(), commit: commit.to_owned(), files },
+    )
 }
 
 /// What the hub says of these files.
@@ -71,13 +84,17 @@ pub(super) async fn facts(
     paths: Vec<String>,
     at_once: usize,
 ) -> Result<Vec<FileFacts>, ModelError> {
-    let asking = stream::iter(paths).map(|path| async move { hub.facts(entry, commit, &path).await });
+    let asking =
+        stream::iter(paths).map(|path| async move { hub.facts(entry, commit, &path).await });
     asking.buffered(at_once).try_collect().await
 }
 
 /// Better now than after an hour. What is there of an earlier try counts as free.
 fn check_space(dir: &Path, total: u64) -> Result<(), ModelError> {
-    let files = walkdir::WalkDir::new(dir).into_iter().filter_map(Result::ok).filter(|file| file.file_type().is_file());
+    let files = walkdir::WalkDir::new(dir)
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter(|file| file.file_type().is_file());
     let here: u64 = files.filter_map(|file| Some(file.metadata().ok()?.len())).sum();
     // A file system that does not say how full it is will say so when it is.
     let Ok(space) = rustix::fs::statvfs(dir) else { return Ok(()) };
@@ -102,14 +119,18 @@ struct Fetch<'a> {
 impl Fetch<'_> {
     async fn fetch(&self, file: &FileFacts) -> Result<ManifestFile, ModelError> {
         let path = self.dir.join(&file.path);
-        let noted = |sha256| ManifestFile { path: file.path.clone(), size_bytes: file.size_bytes, sha256 };
+        let noted =
+            |sha256| ManifestFile { path: file.path.clone(), size_bytes: file.size_bytes, sha256 };
         if tokio::fs::metadata(&path).await.is_ok_and(|found| found.len() == file.size_bytes) {
             let sums = Sums::of_file(&path, file.size_bytes).await?;
             self.progress.add(file.size_bytes);
             return Ok(noted(sums.sha256()));
         }
         make_parent(&path)?;
-        let part = path.with_file_name(format!("{}.part", path.file_name().unwrap_or_default().to_string_lossy()));
+        let part = path.with_file_name(format!(
+            "{}.part",
+            path.file_name().unwrap_or_default().to_string_lossy()
+        ));
         let mut target = Target::open(&part, file.size_bytes).await?;
         self.progress.add(target.length);
         let mut backoff = self.hub.backoff();
@@ -122,9 +143,15 @@ impl Fetch<'_> {
                     wrong += 1;
                     if wrong == WRONG_MAX {
                         target.restart(self.progress).await?;
-                        return Err(ModelError::WrongChecksum { repository: self.entry.repository.clone(), file: file.path.clone() });
+                        return Err(ModelError::WrongChecksum {
+                            repository: self.entry.repository.clone(),
+                            file: file.path.clone(),
+                        });
                     }
-                    tracing::warn!(file = file.path, "the file that came has another checksum than the hub says; fetching it again");
+                    tracing::warn!(
+                        file = file.path,
+                        "the file that came has another checksum than the hub says; fetching it again"
+                    );
                     target.restart(self.progress).await?;
                 }
                 Err(trouble) => {
@@ -144,24 +171,35 @@ impl Fetch<'_> {
         if target.length == file.size_bytes && file.size_bytes > 0 {
             return Ok(());
         }
-        let mut response = self.hub.read(self.entry, self.commit, &file.path, target.length).await?;
-        let continues = response.status() == StatusCode::PARTIAL_CONTENT && range_start(&response) == Some(target.length);
+        let mut response =
+            self.hub.read(self.entry, self.commit, &file.path, target.length).await?;
+        let continues = response.status() == StatusCode::PARTIAL_CONTENT
+            && range_start(&response) == Some(target.length);
         if !continues && target.length > 0 {
             target.restart(self.progress).await?;
             if response.status() != StatusCode::OK {
-                return Err(Trouble::Passing { reason: "it cannot go on where the download broke off".into(), pause: None });
+                return Err(Trouble::Passing {
+                    reason: "it cannot go on where the download broke off".into(),
+                    pause: None,
+                });
             }
         }
         while let Some(chunk) = response.chunk().await.map_err(|error| passing(&error))? {
             if target.length + chunk.len() as u64 > file.size_bytes {
                 target.restart(self.progress).await?;
-                return Err(Trouble::Passing { reason: format!("{} is longer than the hub says", file.path), pause: None });
+                return Err(Trouble::Passing {
+                    reason: format!("{} is longer than the hub says", file.path),
+                    pause: None,
+                });
             }
             target.write(&chunk).await?;
             self.progress.add(chunk.len() as u64);
         }
         if target.length < file.size_bytes {
-            return Err(Trouble::Passing { reason: format!("{} ended early", file.path), pause: None });
+            return Err(Trouble::Passing {
+                reason: format!("{} ended early", file.path),
+                pause: None,
+            });
         }
         Ok(())
     }
@@ -186,7 +224,11 @@ impl Target {
             file.set_len(0).await.map_err(failed)?;
             length = 0;
         }
-        let sums = if length == 0 { Sums::new(size_bytes) } else { Sums::of_file(path, size_bytes).await? };
+        let sums = if length == 0 {
+            Sums::new(size_bytes)
+        } else {
+            Sums::of_file(path, size_bytes).await?
+        };
         Ok(Self { path: path.to_owned(), file, length, size_bytes, sums })
     }
 
@@ -278,9 +320,15 @@ mod tests {
         let path = dir.path().join("file");
         std::fs::write(&path, "hello\n").expect("written");
         let sums = Sums::of_file(&path, 6).await.expect("read");
-        assert_eq!(sums.sha256(), "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
+        assert_eq!(
+            sums.sha256(),
+            "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
+        );
         // git hash-object of the same file
-        assert!(sums.clone().matches(&Checksum::GitBlob("ce013625030ba8dba906f756967f9e9ca394464a".into())));
+        assert!(
+            sums.clone()
+                .matches(&Checksum::GitBlob("ce013625030ba8dba906f756967f9e9ca394464a".into()))
+        );
         assert!(!sums.matches(&Checksum::Sha256("00".repeat(32))));
     }
 }

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LOCATION, RANGE, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LOCATION, RANGE, RETRY_AFTER,
+};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
 
@@ -134,8 +136,9 @@ impl Hub {
                 return Err(self.strange("the list of files is too long").into());
             }
         }
-        let listing: Listing =
-            serde_json::from_slice(&body).map_err(|error| self.strange(&format!("the list of files is not what it should be: {error}")))?;
+        let listing: Listing = serde_json::from_slice(&body).map_err(|error| {
+            self.strange(&format!("the list of files is not what it should be: {error}"))
+        })?;
         if !super::cache::is_commit(&listing.commit) {
             return Err(self.strange("the list of files names no commit").into());
         }
@@ -143,7 +146,12 @@ impl Hub {
     }
 
     /// Size and checksum of a file.
-    pub(super) async fn facts(&self, entry: &ModelEntry, commit: &str, path: &str) -> Result<FileFacts, ModelError> {
+    pub(super) async fn facts(
+        &self,
+        entry: &ModelEntry,
+        commit: &str,
+        path: &str,
+    ) -> Result<FileFacts, ModelError> {
         let mut backoff = self.backoff();
         loop {
             match self.try_facts(entry, commit, path).await {
@@ -153,16 +161,26 @@ impl Hub {
         }
     }
 
-    async fn try_facts(&self, entry: &ModelEntry, commit: &str, path: &str) -> Result<FileFacts, Trouble> {
+    async fn try_facts(
+        &self,
+        entry: &ModelEntry,
+        commit: &str,
+        path: &str,
+    ) -> Result<FileFacts, Trouble> {
         let mut url = self.file_url(entry, commit, path);
         for _ in 0..MOVES_MAX {
-            let response = self.send(self.request(&self.asking, Method::HEAD, url.clone()), entry).await?;
+            let response =
+                self.send(self.request(&self.asking, Method::HEAD, url.clone()), entry).await?;
             let headers = response.headers();
             let is_redirect = response.status().is_redirection();
             // A redirect to another host ends the questions: the hub itself has said what is to be known.
-            let moved_to = text(headers, LOCATION.as_str()).and_then(|to| url.join(to).ok()).filter(|_| is_redirect);
+            let moved_to = text(headers, LOCATION.as_str())
+                .and_then(|to| url.join(to).ok())
+                .filter(|_| is_redirect);
             match moved_to {
-                Some(next) if headers.get("x-linked-size").is_none() && same_host(&next, &url) => url = next,
+                Some(next) if headers.get("x-linked-size").is_none() && same_host(&next, &url) => {
+                    url = next
+                }
                 Some(_) if headers.get("x-linked-size").is_none() => {
                     return Err(self.strange(&format!("it says no size for {path}")).into());
                 }
@@ -173,15 +191,27 @@ impl Hub {
     }
 
     fn facts_in(&self, headers: &HeaderMap, path: &str) -> Result<FileFacts, ModelError> {
-        let size = text(headers, "x-linked-size").or_else(|| text(headers, CONTENT_LENGTH.as_str()));
-        let size_bytes = size.and_then(|size| size.parse().ok()).ok_or_else(|| self.strange(&format!("it says no size for {path}")))?;
-        let etag = text(headers, "x-linked-etag").or_else(|| text(headers, ETAG.as_str())).unwrap_or_default();
+        let size =
+            text(headers, "x-linked-size").or_else(|| text(headers, CONTENT_LENGTH.as_str()));
+        let size_bytes = size
+            .and_then(|size| size.parse().ok())
+            .ok_or_else(|| self.strange(&format!("it says no size for {path}")))?;
+        let etag = text(headers, "x-linked-etag")
+            .or_else(|| text(headers, ETAG.as_str()))
+            .unwrap_or_default();
         Ok(FileFacts { path: path.to_owned(), size_bytes, checksum: checksum(etag) })
     }
 
     /// The bytes of a file from `offset` on: a 206, or a 200 with all of them.
-    pub(super) async fn read(&self, entry: &ModelEntry, commit: &str, path: &str, offset: u64) -> Result<Response, Trouble> {
-        let mut request = self.request(&self.reading, Method::GET, self.file_url(entry, commit, path));
+    pub(super) async fn read(
+        &self,
+        entry: &ModelEntry,
+        commit: &str,
+        path: &str,
+        offset: u64,
+    ) -> Result<Response, Trouble> {
+        let mut request =
+            self.request(&self.reading, Method::GET, self.file_url(entry, commit, path));
         if offset > 0 {
             request = request.header(RANGE, format!("bytes={offset}-"));
         }
@@ -204,16 +234,25 @@ impl Hub {
 
     fn request(&self, client: &Client, method: Method, url: Url) -> RequestBuilder {
         let request = client.request(method, url).header(ACCEPT_ENCODING, "identity");
-        if self.token.reveal().is_empty() { request } else { request.bearer_auth(self.token.reveal()) }
+        if self.token.reveal().is_empty() {
+            request
+        } else {
+            request.bearer_auth(self.token.reveal())
+        }
     }
 
     async fn send(&self, request: RequestBuilder, entry: &ModelEntry) -> Result<Response, Trouble> {
         let response = request.send().await.map_err(|error| passing(&error))?;
         let status = response.status();
-        if status.is_success() || status.is_redirection() || status == StatusCode::RANGE_NOT_SATISFIABLE {
+        if status.is_success()
+            || status.is_redirection()
+            || status == StatusCode::RANGE_NOT_SATISFIABLE
+        {
             return Ok(response);
         }
-        if status.is_server_error() || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status) {
+        if status.is_server_error()
+            || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status)
+        {
             let pause = text(response.headers(), RETRY_AFTER.as_str()).and_then(pause);
             return Err(Trouble::Passing { reason: format!("it answers {status}"), pause });
         }
@@ -221,7 +260,9 @@ impl Hub {
         Err(Trouble::Final(match status {
             StatusCode::UNAUTHORIZED => ModelError::NeedsToken { hub, repository },
             StatusCode::FORBIDDEN => ModelError::Forbidden { hub, repository },
-            StatusCode::NOT_FOUND => ModelError::NotOnHub { hub, repository, revision: entry.revision.clone() },
+            StatusCode::NOT_FOUND => {
+                ModelError::NotOnHub { hub, repository, revision: entry.revision.clone() }
+            }
             other => self.strange(&format!("it answers {other}")),
         }))
     }
@@ -253,14 +294,23 @@ impl Backoff<'_> {
         let config = &self.hub.config;
         self.failures += 1;
         if self.failures >= self.tries {
-            return Err(ModelError::Unreachable { hub: config.hub.clone(), reason, attempts: self.failures });
+            return Err(ModelError::Unreachable {
+                hub: config.hub.clone(),
+                reason,
+                attempts: self.failures,
+            });
         }
         let doubled = config.retry_delay_ms.saturating_mul(1 << (self.failures - 1).min(16));
         // Up to a quarter longer, so that processes that failed together do not come back together.
         let jitter = doubled / 4 * u64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255;
         let longest = Duration::from_millis(config.retry_delay_max_ms);
         let wait = pause.unwrap_or(Duration::from_millis(doubled + jitter)).min(longest);
-        tracing::warn!(hub = config.hub, reason, wait_ms = wait.as_millis() as u64, "the model hub fails; trying again");
+        tracing::warn!(
+            hub = config.hub,
+            reason,
+            wait_ms = wait.as_millis() as u64,
+            "the model hub fails; trying again"
+        );
         tokio::time::sleep(wait).await;
         Ok(())
     }
@@ -270,8 +320,13 @@ fn token(config: &ModelsConfig) -> Result<Secret, ModelError> {
     if config.token_file == std::path::Path::new("") {
         return Ok(config.token.clone());
     }
-    let text = std::fs::read_to_string(&config.token_file).map_err(|error| super::io_error(&config.token_file, &error))?;
-    Ok(if config.token.reveal().is_empty() { Secret::from(text.trim().to_owned()) } else { config.token.clone() })
+    let text = std::fs::read_to_string(&config.token_file)
+        .map_err(|error| super::io_error(&config.token_file, &error))?;
+    Ok(if config.token.reveal().is_empty() {
+        Secret::from(text.trim().to_owned())
+    } else {
+        config.token.clone()
+    })
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -285,7 +340,8 @@ pub(super) fn range_start(response: &Response) -> Option<u64> {
 }
 
 fn same_host(a: &Url, b: &Url) -> bool {
-    (a.scheme(), a.host_str(), a.port_or_known_default()) == (b.scheme(), b.host_str(), b.port_or_known_default())
+    (a.scheme(), a.host_str(), a.port_or_known_default())
+        == (b.scheme(), b.host_str(), b.port_or_known_default())
 }
 
 /// `"<digits>"`, perhaps weak.

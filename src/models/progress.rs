@@ -43,7 +43,9 @@ impl Progress {
 
     /// Bytes that have to be downloaded again.
     pub(super) fn take_back(&self, bytes: u64) {
-        let _ = self.done.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |done| Some(done.saturating_sub(bytes)));
+        let _ = self.done.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |done| {
+            Some(done.saturating_sub(bytes))
+        });
     }
 
     pub(super) fn set_waiting(&self, waiting: bool) {

@@ -65,12 +65,20 @@ impl Layout {
     /// Files without which there is no model.
     pub(super) fn required(self) -> &'static [&'static str] {
         match self {
-            Self::OpenClip => {
-                &["config.json", "visual/model.onnx", "visual/preprocess_cfg.json", "textual/model.onnx", "textual/tokenizer.json"]
-            }
-            Self::Transformers => {
-                &["config.json", "preprocessor_config.json", "tokenizer.json", "onnx/vision_model.onnx", "onnx/text_model.onnx"]
-            }
+            Self::OpenClip => &[
+                "config.json",
+                "visual/model.onnx",
+                "visual/preprocess_cfg.json",
+                "textual/model.onnx",
+                "textual/tokenizer.json",
+            ],
+            Self::Transformers => &[
+                "config.json",
+                "preprocessor_config.json",
+                "tokenizer.json",
+                "onnx/vision_model.onnx",
+                "onnx/text_model.onnx",
+            ],
         }
     }
 
@@ -97,12 +105,21 @@ const NEVER: &[&str] = &["armnn", "rknn", "md"];
 impl ModelEntry {
     /// The files of a repository that are downloaded.
     pub(super) fn select(&self, listing: &[String]) -> Result<Vec<String>, ModelError> {
-        let patterns: Vec<&str> =
-            if self.files.is_empty() { self.layout.patterns().to_vec() } else { self.files.iter().map(String::as_str).collect() };
-        let wanted = globs(&patterns).map_err(|reason| ModelError::Registry { path: self.name.clone(), reason })?;
-        let is_for_others =
-            |file: &str| Path::new(file).extension().is_some_and(|kind| NEVER.iter().any(|never| kind.eq_ignore_ascii_case(never)));
-        let selected = listing.iter().filter(|file| wanted.is_match(file.as_str()) && !is_for_others(file) && stays_below(file));
+        let patterns: Vec<&str> = if self.files.is_empty() {
+            self.layout.patterns().to_vec()
+        } else {
+            self.files.iter().map(String::as_str).collect()
+        };
+        let wanted = globs(&patterns)
+            .map_err(|reason| ModelError::Registry { path: self.name.clone(), reason })?;
+        let is_for_others = |file: &str| {
+            Path::new(file)
+                .extension()
+                .is_some_and(|kind| NEVER.iter().any(|never| kind.eq_ignore_ascii_case(never)))
+        };
+        let selected = listing.iter().filter(|file| {
+            wanted.is_match(file.as_str()) && !is_for_others(file) && stays_below(file)
+        });
         Ok(selected.cloned().collect())
     }
 }
@@ -110,14 +127,20 @@ impl ModelEntry {
 fn globs(patterns: &[&str]) -> Result<GlobSet, String> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
-        set.add(GlobBuilder::new(pattern).literal_separator(true).build().map_err(|error| error.to_string())?);
+        set.add(
+            GlobBuilder::new(pattern)
+                .literal_separator(true)
+                .build()
+                .map_err(|error| error.to_string())?,
+        );
     }
     set.build().map_err(|error| error.to_string())
 }
 
 /// Names come from the hub; none of them may lead out of the model's own folder.
 fn stays_below(file: &str) -> bool {
-    !file.contains('\\') && Path::new(file).components().all(|part| matches!(part, std::path::Component::Normal(_)))
+    !file.contains('\\')
+        && Path::new(file).components().all(|part| matches!(part, std::path::Component::Normal(_)))
 }
 
 /// All models that are known by name.
@@ -139,7 +162,8 @@ impl Registry {
         let mut entries = parse(BUILT_IN, "config/models.toml")?;
         if let Some(path) = user_file {
             let shown = path.display().to_string();
-            let text = std::fs::read_to_string(path).map_err(|error| super::io_error(path, &error))?;
+            let text =
+                std::fs::read_to_string(path).map_err(|error| super::io_error(path, &error))?;
             for entry in parse(&text, &shown)? {
                 entries.retain(|known| known.name != entry.name);
                 entries.push(entry);
@@ -162,12 +186,22 @@ impl Registry {
 fn parse(text: &str, path: &str) -> Result<Vec<ModelEntry>, ModelError> {
     let failed = |reason: String| ModelError::Registry { path: path.to_owned(), reason };
     let file = config::File::from_str(text, config::FileFormat::Toml);
-    let parsed = config::Config::builder().add_source(file).build().map_err(|error| failed(error.to_string()))?;
+    let parsed = config::Config::builder()
+        .add_source(file)
+        .build()
+        .map_err(|error| failed(error.to_string()))?;
     let file: RegistryFile = parsed.try_deserialize().map_err(|error| failed(error.to_string()))?;
     for entry in &file.model {
-        let safe = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        let repository_is_safe = entry.repository.split_once('/').is_some_and(|(owner, name)| safe(owner) && safe(name));
-        if !repository_is_safe || !safe(&entry.name) || !safe(&entry.revision) || entry.revision.starts_with('.') {
+        let safe = |text: &str| {
+            !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        };
+        let repository_is_safe =
+            entry.repository.split_once('/').is_some_and(|(owner, name)| safe(owner) && safe(name));
+        if !repository_is_safe
+            || !safe(&entry.name)
+            || !safe(&entry.revision)
+            || entry.revision.starts_with('.')
+        {
             let reason = "name, repository (owner/name) and revision may hold letters, digits, '-', '_' and '.' only".to_owned();
             return Err(failed(format!("model {:?}: {reason}", entry.name)));
         }
@@ -182,18 +216,31 @@ mod tests {
     #[test]
     fn every_family_that_is_promised_is_there_and_says_what_it_is() {
         let registry = Registry::load(None).expect("the built-in file is valid");
-        for name in ["ViT-B-32__openai", "ViT-B-16__openai", "ViT-L-14__openai", "ViT-B-32__laion2b-s34b-b79k", "mobileclip_s0"] {
+        for name in [
+            "ViT-B-32__openai",
+            "ViT-B-16__openai",
+            "ViT-L-14__openai",
+            "ViT-B-32__laion2b-s34b-b79k",
+            "mobileclip_s0",
+        ] {
             assert!(registry.get(name).is_some(), "{name} is missing");
         }
         for part in ["SigLIP__", "SigLIP-256", "SigLIP2__", "SigLIP2-256", "XLM-Roberta", "nllb"] {
             assert!(registry.entries().iter().any(|entry| entry.name.contains(part)), "no {part}");
         }
-        let mut names: Vec<String> = registry.entries().iter().map(|entry| entry.name.to_lowercase()).collect();
+        let mut names: Vec<String> =
+            registry.entries().iter().map(|entry| entry.name.to_lowercase()).collect();
         names.sort();
         names.dedup();
         assert_eq!(names.len(), registry.entries().len(), "two models of one name");
         for entry in registry.entries() {
-            assert!(entry.dim >= 128 && entry.megabytes > 50 && !entry.licence.is_empty() && !entry.good_for.is_empty(), "{entry:?}");
+            assert!(
+                entry.dim >= 128
+                    && entry.megabytes > 50
+                    && !entry.licence.is_empty()
+                    && !entry.good_for.is_empty(),
+                "{entry:?}"
+            );
         }
         assert!(registry.get("vit-b-32__OPENAI").is_some(), "case matters");
     }
@@ -203,18 +250,45 @@ mod tests {
         let registry = Registry::load(None).expect("valid");
         let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let clip = registry.get("ViT-B-32__openai").expect("known");
-        let listing =
-            [".gitattributes", "README.md", "config.json", "visual/model.onnx", "visual/model.armnn", "visual/rknpu/rk3588/model.rknn"];
-        let more =
-            ["textual/model.onnx", "textual/model.onnx_data", "textual/tokenizer.json", "../../etc/passwd", "visual/..", "/visual/x"];
+        let listing = [
+            ".gitattributes",
+            "README.md",
+            "config.json",
+            "visual/model.onnx",
+            "visual/model.armnn",
+            "visual/rknpu/rk3588/model.rknn",
+        ];
+        let more = [
+            "textual/model.onnx",
+            "textual/model.onnx_data",
+            "textual/tokenizer.json",
+            "../../etc/passwd",
+            "visual/..",
+            "/visual/x",
+        ];
         let selected = clip.select(&all(&[&listing[..], &more[..]].concat())).expect("selected");
         assert_eq!(
             selected,
-            ["config.json", "visual/model.onnx", "textual/model.onnx", "textual/model.onnx_data", "textual/tokenizer.json"]
+            [
+                "config.json",
+                "visual/model.onnx",
+                "textual/model.onnx",
+                "textual/model.onnx_data",
+                "textual/tokenizer.json"
+            ]
         );
         let mobile = registry.get("mobileclip_s0").expect("known");
-        let listing = ["onnx/model.onnx", "onnx/vision_model.onnx", "onnx/vision_model_fp16.onnx", "onnx/text_model.onnx", "vocab.json"];
-        assert_eq!(mobile.select(&all(&listing)).expect("selected"), ["onnx/vision_model.onnx", "onnx/text_model.onnx"]);
+        let listing = [
+            "onnx/model.onnx",
+            "onnx/vision_model.onnx",
+            "onnx/vision_model_fp16.onnx",
+            "onnx/text_model.onnx",
+            "vocab.json",
+        ];
+        assert_eq!(
+            mobile.select(&all(&listing)).expect("selected"),
+            ["onnx/vision_model.onnx", "onnx/text_model.onnx"]
+        );
     }
 
     #[test]
@@ -227,7 +301,11 @@ mod tests {
                  megabytes = 1\nlicence = \"MIT\"\nlanguages = \"English\"\ngood_for = \"tests\"\n{extra}"
             )
         };
-        std::fs::write(&path, format!("{}{}", entry("mine", ""), entry("ViT-B-32__openai", "revision = \"abc\"\n"))).expect("written");
+        std::fs::write(
+            &path,
+            format!("{}{}", entry("mine", ""), entry("ViT-B-32__openai", "revision = \"abc\"\n")),
+        )
+        .expect("written");
         let registry = Registry::load(Some(&path)).expect("valid");
         assert_eq!(registry.get("mine").expect("added").repository, "me/mine");
         assert_eq!(registry.get("ViT-B-32__openai").expect("replaced").revision, "abc");

@@ -39,7 +39,11 @@ pub struct IgnoreError(#[from] globset::Error);
 impl FolderSource {
     /// One source per folder. The first has plain names; the others are told apart by `@` and their folder's name
     /// (with a number where two are called the same).
-    pub fn all(folders: &[PathBuf], ignore: &[String], images_max: usize) -> Result<Vec<Self>, IgnoreError> {
+    pub fn all(
+        folders: &[PathBuf],
+        ignore: &[String],
+        images_max: usize,
+    ) -> Result<Vec<Self>, IgnoreError> {
         let mut patterns = GlobSetBuilder::new();
         for pattern in ignore {
             patterns.add(Glob::new(pattern)?);
@@ -49,13 +53,17 @@ impl FolderSource {
         let source = |(index, folder): (usize, &PathBuf)| {
             // The real path, so that the id stays the same however the folder is spelled, and events can be told apart.
             let root = folder.canonicalize().unwrap_or_else(|_| folder.clone());
-            let label = root.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy().into_owned());
+            let label = root
+                .file_name()
+                .map_or_else(|| "root".into(), |name| name.to_string_lossy().into_owned());
             let same = taken.iter().filter(|other| **other == label).count();
             let unique = if same == 0 { label.clone() } else { format!("{label}-{}", same + 1) };
             taken.push(label);
             let prefix = if index == 0 { String::new() } else { format!("@{unique}/") };
             let id = format!("folder:{}", root.display());
-            Self { inner: Arc::new(Folder { id, root, prefix, ignore: ignore.clone(), images_max }) }
+            Self {
+                inner: Arc::new(Folder { id, root, prefix, ignore: ignore.clone(), images_max }),
+            }
         };
         Ok(folders.iter().enumerate().map(source).collect())
     }
@@ -90,11 +98,16 @@ impl Folder {
 
     /// Hidden files and folders, and those that match a pattern of `ingest.ignore`, at any depth.
     fn is_ignored(&self, relative: &Path) -> bool {
-        relative.iter().any(|part| part.as_encoded_bytes().starts_with(b".") || self.ignore.is_match(Path::new(part)))
+        relative.iter().any(|part| {
+            part.as_encoded_bytes().starts_with(b".") || self.ignore.is_match(Path::new(part))
+        })
     }
 
     fn list(&self, scope: &Scope) -> Result<Listing, SourceError> {
-        let failed = |error: io::Error| SourceError::Root { location: self.root.display().to_string(), reason: error.to_string() };
+        let failed = |error: io::Error| SourceError::Root {
+            location: self.root.display().to_string(),
+            reason: error.to_string(),
+        };
         // A root that is not there (an unplugged disk) must not look like one without pictures.
         std::fs::read_dir(&self.root).map_err(failed)?;
         let start = match scope {
@@ -109,7 +122,9 @@ impl Folder {
         }
         let mut listing = Listing::default();
         let walk = WalkDir::new(&start).follow_links(false).into_iter();
-        let keep = |entry: &walkdir::DirEntry| entry.path().strip_prefix(&self.root).is_ok_and(|relative| !self.is_ignored(relative));
+        let keep = |entry: &walkdir::DirEntry| {
+            entry.path().strip_prefix(&self.root).is_ok_and(|relative| !self.is_ignored(relative))
+        };
         for entry in walk.filter_entry(keep) {
             if listing.files.len() >= self.images_max {
                 listing.truncated = true;
@@ -137,7 +152,10 @@ impl Folder {
     fn add(&self, listing: &mut Listing, entry: &walkdir::DirEntry) {
         let Ok(relative) = entry.path().strip_prefix(&self.root) else { return };
         let Some(name) = self.name_of(relative) else {
-            listing.unreadable.push(Unreadable { name: None, reason: format!("{} is not a UTF-8 name; rename it", relative.display()) });
+            listing.unreadable.push(Unreadable {
+                name: None,
+                reason: format!("{} is not a UTF-8 name; rename it", relative.display()),
+            });
             return;
         };
         match entry.metadata() {
@@ -160,7 +178,9 @@ impl Folder {
         let relative = self.path_of(name).ok_or_else(|| SourceError::NotFound(name.clone()))?;
         // NONBLOCK: opening a pipe must not hang. It means nothing for regular files.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = self.open_beneath(relative, flags, Mode::empty()).map_err(|error| source_error(name, &error))?;
+        let file = self
+            .open_beneath(relative, flags, Mode::empty())
+            .map_err(|error| source_error(name, &error))?;
         let is_file = file.metadata().map_err(|error| source_error(name, &error))?.is_file();
         if is_file { Ok(file) } else { Err(SourceError::NotAFile(name.clone())) }
     }
@@ -172,7 +192,8 @@ impl Folder {
     #[cfg(target_os = "linux")]
     fn open_beneath(&self, relative: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
         let root = self.open_root()?;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         Ok(rustix::fs::openat2(&root, relative, flags, mode, resolve)?.into())
     }
 
@@ -184,21 +205,40 @@ impl Folder {
         // Folder by folder, each opened beneath the last: a link on the way ends it before anything is made behind it.
         let mut made = PathBuf::from(".");
         for part in parent.into_iter().flatten() {
-            let above = self.open_beneath(&made, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+            let above = self.open_beneath(
+                &made,
+                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
             match rustix::fs::mkdirat(&above, part, Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => made.push(part),
                 Err(error) => return Err(error.into()),
             }
         }
-        let folder =
-            self.open_beneath(parent.unwrap_or(Path::new(".")), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let folder = self.open_beneath(
+            parent.unwrap_or(Path::new(".")),
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         // Hidden while it is written: the walk and the watcher ignore names with a leading dot.
         let partial = format!(".upload-{}.part", uuid::Uuid::new_v4());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::openat(&folder, partial.as_str(), flags, Mode::from_raw_mode(0o644))?);
+        let mut file = File::from(rustix::fs::openat(
+            &folder,
+            partial.as_str(),
+            flags,
+            Mode::from_raw_mode(0o644),
+        )?);
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
-        let renamed =
-            written.and_then(|()| Ok(rustix::fs::renameat_with(&folder, partial.as_str(), &folder, target, RenameFlags::NOREPLACE)?));
+        let renamed = written.and_then(|()| {
+            Ok(rustix::fs::renameat_with(
+                &folder,
+                partial.as_str(),
+                &folder,
+                target,
+                RenameFlags::NOREPLACE,
+            )?)
+        });
         if renamed.is_err() {
             let _ = rustix::fs::unlinkat(&folder, partial.as_str(), AtFlags::empty());
         }
@@ -206,10 +246,19 @@ impl Folder {
     }
 
     fn delete(&self, name: &ImageName) -> io::Result<()> {
-        let relative = self.path_of(name).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        let parent = relative.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let folder = self.open_beneath(parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let target = relative.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let relative =
+            self.path_of(name).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let parent = relative
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let folder = self.open_beneath(
+            parent,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let target =
+            relative.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         Ok(rustix::fs::unlinkat(&folder, target, AtFlags::empty())?)
     }
 }
@@ -238,7 +287,8 @@ impl Source for FolderSource {
             let metadata = file.metadata().map_err(|error| source_error(&wanted, &error))?;
             Ok((file, fingerprint(&metadata)))
         });
-        let (file, fingerprint) = opened.await.map_err(|error| source_error(name, &io::Error::other(error)))??;
+        let (file, fingerprint) =
+            opened.await.map_err(|error| source_error(name, &io::Error::other(error)))??;
         Ok(Opened { reader: Box::new(tokio::fs::File::from_std(file)), fingerprint })
     }
 
@@ -256,8 +306,16 @@ impl Source for FolderSource {
 }
 
 fn fingerprint(metadata: &std::fs::Metadata) -> Fingerprint {
-    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-    Fingerprint { size_bytes: metadata.len(), version: modified.as_nanos().to_string(), modified_ms: modified.as_millis() as i64 }
+    let modified = metadata
+        .modified()
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+        .unwrap_or_default();
+    Fingerprint {
+        size_bytes: metadata.len(),
+        version: modified.as_nanos().to_string(),
+        modified_ms: modified.as_millis() as i64,
+    }
 }
 
 fn source_error(name: &ImageName, error: &io::Error) -> SourceError {
@@ -265,9 +323,15 @@ fn source_error(name: &ImageName, error: &io::Error) -> SourceError {
         || error.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error());
     match error.kind() {
         _ if is_link => SourceError::NotAFile(name.clone()),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceError::NotFound(name.clone()),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            SourceError::NotFound(name.clone())
+        }
         io::ErrorKind::AlreadyExists => SourceError::Exists(name.clone()),
-        kind => SourceError::Io { name: name.clone(), reason: error.to_string(), denied: kind == io::ErrorKind::PermissionDenied },
+        kind => SourceError::Io {
+            name: name.clone(),
+            reason: error.to_string(),
+            denied: kind == io::ErrorKind::PermissionDenied,
+        },
     }
 }
 
@@ -289,7 +353,14 @@ mod tests {
     }
 
     async fn names(source: &FolderSource, scope: Scope) -> Vec<String> {
-        let mut names: Vec<_> = source.list(&scope).await.expect("listed").files.into_iter().map(|(name, _)| name.to_string()).collect();
+        let mut names: Vec<_> = source
+            .list(&scope)
+            .await
+            .expect("listed")
+            .files
+            .into_iter()
+            .map(|(name, _)| name.to_string())
+            .collect();
         names.sort();
         names
     }
@@ -301,7 +372,14 @@ mod tests {
         std::fs::write(outside.path().join("secret.png"), "x").expect("write");
         std::fs::create_dir_all(dir.path().join("Größe/日本")).expect("mkdir");
         std::fs::create_dir_all(dir.path().join(".hidden")).expect("mkdir");
-        for file in ["a.png", "Größe/日本/😀.png", ".DS_Store", ".hidden/b.png", "copy.png.part", "Thumbs.db"] {
+        for file in [
+            "a.png",
+            "Größe/日本/😀.png",
+            ".DS_Store",
+            ".hidden/b.png",
+            "copy.png.part",
+            "Thumbs.db",
+        ] {
             std::fs::write(dir.path().join(file), "x").expect("write");
         }
         symlink(outside.path(), dir.path().join("link")).expect("link");
@@ -331,11 +409,25 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp");
         let source = source(dir.path());
         source.create(&name("new/a.png"), b"bytes").await.expect("created");
-        assert!(matches!(source.create(&name("new/a.png"), b"other").await, Err(SourceError::Exists(_))));
+        assert!(matches!(
+            source.create(&name("new/a.png"), b"other").await,
+            Err(SourceError::Exists(_))
+        ));
         let mut text = String::new();
-        source.open(&name("new/a.png")).await.expect("open").reader.read_to_string(&mut text).await.expect("read");
+        source
+            .open(&name("new/a.png"))
+            .await
+            .expect("open")
+            .reader
+            .read_to_string(&mut text)
+            .await
+            .expect("read");
         assert_eq!(text, "bytes");
-        assert_eq!(std::fs::read_dir(dir.path().join("new")).expect("dir").count(), 1, "a partial file was left");
+        assert_eq!(
+            std::fs::read_dir(dir.path().join("new")).expect("dir").count(),
+            1,
+            "a partial file was left"
+        );
         source.delete(&name("new/a.png")).await.expect("deleted");
         assert!(matches!(source.open(&name("new/a.png")).await, Err(SourceError::NotFound(_))));
     }
@@ -343,7 +435,10 @@ mod tests {
     #[test]
     fn further_folders_are_told_apart_by_name() {
         let dir = tempfile::tempdir().expect("temp");
-        let folders: Vec<PathBuf> = ["one/photos", "two/photos", "three"].iter().map(|path| dir.path().join(path)).collect();
+        let folders: Vec<PathBuf> = ["one/photos", "two/photos", "three"]
+            .iter()
+            .map(|path| dir.path().join(path))
+            .collect();
         for folder in &folders {
             std::fs::create_dir_all(folder).expect("mkdir");
         }

@@ -86,7 +86,15 @@ impl FolderWatcher {
     /// Waits for events to come and settle, then says where to look.
     pub async fn next(&self) -> Vec<Scope> {
         self.hints.arrived.notified().await;
-        let burst = async { while tokio::time::timeout(Duration::from_millis(QUIET_MS), self.hints.arrived.notified()).await.is_ok() {} };
+        let burst = async {
+            while tokio::time::timeout(
+                Duration::from_millis(QUIET_MS),
+                self.hints.arrived.notified(),
+            )
+            .await
+            .is_ok()
+            {}
+        };
         let _ = tokio::time::timeout(Duration::from_millis(BURST_MS_MAX), burst).await;
         let pending = std::mem::take(&mut *self.hints.pending.lock());
         if pending.everything || pending.paths.contains(self.source.root()) {
@@ -96,7 +104,8 @@ impl FolderWatcher {
             }
             return vec![Scope::All];
         }
-        let scopes: HashSet<Scope> = pending.paths.iter().filter_map(|path| self.source.scope_of(path)).collect();
+        let scopes: HashSet<Scope> =
+            pending.paths.iter().filter_map(|path| self.source.scope_of(path)).collect();
         scopes.into_iter().collect()
     }
 }
@@ -109,7 +118,8 @@ mod tests {
     #[tokio::test]
     async fn events_name_what_changed_and_hidden_files_do_not() {
         let dir = tempfile::tempdir().expect("temp");
-        let source = FolderSource::all(&[dir.path().to_path_buf()], &[], 10).expect("source").remove(0);
+        let source =
+            FolderSource::all(&[dir.path().to_path_buf()], &[], 10).expect("source").remove(0);
         let watcher = FolderWatcher::new(source);
         watcher.ensure_watching().expect("watching");
         std::fs::write(dir.path().join(".part"), "x").expect("write");
@@ -129,7 +139,9 @@ mod tests {
     #[test]
     fn an_overflow_or_a_flood_becomes_a_full_look() {
         let hints = Hints::default();
-        let flood = |index: usize| notify::Event::new(EventKind::Any).add_path(PathBuf::from(format!("/x/{index}")));
+        let flood = |index: usize| {
+            notify::Event::new(EventKind::Any).add_path(PathBuf::from(format!("/x/{index}")))
+        };
         (0..=PATHS_MAX).for_each(|index| hints.add(Ok(flood(index))));
         assert!(hints.pending.lock().everything);
         let hints = Hints::default();

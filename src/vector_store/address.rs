@@ -12,19 +12,31 @@ use crate::config::{EMBEDDED, QDRANT_PREFIX, VectorStoreConfig};
 const FOLDER: &str = "vectors";
 
 /// Opens the store at `address`. A Qdrant server need not be there: the connection is made when it is first needed.
-pub async fn open_at(address: &str, config: &VectorStoreConfig, data_dir: &Path) -> Result<Arc<dyn VectorStore>, StoreError> {
+pub async fn open_at(
+    address: &str,
+    config: &VectorStoreConfig,
+    data_dir: &Path,
+) -> Result<Arc<dyn VectorStore>, StoreError> {
     if address.starts_with(QDRANT_PREFIX) {
         let key = config.api_key().map_err(|error| {
-            StoreError::Invalid(format!("vector_store.api_key_file {} cannot be used: {error}", config.api_key_file.display()))
+            StoreError::Invalid(format!(
+                "vector_store.api_key_file {} cannot be used: {error}",
+                config.api_key_file.display()
+            ))
         })?;
-        let store = QdrantStore::new(address, key.as_ref().map(crate::config::Secret::reveal), config.qdrant.clone())?;
+        let store = QdrantStore::new(
+            address,
+            key.as_ref().map(crate::config::Secret::reveal),
+            config.qdrant.clone(),
+        )?;
         return Ok(Arc::new(store));
     }
     let dir = match address.split_once(':') {
         None if address == EMBEDDED => data_dir,
         Some((EMBEDDED, dir)) if !dir.is_empty() => Path::new(dir),
         _ => {
-            let forms = "\"embedded\", \"embedded:DIR\" (a data folder) or \"qdrant+https://host:6334\"";
+            let forms =
+                "\"embedded\", \"embedded:DIR\" (a data folder) or \"qdrant+https://host:6334\"";
             return Err(StoreError::Invalid(format!("a vector store is {forms}")));
         }
     };

@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::{
-    Collection, CollectionSpec, Condition, FieldKind, Filter, PayloadValue, Point, ScoredPoint, SearchQuery, StoreError, VectorStore,
+    Collection, CollectionSpec, Condition, FieldKind, Filter, PayloadValue, Point, ScoredPoint,
+    SearchQuery, StoreError, VectorStore,
 };
 
 pub(crate) use self::collections::*;
@@ -117,7 +118,13 @@ pub(crate) fn point(number: u64, dim: usize) -> Point {
     let payload = [
         ("parity".to_owned(), keyword(if number.is_multiple_of(2) { "even" } else { "odd" })),
         ("number".to_owned(), PayloadValue::Integer(number as i64)),
-        ("tags".to_owned(), PayloadValue::Keywords(vec![format!("mod3-{}", number % 3), format!("mod5-{}", number % 5)])),
+        (
+            "tags".to_owned(),
+            PayloadValue::Keywords(vec![
+                format!("mod3-{}", number % 3),
+                format!("mod5-{}", number % 5),
+            ]),
+        ),
     ];
     Point { id: id(number), vector: vector(number, dim), payload: payload.into() }
 }
@@ -131,7 +138,11 @@ fn keyword(text: &str) -> PayloadValue {
 }
 
 pub(crate) fn spec(name: &str, dim: usize) -> CollectionSpec {
-    let fields = [("parity", FieldKind::Keyword), ("tags", FieldKind::Keyword), ("number", FieldKind::Integer)];
+    let fields = [
+        ("parity", FieldKind::Keyword),
+        ("tags", FieldKind::Keyword),
+        ("number", FieldKind::Integer),
+    ];
     let indexed_fields = fields.map(|(field, kind)| (field.to_owned(), kind)).to_vec();
     CollectionSpec { name: name.to_owned(), dim, indexed_fields }
 }
@@ -168,13 +179,26 @@ async fn matching(collection: &dyn Collection, filter: Filter) -> Result<Vec<u64
     let hits = collection.search(everything).await?;
     let numbers: BTreeSet<u64> = hits.iter().map(|hit| hit.id.as_u128() as u64).collect();
     assert_eq!(numbers.len(), hits.len(), "a point was found twice");
-    assert_eq!(collection.count(Some(&filter)).await?, hits.len() as u64, "count and search disagree about {filter:?}");
-    let ours = scroll_all(collection, 1000).await?.into_iter().filter(|point| filter.matches(point.id, &point.payload));
-    assert!(ours.map(|point| point.id).eq(numbers.iter().copied().map(id)), "the store reads {filter:?} as we do not");
+    assert_eq!(
+        collection.count(Some(&filter)).await?,
+        hits.len() as u64,
+        "count and search disagree about {filter:?}"
+    );
+    let ours = scroll_all(collection, 1000)
+        .await?
+        .into_iter()
+        .filter(|point| filter.matches(point.id, &point.payload));
+    assert!(
+        ours.map(|point| point.id).eq(numbers.iter().copied().map(id)),
+        "the store reads {filter:?} as we do not"
+    );
     Ok(numbers.into_iter().collect())
 }
 
-pub(crate) async fn scroll_all(collection: &dyn Collection, page: usize) -> Result<Vec<Point>, StoreError> {
+pub(crate) async fn scroll_all(
+    collection: &dyn Collection,
+    page: usize,
+) -> Result<Vec<Point>, StoreError> {
     let mut all: Vec<Point> = Vec::new();
     loop {
         let points = collection.scroll(all.last().map(|point| point.id), page).await?;

@@ -60,7 +60,12 @@ pub async fn copy(
 ) -> Result<CopyReport, CopyError> {
     let (expected, got) = (to.spec().dim, from.spec().dim);
     if expected != got {
-        return Err(StoreError::WrongDimension { collection: to.spec().name.clone(), expected, got }.into());
+        return Err(StoreError::WrongDimension {
+            collection: to.spec().name.clone(),
+            expected,
+            got,
+        }
+        .into());
     }
     let mut state = CopyProgress { total: from.count(None).await?, ..CopyProgress::default() };
     let (mut extra, mut after) = (0, None);
@@ -70,7 +75,8 @@ pub async fn copy(
         progress(state);
         let wanted = from.scroll_ids(after, IDS_PER_PAGE).await?;
         let present = ids_between(to, after, wanted.last().copied()).await?;
-        let missing: Vec<Uuid> = wanted.iter().filter(|id| !present.contains(id)).copied().collect();
+        let missing: Vec<Uuid> =
+            wanted.iter().filter(|id| !present.contains(id)).copied().collect();
         extra += present.len() as u64 - (wanted.len() - missing.len()) as u64;
         if wanted.is_empty() {
             break;
@@ -84,7 +90,8 @@ pub async fn copy(
             to.flush().await?;
         }
         let numbered = (state.done..).zip(&wanted);
-        samples.extend(numbered.filter(|(number, _)| number.is_multiple_of(step)).map(|(_, id)| *id));
+        samples
+            .extend(numbered.filter(|(number, _)| number.is_multiple_of(step)).map(|(_, id)| *id));
         state.done += wanted.len() as u64;
         after = wanted.last().copied();
     }
@@ -93,7 +100,11 @@ pub async fn copy(
 }
 
 /// Ids greater than `after` and, if given, not greater than `last`.
-async fn ids_between(collection: &dyn Collection, after: Option<Uuid>, last: Option<Uuid>) -> Result<BTreeSet<Uuid>, StoreError> {
+async fn ids_between(
+    collection: &dyn Collection,
+    after: Option<Uuid>,
+    last: Option<Uuid>,
+) -> Result<BTreeSet<Uuid>, StoreError> {
     let mut ids = BTreeSet::new();
     let mut from = after;
     loop {
@@ -107,10 +118,17 @@ async fn ids_between(collection: &dyn Collection, after: Option<Uuid>, last: Opt
     }
 }
 
-async fn verify(from: &dyn Collection, to: &dyn Collection, extra: u64, samples: &[Uuid]) -> Result<(), CopyError> {
+async fn verify(
+    from: &dyn Collection,
+    to: &dyn Collection,
+    extra: u64,
+    samples: &[Uuid],
+) -> Result<(), CopyError> {
     let (source, target) = (from.count(None).await?, to.count(None).await?);
     if source + extra != target {
-        return Err(CopyError::Differs(format!("{source} points became {target}, of which {extra} are not from there")));
+        return Err(CopyError::Differs(format!(
+            "{source} points became {target}, of which {extra} are not from there"
+        )));
     }
     let by_id = |mut points: Vec<Point>| {
         points.sort_by_key(|point| point.id);
@@ -118,7 +136,11 @@ async fn verify(from: &dyn Collection, to: &dyn Collection, extra: u64, samples:
     };
     let (source, target) = (by_id(from.get(samples).await?), by_id(to.get(samples).await?));
     if source.len() != target.len() {
-        return Err(CopyError::Differs(format!("of {} sampled points {} arrived", source.len(), target.len())));
+        return Err(CopyError::Differs(format!(
+            "of {} sampled points {} arrived",
+            source.len(),
+            target.len()
+        )));
     }
     for (source, target) in source.iter().zip(&target) {
         let near = source.vector.iter().zip(&target.vector).all(|(a, b)| (a - b).abs() < TOLERANCE);
@@ -135,12 +157,20 @@ async fn verify(from: &dyn Collection, to: &dyn Collection, extra: u64, samples:
 }
 
 /// The same scores; the ids may differ where scores are equal but for rounding.
-async fn compare_searches(from: &dyn Collection, to: &dyn Collection, point: Point) -> Result<(), CopyError> {
-    let query = SearchQuery { vector: point.vector, limit: SAMPLE_LIMIT, filter: None, exact: true };
+async fn compare_searches(
+    from: &dyn Collection,
+    to: &dyn Collection,
+    point: Point,
+) -> Result<(), CopyError> {
+    let query =
+        SearchQuery { vector: point.vector, limit: SAMPLE_LIMIT, filter: None, exact: true };
     let (source, target) = (from.search(query.clone()).await?, to.search(query).await?);
     let alike = source.iter().zip(&target).all(|(a, b)| (a.score - b.score).abs() < TOLERANCE);
     if source.len() != target.len() || !alike {
-        return Err(CopyError::Differs(format!("searching for point {} finds something else", point.id)));
+        return Err(CopyError::Differs(format!(
+            "searching for point {} finds something else",
+            point.id
+        )));
     }
     Ok(())
 }
@@ -148,7 +178,9 @@ async fn compare_searches(from: &dyn Collection, to: &dyn Collection, point: Poi
 #[cfg(test)]
 mod tests {
     use super::super::VectorStore;
-    use super::super::conformance::{Outcome, Subject, assert_same, id, point, scroll_all, spec, vector};
+    use super::super::conformance::{
+        Outcome, Subject, assert_same, id, point, scroll_all, spec, vector,
+    };
     use super::super::embedded::{EmbeddedOptions, EmbeddedStore};
     use super::super::qdrant::tests::OverDouble;
     use super::*;
@@ -176,7 +208,13 @@ mod tests {
         for start in (0..count).step_by(1000) {
             let spread = |number: u64| Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_be_bytes());
             let numbers = start..(start + 1000).min(count);
-            collection.upsert(numbers.map(|number| Point { id: spread(number), ..point(number, DIM) }).collect()).await?;
+            collection
+                .upsert(
+                    numbers
+                        .map(|number| Point { id: spread(number), ..point(number, DIM) })
+                        .collect(),
+                )
+                .await?;
         }
         collection.flush().await
     }
@@ -188,8 +226,11 @@ mod tests {
         let (first, last) = (store(&dir, "first")?, store(&dir, "last")?);
         let Some(server) = OverDouble::start().await? else { return Ok(()) };
         let between = server.open().await?;
-        let (a, b, c) =
-            (first.open(&spec("copied", DIM)).await?, between.open(&spec("copied", DIM)).await?, last.open(&spec("copied", DIM)).await?);
+        let (a, b, c) = (
+            first.open(&spec("copied", DIM)).await?,
+            between.open(&spec("copied", DIM)).await?,
+            last.open(&spec("copied", DIM)).await?,
+        );
         fill(&*a, COUNT).await?;
         let mut seen = Vec::new();
         let there = copy(&*a, &*b, &mut |progress| seen.push(progress)).await.map_err(failed)?;
@@ -215,7 +256,10 @@ mod tests {
         to.upsert(some.map(|(_, point)| point.clone()).collect()).await?;
         let had = to.count(None).await?;
         let report = copy(&*from, &*to, &mut |_| ()).await.map_err(failed)?;
-        assert_eq!(report, CopyReport { total: 12_000, copied: 12_000 - had, extra: 0, sampled: 50 });
+        assert_eq!(
+            report,
+            CopyReport { total: 12_000, copied: 12_000 - had, extra: 0, sampled: 50 }
+        );
         let again = copy(&*from, &*to, &mut |_| ()).await.map_err(failed)?;
         assert_eq!(again.copied, 0);
         Ok(())
@@ -242,7 +286,10 @@ mod tests {
         from.upsert((0..20).map(|number| point(number, DIM)).collect()).await?;
         to.upsert(vec![Point { vector: vector(77, DIM), ..point(3, DIM) }]).await?;
         let outcome = copy(&*from, &*to, &mut |_| ()).await;
-        assert!(matches!(&outcome, Err(CopyError::Differs(text)) if text.contains(&id(3).to_string())), "{outcome:?}");
+        assert!(
+            matches!(&outcome, Err(CopyError::Differs(text)) if text.contains(&id(3).to_string())),
+            "{outcome:?}"
+        );
         Ok(())
     }
 
@@ -250,11 +297,18 @@ mod tests {
     async fn empty_collections_and_wrong_dimensions() -> Outcome {
         let dir = temp_dir()?;
         let (from, to) = (store(&dir, "from")?, store(&dir, "to")?);
-        let (empty, other) = (from.open(&spec("empty", DIM)).await?, to.open(&spec("other", DIM + 1)).await?);
+        let (empty, other) =
+            (from.open(&spec("empty", DIM)).await?, to.open(&spec("other", DIM + 1)).await?);
         let target = to.open(&spec("empty", DIM)).await?;
-        assert_eq!(copy(&*empty, &*target, &mut |_| ()).await.map_err(failed)?, CopyReport::default());
+        assert_eq!(
+            copy(&*empty, &*target, &mut |_| ()).await.map_err(failed)?,
+            CopyReport::default()
+        );
         let outcome = copy(&*empty, &*other, &mut |_| ()).await;
-        assert!(matches!(outcome, Err(CopyError::Store(StoreError::WrongDimension { .. }))), "{outcome:?}");
+        assert!(
+            matches!(outcome, Err(CopyError::Store(StoreError::WrongDimension { .. }))),
+            "{outcome:?}"
+        );
         Ok(())
     }
 }

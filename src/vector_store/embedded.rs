@@ -58,12 +58,18 @@ impl EmbeddedStore {
         let (wanted, options) = (spec.clone(), self.options.clone());
         let shard = blocking(move || match Manifest::read(&dir)? {
             None => Shard::create(&dir, &wanted, &options),
-            Some(manifest) if manifest.dim != wanted.dim => {
-                Err(StoreError::WrongDimension { collection: wanted.name, expected: manifest.dim, got: wanted.dim })
-            }
+            Some(manifest) if manifest.dim != wanted.dim => Err(StoreError::WrongDimension {
+                collection: wanted.name,
+                expected: manifest.dim,
+                got: wanted.dim,
+            }),
             Some(_) => Shard::open(&dir, &wanted, &options),
         });
-        Ok(Arc::new(EmbeddedCollection::new(spec.clone(), shard.await?, Arc::clone(&self.directory))))
+        Ok(Arc::new(EmbeddedCollection::new(
+            spec.clone(),
+            shard.await?,
+            Arc::clone(&self.directory),
+        )))
     }
 }
 
@@ -82,7 +88,11 @@ impl VectorStore for EmbeddedStore {
         if let Some(open) = collections.get(&spec.name).filter(|open| !open.is_closed()) {
             let opened = open.spec();
             if opened.dim != spec.dim {
-                return Err(StoreError::WrongDimension { collection: spec.name.clone(), expected: opened.dim, got: spec.dim });
+                return Err(StoreError::WrongDimension {
+                    collection: spec.name.clone(),
+                    expected: opened.dim,
+                    got: spec.dim,
+                });
             }
             if opened == spec {
                 return Ok(Arc::clone(open) as Arc<dyn Collection>);
@@ -113,7 +123,9 @@ impl VectorStore for EmbeddedStore {
     async fn drop_collection(&self, name: &str) -> Result<(), StoreError> {
         let mut collections = self.collections.lock().await;
         if self.active().await?.as_deref() == Some(name) {
-            return Err(StoreError::Refused(format!("{name} answers the searches; activate another collection first")));
+            return Err(StoreError::Refused(format!(
+                "{name} answers the searches; activate another collection first"
+            )));
         }
         if let Some(open) = collections.remove(name) {
             open.close().await?;
@@ -164,7 +176,9 @@ impl VectorStore for EmbeddedStore {
         for (name, collection) in collections {
             match collection.close().await {
                 // Flushed it is; the rest of the building is done after the next start.
-                Err(StoreError::Unavailable(reason)) => tracing::info!(name, reason, "left a vector collection open"),
+                Err(StoreError::Unavailable(reason)) => {
+                    tracing::info!(name, reason, "left a vector collection open")
+                }
                 outcome => result = result.and(outcome),
             }
         }

@@ -28,7 +28,11 @@ pub struct QdrantStore {
 impl QdrantStore {
     /// Prepares the connection without making it. `url` is `http://host:6334` or `https://host:6334`, also with
     /// `qdrant+` in front; the key appears in no message.
-    pub fn new(url: &str, api_key: Option<&str>, options: QdrantOptions) -> Result<Self, StoreError> {
+    pub fn new(
+        url: &str,
+        api_key: Option<&str>,
+        options: QdrantOptions,
+    ) -> Result<Self, StoreError> {
         Ok(Self { connection: Arc::new(Connection::new(url, api_key, options)?) })
     }
 
@@ -44,19 +48,31 @@ impl QdrantStore {
     /// Dimension and payload indexes of a collection, `None` if there is none.
     async fn existing(&self, name: &str) -> Result<Option<proto::CollectionInfo>, StoreError> {
         let timeout = self.connection.options.read_timeout();
-        match self.connection.call(name, timeout, name.to_owned(), |client, name| async move { client.collection_info(name).await }).await {
+        match self
+            .connection
+            .call(name, timeout, name.to_owned(), |client, name| async move {
+                client.collection_info(name).await
+            })
+            .await
+        {
             Ok(response) => Ok(response.result),
             Err(StoreError::NoCollection(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn create(&self, full_name: &str, dim: usize) -> Result<proto::CollectionInfo, StoreError> {
+    async fn create(
+        &self,
+        full_name: &str,
+        dim: usize,
+    ) -> Result<proto::CollectionInfo, StoreError> {
         let request = convert::create_collection(full_name, dim, &self.connection.options);
         let timeout = self.connection.options.write_timeout();
         let created = self
             .connection
-            .call(full_name, timeout, request, |client, request| async move { client.create_collection(request).await })
+            .call(full_name, timeout, request, |client, request| async move {
+                client.create_collection(request).await
+            })
             .await;
         // Whoever loses a race, or repeats a creation whose answer got lost, finds it there.
         match (self.existing(full_name).await?, created) {
@@ -67,13 +83,23 @@ impl QdrantStore {
     }
 
     /// Before there are vectors, so that the index of these is built for filters too.
-    async fn create_indexes(&self, full_name: &str, spec: &CollectionSpec, info: &proto::CollectionInfo) -> Result<(), StoreError> {
-        let missing = spec.indexed_fields.iter().filter(|(field, _)| !info.payload_schema.contains_key(field));
+    async fn create_indexes(
+        &self,
+        full_name: &str,
+        spec: &CollectionSpec,
+        info: &proto::CollectionInfo,
+    ) -> Result<(), StoreError> {
+        let missing = spec
+            .indexed_fields
+            .iter()
+            .filter(|(field, _)| !info.payload_schema.contains_key(field));
         for (field, kind) in missing {
             let request = convert::create_field_index(full_name, field, *kind);
             let timeout = self.connection.options.write_timeout();
             self.connection
-                .call(full_name, timeout, request, |client, request| async move { client.create_field_index(request).await })
+                .call(full_name, timeout, request, |client, request| async move {
+                    client.create_field_index(request).await
+                })
                 .await?;
         }
         Ok(())
@@ -98,7 +124,11 @@ impl VectorStore for QdrantStore {
         };
         let dim = convert::dimension(&full_name, &info)?;
         if dim != spec.dim {
-            return Err(StoreError::WrongDimension { collection: spec.name.clone(), expected: dim, got: spec.dim });
+            return Err(StoreError::WrongDimension {
+                collection: spec.name.clone(),
+                expected: dim,
+                got: spec.dim,
+            });
         }
         self.create_indexes(&full_name, spec, &info).await?;
         Ok(Arc::new(QdrantCollection::new(spec.clone(), full_name, Arc::clone(&self.connection))))
@@ -106,15 +136,24 @@ impl VectorStore for QdrantStore {
 
     async fn dim(&self, name: &str) -> Result<Option<usize>, StoreError> {
         let full_name = self.full_name(name)?;
-        self.existing(&full_name).await?.map(|info| convert::dimension(&full_name, &info)).transpose()
+        self.existing(&full_name)
+            .await?
+            .map(|info| convert::dimension(&full_name, &info))
+            .transpose()
     }
 
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         let timeout = self.connection.options.read_timeout();
-        let response = self.connection.call("", timeout, (), |client, ()| async move { client.list_collections().await }).await?;
+        let response = self
+            .connection
+            .call("", timeout, (), |client, ()| async move { client.list_collections().await })
+            .await?;
         let prefix = &self.connection.options.collection_prefix;
-        let ours = |full: &str| full.strip_prefix(prefix).filter(|name| check_name(name).is_ok()).map(str::to_owned);
-        let mut names: Vec<_> = response.collections.iter().filter_map(|collection| ours(&collection.name)).collect();
+        let ours = |full: &str| {
+            full.strip_prefix(prefix).filter(|name| check_name(name).is_ok()).map(str::to_owned)
+        };
+        let mut names: Vec<_> =
+            response.collections.iter().filter_map(|collection| ours(&collection.name)).collect();
         names.sort();
         Ok(names)
     }
@@ -122,12 +161,16 @@ impl VectorStore for QdrantStore {
     async fn drop_collection(&self, name: &str) -> Result<(), StoreError> {
         let full_name = self.full_name(name)?;
         if self.active().await?.as_deref() == Some(name) {
-            return Err(StoreError::Refused(format!("{name} answers the searches; activate another collection first")));
+            return Err(StoreError::Refused(format!(
+                "{name} answers the searches; activate another collection first"
+            )));
         }
         let timeout = self.connection.options.write_timeout();
         let dropped = self
             .connection
-            .call(&full_name, timeout, full_name.clone(), |client, name| async move { client.delete_collection(name).await })
+            .call(&full_name, timeout, full_name.clone(), |client, name| async move {
+                client.delete_collection(name).await
+            })
             .await;
         match dropped {
             Ok(_) | Err(StoreError::NoCollection(_)) => Ok(()),
@@ -137,9 +180,13 @@ impl VectorStore for QdrantStore {
 
     async fn active(&self) -> Result<Option<String>, StoreError> {
         let timeout = self.connection.options.read_timeout();
-        let response = self.connection.call("", timeout, (), |client, ()| async move { client.list_aliases().await }).await?;
+        let response = self
+            .connection
+            .call("", timeout, (), |client, ()| async move { client.list_aliases().await })
+            .await?;
         let alias = self.alias();
-        let target = response.aliases.into_iter().find(|description| description.alias_name == alias);
+        let target =
+            response.aliases.into_iter().find(|description| description.alias_name == alias);
         let prefix = &self.connection.options.collection_prefix;
         Ok(target.and_then(|target| target.collection_name.strip_prefix(prefix).map(str::to_owned)))
     }
@@ -149,7 +196,12 @@ impl VectorStore for QdrantStore {
         // The server replaces an alias that exists, in one step under its lock.
         let request = proto::CreateAlias { collection_name, alias_name: self.alias() };
         let timeout = self.connection.options.write_timeout();
-        self.connection.call(name, timeout, request, |client, request| async move { client.create_alias(request).await }).await.map(drop)
+        self.connection
+            .call(name, timeout, request, |client, request| async move {
+                client.create_alias(request).await
+            })
+            .await
+            .map(drop)
     }
 
     async fn health(&self) -> Result<(), StoreError> {

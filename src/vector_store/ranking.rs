@@ -40,7 +40,8 @@ impl FilteredSearch {
         if self.matching <= self.full_scan {
             return None;
         }
-        let expected = (self.limit as f64 * self.total as f64 / self.matching as f64 * 1.5).ceil() as usize;
+        let expected =
+            (self.limit as f64 * self.total as f64 / self.matching as f64 * 1.5).ceil() as usize;
         Some(expected + FETCH_SPARE).filter(|fetch| *fetch <= FETCH_MAX && *fetch < self.total)
     }
 
@@ -48,7 +49,8 @@ impl FilteredSearch {
     pub(super) fn kept(&self, hits: Vec<ScoredPoint>, filter: &Filter) -> Option<Vec<ScoredPoint>> {
         let worst = hits.iter().map(|hit| hit.score).min_by(f32::total_cmp)?;
         let fetched = hits.len();
-        let matches: Vec<_> = hits.into_iter().filter(|hit| filter.matches(hit.id, &hit.payload)).collect();
+        let matches: Vec<_> =
+            hits.into_iter().filter(|hit| filter.matches(hit.id, &hit.payload)).collect();
         // Far fewer than expected: the filter leaves out this very region, whose surroundings the index has hardly seen.
         let is_usual = 2 * matches.len() * self.total >= fetched * self.matching;
         let kept = ranked(matches, self.limit);
@@ -82,20 +84,34 @@ mod tests {
 
     #[test]
     fn few_matches_are_scanned_and_many_are_fetched_with_spare() {
-        let search = |matching| FilteredSearch { limit: 10, matching, total: 100_000, full_scan: 10_000 };
+        let search =
+            |matching| FilteredSearch { limit: 10, matching, total: 100_000, full_scan: 10_000 };
         assert_eq!(search(10_000).fetch(), None);
         assert_eq!(search(50_000).fetch(), Some(30 + FETCH_SPARE));
-        assert_eq!(FilteredSearch { limit: 50_000, ..search(50_000) }.fetch(), None, "that is no search any more");
+        assert_eq!(
+            FilteredSearch { limit: 50_000, ..search(50_000) }.fetch(),
+            None,
+            "that is no search any more"
+        );
         assert_eq!(FilteredSearch { total: 0, matching: 0, ..search(0) }.fetch(), None);
     }
 
     #[test]
     fn kept_results_are_complete_or_none() {
-        let evens = Filter { must: vec![Condition::Ids([0, 2, 4].map(Uuid::from_u128).to_vec())], must_not: Vec::new() };
+        let evens = Filter {
+            must: vec![Condition::Ids([0, 2, 4].map(Uuid::from_u128).to_vec())],
+            must_not: Vec::new(),
+        };
         let search = FilteredSearch { limit: 2, matching: 3, total: 5, full_scan: 0 };
-        let ids = |kept: Option<Vec<ScoredPoint>>| kept.map(|kept| kept.iter().map(|hit| hit.id.as_u128()).collect());
+        let ids = |kept: Option<Vec<ScoredPoint>>| {
+            kept.map(|kept| kept.iter().map(|hit| hit.id.as_u128()).collect())
+        };
         assert_eq!(ids(search.kept(hits(&[0.9, 0.8, 0.7, 0.6]), &evens)), Some(vec![0, 2]));
-        assert_eq!(ids(search.kept(hits(&[0.9, 0.8, 0.7]), &evens)), None::<Vec<u128>>, "ties may follow");
+        assert_eq!(
+            ids(search.kept(hits(&[0.9, 0.8, 0.7]), &evens)),
+            None::<Vec<u128>>,
+            "ties may follow"
+        );
         assert_eq!(ids(search.kept(hits(&[0.9, 0.8]), &evens)), None, "too few");
         assert_eq!(ids(search.kept(Vec::new(), &evens)), None);
     }

@@ -11,7 +11,9 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn help_shows_the_first_steps() {
     let help = text(&World::new().run("--help", &[]).stdout);
-    for wanted in ["image-search serve --images", "image-search doctor", "Exit codes", "IMAGE_SEARCH_"] {
+    for wanted in
+        ["image-search serve --images", "image-search doctor", "Exit codes", "IMAGE_SEARCH_"]
+    {
         assert!(help.contains(wanted), "no {wanted} in\n{help}");
     }
 }
@@ -25,7 +27,10 @@ fn index_then_search_status_and_failures() {
     let output = world.run("index", &[]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("5 pictures indexed"), "{}", text(&output.stdout));
-    let found: Value = serde_json::from_slice(&world.run("search", &["a red apple", "--json", "--limit", "3"]).stdout).expect("JSON");
+    let found: Value = serde_json::from_slice(
+        &world.run("search", &["a red apple", "--json", "--limit", "3"]).stdout,
+    )
+    .expect("JSON");
     assert_eq!(found["matches"].as_array().map(Vec::len), Some(3));
     assert_eq!(text(&world.run("search", &["tennis"]).stdout).lines().count(), 5);
     world.write("bad.png", b"no picture");
@@ -43,12 +48,22 @@ fn embeddings_are_unit_vectors_one_a_line() {
     let world = World::new();
     world.write("a.png", &picture(1));
     let file = world.image("a.png").display().to_string();
-    let output = world.run("embed", &["--text", "tennis", "--text", "a red apple", "--image", &file]);
-    let lines: Vec<Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let output =
+        world.run("embed", &["--text", "tennis", "--text", "a red apple", "--image", &file]);
+    let lines: Vec<Value> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
     assert_eq!(lines.len(), 3, "{}", text(&output.stderr));
     assert_eq!(lines[2]["input"], file);
     for line in lines {
-        let norm: f64 = line["embedding"].as_array().expect("numbers").iter().filter_map(Value::as_f64).map(|x| x * x).sum();
+        let norm: f64 = line["embedding"]
+            .as_array()
+            .expect("numbers")
+            .iter()
+            .filter_map(Value::as_f64)
+            .map(|x| x * x)
+            .sum();
         assert!((norm - 1.0).abs() < 1e-4, "{norm}");
     }
 }
@@ -63,12 +78,19 @@ async fn commands_go_through_a_running_server() {
     assert!(text(&world.run("status", &[]).stdout).contains(&server.url));
     let refused = world.run("index", &[]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(text(&refused.stderr).contains("--data-dir") && text(&refused.stderr).contains(&server.url), "{}", text(&refused.stderr));
+    assert!(
+        text(&refused.stderr).contains("--data-dir") && text(&refused.stderr).contains(&server.url),
+        "{}",
+        text(&refused.stderr)
+    );
     let taken = server.url.rsplit(':').next().expect("a port").to_owned();
     let elsewhere = World::new().run("serve", &["--port", &taken]);
     assert_eq!(elsewhere.status.code(), Some(1));
     assert!(text(&elsewhere.stderr).contains("--port"), "{}", text(&elsewhere.stderr));
-    assert!(text(&world.run("doctor", &[]).stdout).contains(&format!("the server at {} is ready", server.url)));
+    assert!(
+        text(&world.run("doctor", &[]).stdout)
+            .contains(&format!("the server at {} is ready", server.url))
+    );
 }
 
 #[test]
@@ -77,7 +99,10 @@ fn doctor_says_what_to_do() {
     let well = world.run("doctor", &["--log", "error"]);
     // The port may be taken on this machine; everything else must be well.
     let report = text(&well.stdout);
-    assert!(report.lines().filter(|line| line.starts_with("FAIL")).all(|line| line.contains("port")), "{report}");
+    assert!(
+        report.lines().filter(|line| line.starts_with("FAIL")).all(|line| line.contains("port")),
+        "{report}"
+    );
     std::fs::remove_dir(world.path("images")).expect("removed");
     let ill = world.run("doctor", &[]);
     assert_eq!(ill.status.code(), Some(1));

@@ -22,7 +22,12 @@ async fn ranking(server: &Server, text: &str) -> Vec<(String, f64)> {
     for offset in (0..PICTURES).step_by(200) {
         let answer = server.search(json!({"text": text, "limit": 200, "offset": offset})).await;
         let matches = answer["matches"].as_array().expect("matches").clone();
-        let pair = |found: &Value| (found["image_name"].as_str().expect("a name").to_owned(), found["score"].as_f64().expect("a score"));
+        let pair = |found: &Value| {
+            (
+                found["image_name"].as_str().expect("a name").to_owned(),
+                found["score"].as_f64().expect("a score"),
+            )
+        };
         all.extend(matches.iter().map(pair));
     }
     all
@@ -54,17 +59,30 @@ async fn twenty_kills_lose_nothing_and_double_nothing() {
         tokio::time::sleep(Duration::from_millis(u64::from(state >> 28))).await;
         server.kill_9();
     }
-    assert!(interrupted >= KILLS / 2, "indexing was over too soon: only {interrupted} kills hit it");
+    assert!(
+        interrupted >= KILLS / 2,
+        "indexing was over too soon: only {interrupted} kills hit it"
+    );
     let server = world.serve().await;
     let status = server.until_counts(u64::from(PICTURES), 0).await;
     assert_eq!(status["store"]["vectors"], u64::from(PICTURES), "a vector is missing or doubled");
     for text in ["tennis", "a red apple", "blue"] {
-        let (after_kills, expected) = (ranking(&server, text).await, ranking(&reference, text).await);
+        let (after_kills, expected) =
+            (ranking(&server, text).await, ranking(&reference, text).await);
         let names: HashSet<&String> = after_kills.iter().map(|(name, _)| name).collect();
-        assert_eq!((after_kills.len(), names.len()), (PICTURES as usize, PICTURES as usize), "{text}: listed twice or missing");
-        let scores: std::collections::HashMap<&String, f64> = expected.iter().map(|(name, score)| (name, *score)).collect();
+        assert_eq!(
+            (after_kills.len(), names.len()),
+            (PICTURES as usize, PICTURES as usize),
+            "{text}: listed twice or missing"
+        );
+        let scores: std::collections::HashMap<&String, f64> =
+            expected.iter().map(|(name, score)| (name, *score)).collect();
         for (name, score) in &after_kills {
-            assert!((scores[name] - score).abs() < 1e-5, "{text}: {name} scores {score} instead of {}", scores[name]);
+            assert!(
+                (scores[name] - score).abs() < 1e-5,
+                "{text}: {name} scores {score} instead of {}",
+                scores[name]
+            );
         }
     }
 }

@@ -17,7 +17,8 @@ const INT8_TOLERANCE: f64 = 0.01;
 
 fn read(path: &str) -> Value {
     let path = repository().join("models/emoji-clip/eval").join(path);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).expect("JSON")
 }
 
@@ -56,7 +57,12 @@ fn assert_close(what: &str, got: f64, card: &Value) {
 }
 
 /// Searches every name of `entries_file` and compares with the card's figures for that set of pictures.
-async fn assert_recall_is_the_cards(server: &Server, entries_file: &str, names_min: usize, set: &str) {
+async fn assert_recall_is_the_cards(
+    server: &Server,
+    entries_file: &str,
+    names_min: usize,
+    set: &str,
+) {
     let entries = read(entries_file);
     let entries = entries.as_array().expect("entries");
     assert!(entries.len() >= names_min, "only {} names", entries.len());
@@ -70,7 +76,8 @@ async fn assert_recall_is_the_cards(server: &Server, entries_file: &str, names_m
 async fn the_demo_pictures_are_found_by_their_names() {
     let folder = repository().join("demo/pictures");
     let count = pictures_in(&folder);
-    let (_world, server) = serve_pictures(World::new().set("INGEST__IGNORE", "LICENSE*,NOTICE*"), folder, count).await;
+    let (_world, server) =
+        serve_pictures(World::new().set("INGEST__IGNORE", "LICENSE*,NOTICE*"), folder, count).await;
     let everyday = [
         ("tennis", "tennis"),
         ("red apple", "red-apple"),
@@ -99,15 +106,25 @@ async fn the_int8_variant_finds_what_the_other_finds() {
     let folder = repository().join("demo/pictures");
     let count = pictures_in(&folder);
     let model = repository().join("models/emoji-clip-int8").display().to_string();
-    let world = World::new().model(&model).set("INGEST__IGNORE", "LICENSE*,NOTICE*").set("EMBED__ENGINE", "rten");
+    let world = World::new()
+        .model(&model)
+        .set("INGEST__IGNORE", "LICENSE*,NOTICE*")
+        .set("EMBED__ENGINE", "rten");
     let (_world, server) = serve_pictures(world, folder, count).await;
     let (entries, figures) = (read("demo.json"), read("int8.json"));
     let (first, five) = recall(&server, entries.as_array().expect("entries")).await;
     // Measured with ONNX Runtime; the built-in engine must give the same.
     for (what, got) in [("demo recall_at_1", first), ("demo recall_at_5", five)] {
-        let (float, int8) = (&figures[what]["float32"], figures[what]["int8"].as_f64().expect("a figure"));
-        assert!((got - int8).abs() <= INT8_TOLERANCE, "{what}: {got:.4} here, {int8:.4} on the model card");
-        assert!(got >= float.as_f64().expect("a figure") - INT8_TOLERANCE, "{what}: {got:.4} is more than a point below {float}");
+        let (float, int8) =
+            (&figures[what]["float32"], figures[what]["int8"].as_f64().expect("a figure"));
+        assert!(
+            (got - int8).abs() <= INT8_TOLERANCE,
+            "{what}: {got:.4} here, {int8:.4} on the model card"
+        );
+        assert!(
+            got >= float.as_f64().expect("a figure") - INT8_TOLERANCE,
+            "{what}: {got:.4} is more than a point below {float}"
+        );
     }
 }
 
@@ -115,7 +132,12 @@ async fn the_int8_variant_finds_what_the_other_finds() {
 async fn pictures_of_an_unseen_vendor_score_as_honestly_as_the_card_says() {
     let folder = repository().join("models/emoji-clip/eval/unseen");
     let count = pictures_in(&folder);
-    let (_world, server) = serve_pictures(World::new().set("INGEST__IGNORE", "LICENSE*,NOTICE*,*.json,*.md"), folder, count).await;
+    let (_world, server) = serve_pictures(
+        World::new().set("INGEST__IGNORE", "LICENSE*,NOTICE*,*.json,*.md"),
+        folder,
+        count,
+    )
+    .await;
     assert!(count >= UNSEEN_MIN, "only {count} pictures");
     assert_recall_is_the_cards(&server, "unseen.json", UNSEEN_MIN, "unseen_sample").await;
 }

@@ -97,7 +97,10 @@ async fn pump(
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let half_closed = async {
-            let _ = weather.clone().wait_for(|weather| *weather == Weather::HalfClosed && answers).await;
+            let _ = weather
+                .clone()
+                .wait_for(|weather| *weather == Weather::HalfClosed && answers)
+                .await;
         };
         let length = tokio::select! {
             length = from.read(&mut buffer) => length.unwrap_or(0),

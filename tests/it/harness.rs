@@ -22,9 +22,13 @@ impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir(dir.path().join("images")).expect("mkdir");
+        let environment = [
+            ("IMAGE_SEARCH_INGEST__SETTLE_MS", "50"),
+            ("IMAGE_SEARCH_INGEST__SCAN_INTERVAL_MS", "60000"),
+            ("RUST_BACKTRACE", "1"),
+        ];
         let environment =
-            [("IMAGE_SEARCH_INGEST__SETTLE_MS", "50"), ("IMAGE_SEARCH_INGEST__SCAN_INTERVAL_MS", "60000"), ("RUST_BACKTRACE", "1")];
-        let environment = environment.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+            environment.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
         Self { dir, environment, model: "emoji-clip".to_owned() }
     }
 
@@ -72,7 +76,10 @@ impl World {
             .arg(self.path("data"))
             .args(["--model", &self.model]);
         process.env_clear().envs(self.environment.iter().map(|(key, value)| (key, value)));
-        process.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TMPDIR", std::env::temp_dir()).stdin(Stdio::null());
+        process
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("TMPDIR", std::env::temp_dir())
+            .stdin(Stdio::null());
         process
     }
 
@@ -99,15 +106,25 @@ impl World {
         // Whoever had it is dead; its address must not be taken for the new one's.
         let _ = std::fs::remove_file(self.path("data/LOCK"));
         let log = self.path("log.txt");
-        let log_file = std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
+        let log_file =
+            std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
         let mut command = self.command("serve");
-        let child = command.args(["--port", "0"]).stdout(Stdio::null()).stderr(log_file).spawn().expect("the program starts");
+        let child = command
+            .args(["--port", "0"])
+            .stdout(Stdio::null())
+            .stderr(log_file)
+            .spawn()
+            .expect("the program starts");
         let mut server = Server { child, url: String::new(), log, client: client() };
         let lock = self.path("data/LOCK");
         let started = Instant::now();
         while server.url.is_empty() {
             assert!(started.elapsed() < DEADLINE, "no address in time: {}", server.log_text());
-            assert!(server.child.try_wait().expect("a child").is_none(), "the server ended: {}", server.log_text());
+            assert!(
+                server.child.try_wait().expect("a child").is_none(),
+                "the server ended: {}",
+                server.log_text()
+            );
             std::thread::sleep(POLL);
             server.url = std::fs::read_to_string(&lock).unwrap_or_default();
         }
@@ -182,14 +199,17 @@ impl Server {
         self.until(&format!("{indexed} indexed, {failed} failed"), async || {
             let status = self.get_json("/api/v1/status").await;
             let images = &status["images"];
-            let wanted = images["indexed"] == indexed && images["failed"] == failed && images["pending"] == 0;
+            let wanted = images["indexed"] == indexed
+                && images["failed"] == failed
+                && images["pending"] == 0;
             (wanted && status["ingest"]["state"] == "idle").then_some(status)
         })
         .await
     }
 
     pub(crate) async fn search(&self, body: Value) -> Value {
-        ok_json(self.post("/api/v1/search-image").json(&body).send().await.expect("an answer")).await
+        ok_json(self.post("/api/v1/search-image").json(&body).send().await.expect("an answer"))
+            .await
     }
 
     /// Names of the best `limit` matches for a text.
@@ -205,7 +225,10 @@ impl Server {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().expect("kill runs");
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()
+            .expect("kill runs");
         assert!(sent.success());
     }
 
@@ -234,11 +257,20 @@ pub(crate) async fn ok_json(response: Response) -> Value {
 pub(crate) async fn problem(request: RequestBuilder, status: u16, code: &str) -> Value {
     let response = request.send().await.expect("an answer");
     let got = response.status().as_u16();
-    let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
+    let kind = response
+        .headers()
+        .get("content-type")
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
     let text = response.text().await.expect("a body");
     assert_eq!((got, kind.as_str()), (status, "application/problem+json"), "{text}");
     let problem: Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!((problem["code"].as_str(), problem["status"].as_u64()), (Some(code), Some(u64::from(status))), "{text}");
+    assert_eq!(
+        (problem["code"].as_str(), problem["status"].as_u64()),
+        (Some(code), Some(u64::from(status))),
+        "{text}"
+    );
     problem
 }
 

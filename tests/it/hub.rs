@@ -66,7 +66,8 @@ impl StandInHub {
     /// Serves the files of `folder` as `repository`.
     pub(crate) async fn start(repository: &str, folder: &Path) -> Self {
         let mut files = HashMap::from([("README.md".to_owned(), Bytes::from_static(b"# A model"))]);
-        for entry in walkdir::WalkDir::new(folder).into_iter().map(|entry| entry.expect("an entry")) {
+        for entry in walkdir::WalkDir::new(folder).into_iter().map(|entry| entry.expect("an entry"))
+        {
             if entry.file_type().is_file() {
                 let name = entry.path().strip_prefix(folder).expect("below").display().to_string();
                 files.insert(name, std::fs::read(entry.path()).expect("read").into());
@@ -75,10 +76,20 @@ impl StandInHub {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (faults, asked) = (Mutex::default(), Mutex::default());
-        let hub = Arc::new(Hub { files, repository: repository.to_owned(), port, faults, asked, open: watch::Sender::new(true) });
+        let hub = Arc::new(Hub {
+            files,
+            repository: repository.to_owned(),
+            port,
+            faults,
+            asked,
+            open: watch::Sender::new(true),
+        });
         let router = Router::new().fallback(answer).with_state(hub.clone());
         let config = Config::load(None, [], vec![]).expect("the defaults").server;
-        tokio::spawn(async move { image_search::http::server::serve(listener, router, &config, CancellationToken::new()).await });
+        tokio::spawn(async move {
+            image_search::http::server::serve(listener, router, &config, CancellationToken::new())
+                .await
+        });
         Self { hub, url: format!("http://127.0.0.1:{port}") }
     }
 
@@ -114,8 +125,13 @@ impl StandInHub {
 
 async fn answer(State(hub): State<Arc<Hub>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
-    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let asked = Asked { path: path.clone(), range: text(header::RANGE), authorization: text(header::AUTHORIZATION) };
+    let text =
+        |name| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let asked = Asked {
+        path: path.clone(),
+        range: text(header::RANGE),
+        authorization: text(header::AUTHORIZATION),
+    };
     hub.asked.lock().expect("a lock").push(asked.clone());
     let fault = {
         let mut faults = hub.faults.lock().expect("a lock");
@@ -132,14 +148,23 @@ async fn answer(State(hub): State<Arc<Hub>>, request: Request) -> Response {
     if path == format!("/api/models/{}/revision/main", hub.repository)
         || path == format!("/api/models/{}/revision/{COMMIT}", hub.repository)
     {
-        let siblings: Vec<_> = hub.files.keys().map(|name| serde_json::json!({"rfilename": name})).collect();
-        return axum::Json(serde_json::json!({"sha": COMMIT, "siblings": siblings})).into_response();
+        let siblings: Vec<_> =
+            hub.files.keys().map(|name| serde_json::json!({"rfilename": name})).collect();
+        return axum::Json(serde_json::json!({"sha": COMMIT, "siblings": siblings}))
+            .into_response();
     }
     if let Some(name) = path.strip_prefix(&format!("/{}/resolve/{COMMIT}/", hub.repository)) {
         return match hub.files.get(name) {
-            Some(bytes) if Path::new(name).extension().is_some_and(|kind| kind == "onnx") => to_large_file(&hub, name, bytes),
+            Some(bytes) if Path::new(name).extension().is_some_and(|kind| kind == "onnx") => {
+                to_large_file(&hub, name, bytes)
+            }
             Some(bytes) => {
-                let etag = format!("\"{}\"", hex(&Sha1::new_with_prefix(format!("blob {}\0", bytes.len())).chain_update(bytes).finalize()));
+                let etag = format!(
+                    "\"{}\"",
+                    hex(&Sha1::new_with_prefix(format!("blob {}\0", bytes.len()))
+                        .chain_update(bytes)
+                        .finalize())
+                );
                 ([(header::ETAG, etag)], bytes.clone()).into_response()
             }
             None => StatusCode::NOT_FOUND.into_response(),
@@ -163,7 +188,8 @@ fn to_large_file(hub: &Hub, name: &str, bytes: &Bytes) -> Response {
 }
 
 fn large_file(hub: &Hub, bytes: &Bytes, range: Option<&str>, fault: Option<&Fault>) -> Response {
-    let from = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+    let from = range
+        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
     let from = from.filter(|_| !matches!(fault, Some(Fault::IgnoreRange)));
     if from.is_some_and(|from| from >= bytes.len()) {
         return StatusCode::RANGE_NOT_SATISFIABLE.into_response();
@@ -176,7 +202,9 @@ fn large_file(hub: &Hub, bytes: &Bytes, range: Option<&str>, fault: Option<&Faul
         headers.insert(header::CONTENT_RANGE, range.parse().expect("a header"));
     }
     let rest = match fault {
-        Some(Fault::Garble) => bytes[start..].iter().map(|byte| byte ^ 0x55).collect::<Vec<u8>>().into(),
+        Some(Fault::Garble) => {
+            bytes[start..].iter().map(|byte| byte ^ 0x55).collect::<Vec<u8>>().into()
+        }
         _ => bytes.slice(start..),
     };
     let status = if from.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
@@ -195,7 +223,10 @@ fn body(bytes: Bytes, fault: Option<&Fault>, gate: watch::Receiver<bool>, gate_a
             return None;
         }
         if cut.is_some_and(|at| sent >= at) {
-            return Some((Err(io::Error::from(io::ErrorKind::ConnectionReset)), (Bytes::new(), sent, gate)));
+            return Some((
+                Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+                (Bytes::new(), sent, gate),
+            ));
         }
         if stall.is_some_and(|at| sent >= at) {
             std::future::pending::<()>().await;

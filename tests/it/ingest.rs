@@ -16,7 +16,12 @@ async fn all_names(server: &Server) -> Vec<String> {
 async fn reasons(server: &Server) -> Vec<(String, String)> {
     let list = server.get_json("/api/v1/failures").await;
     let text = |failure: &Value, key: &str| failure[key].as_str().expect("text").to_owned();
-    list["failures"].as_array().expect("failures").iter().map(|failure| (text(failure, "image_name"), text(failure, "code"))).collect()
+    list["failures"]
+        .as_array()
+        .expect("failures")
+        .iter()
+        .map(|failure| (text(failure, "image_name"), text(failure, "code")))
+        .collect()
 }
 
 #[tokio::test]
@@ -32,14 +37,19 @@ async fn pictures_come_change_move_and_go_while_it_runs() {
     world.write("a.png", &picture(3));
     server
         .until("a.png has its new content", async || {
-            let response = server.get("/api/v1/image-info?image_name=a.png").send().await.expect("an answer");
+            let response =
+                server.get("/api/v1/image-info?image_name=a.png").send().await.expect("an answer");
             let info: Value = response.json().await.ok()?;
             info["content_hash"].as_str().filter(|hash| *hash != before).map(drop)
         })
         .await;
     server.until_counts(2, 0).await;
     std::fs::rename(world.image("deep"), world.image("moved")).expect("moved");
-    server.until("the move is seen", async || (all_names(&server).await == ["a.png", "moved/er/b.png"]).then_some(())).await;
+    server
+        .until("the move is seen", async || {
+            (all_names(&server).await == ["a.png", "moved/er/b.png"]).then_some(())
+        })
+        .await;
     std::fs::remove_dir_all(world.image("moved")).expect("removed");
     let status = server.until("the deletion is seen, vectors too", async || {
         let status = server.get_json("/api/v1/status").await;
@@ -71,7 +81,8 @@ async fn what_happened_while_it_was_off_is_caught_up() {
 
 #[tokio::test]
 async fn bad_files_fail_with_a_reason_and_hold_up_nothing() {
-    let world = World::new().set("DECODE__PIXELS_MAX", "1000000").set("INGEST__RETRY_DELAY_MS", "10");
+    let world =
+        World::new().set("DECODE__PIXELS_MAX", "1000000").set("INGEST__RETRY_DELAY_MS", "10");
     let good = picture(1);
     for number in 0..20 {
         world.write(&format!("good {number}.png"), &picture(number));
@@ -82,7 +93,8 @@ async fn bad_files_fail_with_a_reason_and_hold_up_nothing() {
     world.write("script.png", b"<svg onload=alert(1)>");
     world.write("bomb.png", &bomb());
     world.write("locked.png", &good);
-    std::fs::set_permissions(world.image("locked.png"), std::fs::Permissions::from_mode(0o000)).expect("chmod");
+    std::fs::set_permissions(world.image("locked.png"), std::fs::Permissions::from_mode(0o000))
+        .expect("chmod");
     symlink("/etc/passwd", world.image("link.png")).expect("link");
     symlink("/etc", world.image("linked folder")).expect("link");
     world.write(".hidden.png", &good);
@@ -91,18 +103,31 @@ async fn bad_files_fail_with_a_reason_and_hold_up_nothing() {
     // Root may read anything; everyone else sees the locked file fail.
     let root = std::fs::read(world.image("locked.png")).is_ok();
     server.until_counts(if root { 21 } else { 20 }, if root { 5 } else { 6 }).await;
-    let mut expected = vec![("bomb.png", "too_many_pixels"), ("empty.jpg", "empty_file"), ("half.png", "truncated_image")];
+    let mut expected = vec![
+        ("bomb.png", "too_many_pixels"),
+        ("empty.jpg", "empty_file"),
+        ("half.png", "truncated_image"),
+    ];
     if !root {
         expected.push(("locked.png", "permission_denied"));
     }
     expected.extend([("notes.txt", "not_an_image"), ("script.png", "not_an_image")]);
-    let expected: Vec<(String, String)> = expected.into_iter().map(|(name, code)| (name.to_owned(), code.to_owned())).collect();
+    let expected: Vec<(String, String)> =
+        expected.into_iter().map(|(name, code)| (name.to_owned(), code.to_owned())).collect();
     assert_eq!(reasons(&server).await, expected);
     // Put right, it is indexed without further ado.
     world.write("half.png", &picture(99));
-    server.until("the repaired picture is indexed", async || all_names(&server).await.contains(&"half.png".to_owned()).then_some(())).await;
-    let retried =
-        server.post("/api/v1/failures/retry").json(&serde_json::json!({"image_names": ["empty.jpg"]})).send().await.expect("an answer");
+    server
+        .until("the repaired picture is indexed", async || {
+            all_names(&server).await.contains(&"half.png".to_owned()).then_some(())
+        })
+        .await;
+    let retried = server
+        .post("/api/v1/failures/retry")
+        .json(&serde_json::json!({"image_names": ["empty.jpg"]}))
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(crate::harness::ok_json(retried).await["retried"], 1);
 }
 
@@ -117,9 +142,11 @@ fn bomb() -> Vec<u8> {
 
 /// PNG specification, annex D.
 fn crc32(bytes: &[u8]) -> u32 {
-    !bytes
-        .iter()
-        .fold(!0u32, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())))
+    !bytes.iter().fold(!0u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
+    })
 }
 
 #[tokio::test]
@@ -135,12 +162,23 @@ async fn a_file_that_is_still_being_copied_is_waited_for() {
     }
     drop(file);
     server.until_counts(1, 0).await;
-    assert!(!server.log_text().contains("cannot index an image"), "it was read half-way: {}", server.log_text());
+    assert!(
+        !server.log_text().contains("cannot index an image"),
+        "it was read half-way: {}",
+        server.log_text()
+    );
 }
 
 #[tokio::test]
 async fn odd_names_and_many_folders_are_served_by_name() {
-    let names = ["Größe & Co/日本 写真.png", "100%.png", "a+b?c#d.png", "quote\"'.png", " leading space.png", "emoji 🎾.png"];
+    let names = [
+        "Größe & Co/日本 写真.png",
+        "100%.png",
+        "a+b?c#d.png",
+        "quote\"'.png",
+        " leading space.png",
+        "emoji 🎾.png",
+    ];
     let world = World::new();
     for (number, name) in names.iter().enumerate() {
         world.write(name, &picture(number as u32));
@@ -150,10 +188,17 @@ async fn odd_names_and_many_folders_are_served_by_name() {
     let answer = server.search(serde_json::json!({"text": "x"})).await;
     let mut seen = Vec::new();
     for found in answer["matches"].as_array().expect("matches") {
-        let bytes = server.get(found["image_url"].as_str().expect("a url")).send().await.expect("an answer");
+        let bytes = server
+            .get(found["image_url"].as_str().expect("a url"))
+            .send()
+            .await
+            .expect("an answer");
         assert_eq!(bytes.status(), 200, "{found}");
         let name = found["image_name"].as_str().expect("a name");
-        assert_eq!(bytes.bytes().await.expect("bytes"), std::fs::read(world.image(name)).expect("read"));
+        assert_eq!(
+            bytes.bytes().await.expect("bytes"),
+            std::fs::read(world.image(name)).expect("read")
+        );
         seen.push(name.to_owned());
     }
     seen.sort();
@@ -164,12 +209,17 @@ async fn odd_names_and_many_folders_are_served_by_name() {
 
 #[tokio::test]
 async fn an_unplugged_folder_loses_nothing() {
-    let world = World::new().set("INGEST__SCAN_INTERVAL_MS", "200").set("INGEST__ORPHAN_GRACE_MS", "0");
+    let world =
+        World::new().set("INGEST__SCAN_INTERVAL_MS", "200").set("INGEST__ORPHAN_GRACE_MS", "0");
     world.write("a.png", &picture(1));
     let server = world.serve().await;
     server.until_counts(1, 0).await;
     std::fs::rename(world.path("images"), world.path("away")).expect("unplugged");
-    server.until("the scan has complained", async || server.log_text().contains("cannot look into").then_some(())).await;
+    server
+        .until("the scan has complained", async || {
+            server.log_text().contains("cannot look into").then_some(())
+        })
+        .await;
     assert_eq!(server.get_json("/api/v1/status").await["images"]["indexed"], 1);
     std::fs::rename(world.path("away"), world.path("images")).expect("plugged in");
     world.write("b.png", &picture(2));

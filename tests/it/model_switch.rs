@@ -19,8 +19,10 @@ fn golden(name: &str) -> PathBuf {
 
 fn world() -> World {
     // Small batches, so that a switch takes long enough to be seen.
-    let world =
-        World::new().model(&golden("openclip").display().to_string()).set("EMBED__BATCH_MAX", "1").set("INGEST__IN_FLIGHT_MAX", "2");
+    let world = World::new()
+        .model(&golden("openclip").display().to_string())
+        .set("EMBED__BATCH_MAX", "1")
+        .set("INGEST__IN_FLIGHT_MAX", "2");
     for number in 0..PICTURES {
         world.write(&format!("{number}.png"), &picture(number));
     }
@@ -30,10 +32,16 @@ fn world() -> World {
 /// All pictures with their scores for a query.
 async fn ranking(server: &Server) -> BTreeMap<String, String> {
     let answer = server.search(json!({"text": "a photo of a dog", "limit": 200})).await;
-    let rest = server.search(json!({"text": "a photo of a dog", "limit": 200, "offset": 200})).await;
-    let matches = [&answer, &rest].map(|answer| answer["matches"].as_array().expect("matches").clone()).concat();
+    let rest =
+        server.search(json!({"text": "a photo of a dog", "limit": 200, "offset": 200})).await;
+    let matches = [&answer, &rest]
+        .map(|answer| answer["matches"].as_array().expect("matches").clone())
+        .concat();
     let entry = |found: &Value| {
-        (found["image_name"].as_str().expect("a name").to_owned(), format!("{:.4}", found["score"].as_f64().expect("a score")))
+        (
+            found["image_name"].as_str().expect("a name").to_owned(),
+            format!("{:.4}", found["score"].as_f64().expect("a score")),
+        )
     };
     let ranking: BTreeMap<_, _> = matches.iter().map(entry).collect();
     assert_eq!(ranking.len(), matches.len(), "a picture is listed twice");
@@ -63,12 +71,17 @@ async fn the_former_model_answers_until_the_next_is_complete_whatever_is_killed_
         let status = server
             .until("some vectors of the next model", async || {
                 let status = server.get_json("/api/v1/status").await;
-                (status["model"]["next"].is_null() || status["images"]["indexed"].as_u64()? >= wanted).then_some(status)
+                (status["model"]["next"].is_null()
+                    || status["images"]["indexed"].as_u64()? >= wanted)
+                    .then_some(status)
             })
             .await;
         if status["model"]["next"]["stage"] == "indexing" {
             seen_indexing += 1;
-            assert_eq!((&status["model"]["name"], &status["model"]["next"]["name"]), (&json!("openclip"), &json!("hf-clip")));
+            assert_eq!(
+                (&status["model"]["name"], &status["model"]["next"]["name"]),
+                (&json!("openclip"), &json!("hf-clip"))
+            );
             assert!(status["model"]["next"]["percent"].as_u64().expect("a number") <= 100);
             let now = ranking(&server).await;
             // The change may have come between the two questions; then all answers are of the next model.
@@ -95,13 +108,21 @@ async fn the_former_model_answers_until_the_next_is_complete_whatever_is_killed_
     until_answering(&server, "openclip").await;
     server.until_counts(u64::from(PICTURES), 0).await;
     assert_eq!(ranking(&server).await, former);
-    let metrics = server.get("/metrics").send().await.expect("an answer").text().await.expect("a text");
-    assert!(metrics.contains("image_search_images_indexed_total 0\n") && !metrics.contains("stage=\"Embed\""), "{metrics}");
+    let metrics =
+        server.get("/metrics").send().await.expect("an answer").text().await.expect("a text");
+    assert!(
+        metrics.contains("image_search_images_indexed_total 0\n")
+            && !metrics.contains("stage=\"Embed\""),
+        "{metrics}"
+    );
     assert!(server.terminate().await.success());
 
     let pruned = world.run("model", &["prune"]);
     let told = String::from_utf8_lossy(&pruned.stdout).into_owned();
-    assert!(pruned.status.success() && told.contains("hf-clip--") && !told.contains("openclip--"), "{told}");
+    assert!(
+        pruned.status.success() && told.contains("hf-clip--") && !told.contains("openclip--"),
+        "{told}"
+    );
     let server = world.serve().await;
     server.until_counts(u64::from(PICTURES), 0).await;
     assert_eq!(ranking(&server).await, former);
@@ -121,5 +142,9 @@ async fn what_happens_to_pictures_during_a_switch_is_not_lost() {
     until_answering(&server, "hf-clip").await;
     server.until_counts(u64::from(PICTURES), 0).await;
     let ranking = ranking(&server).await;
-    assert!(ranking.contains_key("new.png") && ranking.contains_key("1.png") && !ranking.contains_key("0.png"));
+    assert!(
+        ranking.contains_key("new.png")
+            && ranking.contains_key("1.png")
+            && !ranking.contains_key("0.png")
+    );
 }

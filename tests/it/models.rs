@@ -42,7 +42,9 @@ pub(crate) async fn model(world: &World, arguments: &[&str]) -> Output {
 }
 
 async fn finished(mut command: Command) -> Output {
-    tokio::task::spawn_blocking(move || command.output().expect("the program starts")).await.expect("it ends")
+    tokio::task::spawn_blocking(move || command.output().expect("the program starts"))
+        .await
+        .expect("it ends")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -59,7 +61,11 @@ fn assert_whole(world: &World, hub: &StandInHub) {
         if !["config.json", "visual/", "textual/"].iter().any(|needed| name.starts_with(needed)) {
             continue;
         }
-        assert!(std::fs::read(&path).is_ok_and(|there| there == *bytes), "{} is not as on the hub", path.display());
+        assert!(
+            std::fs::read(&path).is_ok_and(|there| there == *bytes),
+            "{} is not as on the hub",
+            path.display()
+        );
     }
 }
 
@@ -70,7 +76,11 @@ async fn a_model_is_pulled_found_verified_and_removed() {
     let listed = model(&world, &["list"]).await;
     assert!(text(&listed.stdout).contains("-     ViT-B-32__openai"), "{}", text(&listed.stdout));
     let absent = model(&world, &["path", MODEL]).await;
-    assert!(!absent.status.success() && text(&absent.stderr).contains("model pull"), "{}", text(&absent.stderr));
+    assert!(
+        !absent.status.success() && text(&absent.stderr).contains("model pull"),
+        "{}",
+        text(&absent.stderr)
+    );
 
     let pulled = model(&world, &["pull", MODEL]).await;
     assert!(pulled.status.success(), "{}", text(&pulled.stderr));
@@ -84,7 +94,13 @@ async fn a_model_is_pulled_found_verified_and_removed() {
     // The token goes to the hub alone, and nothing that is not needed is asked for.
     let asked = hub.asked();
     let token = Some("Bearer hf_sesame");
-    assert!(asked.iter().all(|asked| (asked.authorization.as_deref() == token) != asked.path.starts_with("/cdn/")), "{asked:?}");
+    assert!(
+        asked
+            .iter()
+            .all(|asked| (asked.authorization.as_deref() == token)
+                != asked.path.starts_with("/cdn/")),
+        "{asked:?}"
+    );
     assert!(!asked.iter().any(|asked| asked.path.contains("README")));
     hub.forget_asked();
     assert!(model(&world, &["pull", MODEL]).await.status.success());
@@ -96,7 +112,11 @@ async fn a_model_is_pulled_found_verified_and_removed() {
     bytes[1000] ^= 1;
     std::fs::write(&damaged, bytes).expect("written");
     let verified = model(&world, &["verify", MODEL]).await;
-    assert!(!verified.status.success() && text(&verified.stdout).contains("visual/model.onnx"), "{}", text(&verified.stdout));
+    assert!(
+        !verified.status.success() && text(&verified.stdout).contains("visual/model.onnx"),
+        "{}",
+        text(&verified.stdout)
+    );
 
     assert!(model(&world, &["remove", MODEL]).await.status.success());
     assert!(!snapshot(&world).exists());
@@ -108,8 +128,10 @@ async fn a_snapshot_of_another_program_is_used_and_verified_with_the_hub() {
     let hub = hub().await;
     let world = world_with(&hub);
     // Others keep the bytes in blobs/ and link to them.
-    let (blobs, refs) =
-        (world.path("hf/hub/models--immich-app--ViT-B-32__openai/blobs"), world.path("hf/hub/models--immich-app--ViT-B-32__openai/refs"));
+    let (blobs, refs) = (
+        world.path("hf/hub/models--immich-app--ViT-B-32__openai/blobs"),
+        world.path("hf/hub/models--immich-app--ViT-B-32__openai/refs"),
+    );
     for folder in [&blobs, &refs] {
         std::fs::create_dir_all(folder).expect("mkdir");
     }
@@ -144,11 +166,16 @@ async fn passing_faults_are_outlived_and_nothing_is_read_twice() {
     assert_eq!(reads.len(), 4, "{reads:?}");
     let starts: Vec<u64> = reads.iter().map(|read| start_of(read.range.as_deref())).collect();
     // How much of what was sent before a cut arrives is up to the network; what arrived is never asked for again.
-    assert!(starts[0] == 0 && starts[1] >= 20_000 && starts[2] >= starts[1] && starts[3] == starts[2], "{starts:?}");
+    assert!(
+        starts[0] == 0 && starts[1] >= 20_000 && starts[2] >= starts[1] && starts[3] == starts[2],
+        "{starts:?}"
+    );
 }
 
 fn start_of(range: Option<&str>) -> u64 {
-    range.map_or(0, |range| range.trim_start_matches("bytes=").trim_end_matches('-').parse().expect("a number"))
+    range.map_or(0, |range| {
+        range.trim_start_matches("bytes=").trim_end_matches('-').parse().expect("a number")
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,7 +200,12 @@ async fn wrong_bytes_are_fetched_again_and_never_kept() {
     hub.fault(VISUAL, Fault::Garble);
     let refused = model(&world, &["pull", MODEL]).await;
     let told = text(&refused.stderr);
-    assert!(!refused.status.success() && told.contains("checksum") && told.contains("visual/model.onnx"), "{told}");
+    assert!(
+        !refused.status.success()
+            && told.contains("checksum")
+            && told.contains("visual/model.onnx"),
+        "{told}"
+    );
     assert!(!snapshot(&world).exists());
     assert!(model(&world, &["pull", MODEL]).await.status.success());
     assert_whole(&world, &hub);
@@ -183,29 +215,51 @@ async fn wrong_bytes_are_fetched_again_and_never_kept() {
 async fn what_cannot_pass_says_what_to_do() {
     let hub = hub().await;
     let world = world_with(&hub);
-    for (status, words) in [(401, "HF_TOKEN"), (403, "Accept its conditions"), (404, "revision main"), (418, "answered strangely")] {
+    for (status, words) in [
+        (401, "HF_TOKEN"),
+        (403, "Accept its conditions"),
+        (404, "revision main"),
+        (418, "answered strangely"),
+    ] {
         hub.fault("/revision/main", Fault::Status(status, vec![]));
         let refused = model(&world, &["pull", MODEL]).await;
         let told = text(&refused.stderr);
-        assert!(!refused.status.success() && told.contains(words) && told.contains(&hub.url), "{status}: {told}");
+        assert!(
+            !refused.status.success() && told.contains(words) && told.contains(&hub.url),
+            "{status}: {told}"
+        );
     }
     for _ in 0..5 {
         hub.fault("/revision/main", Fault::Status(503, vec![]));
     }
     let refused = model(&world, &["pull", MODEL]).await;
-    assert!(!refused.status.success() && text(&refused.stderr).contains("503"), "{}", text(&refused.stderr));
+    assert!(
+        !refused.status.success() && text(&refused.stderr).contains("503"),
+        "{}",
+        text(&refused.stderr)
+    );
     let unknown = model(&world, &["pull", "ViT-Z-99"]).await;
-    assert!(!unknown.status.success() && text(&unknown.stderr).contains("model list"), "{}", text(&unknown.stderr));
+    assert!(
+        !unknown.status.success() && text(&unknown.stderr).contains("model list"),
+        "{}",
+        text(&unknown.stderr)
+    );
     let world = world_with(&hub).set("MODELS__DOWNLOAD_BYTES_MAX", "1000");
     let refused = model(&world, &["pull", MODEL]).await;
-    assert!(!refused.status.success() && text(&refused.stderr).contains("models.download_bytes_max"), "{}", text(&refused.stderr));
+    assert!(
+        !refused.status.success() && text(&refused.stderr).contains("models.download_bytes_max"),
+        "{}",
+        text(&refused.stderr)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn proxy_variables_are_used() {
     let hub = hub().await;
     // The stand-in answers what is asked of a proxy as well: the name of the hub is known to nobody else.
-    let world = world_with(&hub).variable("HF_ENDPOINT", "http://hub.invalid").variable("http_proxy", &hub.url);
+    let world = world_with(&hub)
+        .variable("HF_ENDPOINT", "http://hub.invalid")
+        .variable("http_proxy", &hub.url);
     let pulled = model(&world, &["pull", MODEL]).await;
     assert!(pulled.status.success(), "{}", text(&pulled.stderr));
     assert_whole(&world, &hub);
@@ -218,9 +272,19 @@ async fn a_cache_that_cannot_be_written_is_named() {
     let world = world_with(&hub).set("MODELS__CACHE_DIR", "/sys/models-of-image-search");
     let refused = model(&world, &["pull", MODEL]).await;
     let told = text(&refused.stderr);
-    assert!(!refused.status.success() && told.contains("/sys/models-of-image-search") && told.contains("models.cache_dir"), "{told}");
+    assert!(
+        !refused.status.success()
+            && told.contains("/sys/models-of-image-search")
+            && told.contains("models.cache_dir"),
+        "{told}"
+    );
     // With a substitute it is no reason not to start.
-    let server = world_with(&hub).set("MODELS__CACHE_DIR", "/sys/models-of-image-search").model("auto").serve_alone().await.1;
+    let server = world_with(&hub)
+        .set("MODELS__CACHE_DIR", "/sys/models-of-image-search")
+        .model("auto")
+        .serve_alone()
+        .await
+        .1;
     let banner = server.get_json("/api/v1/status").await["model"]["banner"].clone();
     assert!(banner.as_str().is_some_and(|banner| banner.contains("cannot be written")), "{banner}");
 }
@@ -240,11 +304,20 @@ async fn a_full_disk_keeps_what_is_there() {
     limited.env_clear().envs(program.get_envs().filter_map(|(key, value)| Some((key, value?))));
     let refused = finished(limited).await;
     let told = text(&refused.stderr);
-    assert!(!refused.status.success() && told.contains("not enough space") && told.contains("models.cache_dir"), "{told}");
+    assert!(
+        !refused.status.success()
+            && told.contains("not enough space")
+            && told.contains("models.cache_dir"),
+        "{told}"
+    );
     hub.forget_asked();
     assert!(model(&world, &["pull", MODEL]).await.status.success());
     assert_whole(&world, &hub);
-    assert!(hub.reads().iter().any(|read| start_of(read.range.as_deref()) > 0), "it began anew: {:?}", hub.reads());
+    assert!(
+        hub.reads().iter().any(|read| start_of(read.range.as_deref()) > 0),
+        "it began anew: {:?}",
+        hub.reads()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,17 +326,31 @@ async fn two_downloaders_are_one_and_a_killed_one_is_continued() {
     let world = world_with(&hub).set("MODELS__STALL_TIMEOUT_MS", "60000");
     hub.let_through(false);
     let mut pull = world.command("model");
-    let mut child =
-        pull.args(["pull", MODEL]).stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null()).spawn().expect("started");
+    let mut child = pull
+        .args(["pull", MODEL])
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("started");
     let half = hub.files()["visual/model.onnx"].len() as u64 / 2;
-    let part = snapshot(&world).with_file_name(format!(".partial-{COMMIT}")).join("visual/model.onnx.part");
-    wait_until("half of the file", || std::fs::metadata(&part).is_ok_and(|part| part.len() >= half)).await;
+    let part = snapshot(&world)
+        .with_file_name(format!(".partial-{COMMIT}"))
+        .join("visual/model.onnx.part");
+    wait_until("half of the file", || {
+        std::fs::metadata(&part).is_ok_and(|part| part.len() >= half)
+    })
+    .await;
     child.kill().expect("killed");
     child.wait().expect("waited");
     hub.forget_asked();
     hub.let_through(true);
     let (one, two) = tokio::join!(model(&world, &["pull", MODEL]), model(&world, &["pull", MODEL]));
-    assert!(one.status.success() && two.status.success(), "{}{}", text(&one.stderr), text(&two.stderr));
+    assert!(
+        one.status.success() && two.status.success(),
+        "{}{}",
+        text(&one.stderr),
+        text(&two.stderr)
+    );
     assert_whole(&world, &hub);
     let reads: Vec<_> = hub.reads().into_iter().filter(|read| read.path == VISUAL).collect();
     assert_eq!(reads.len(), 1, "both downloaded: {reads:?}");
@@ -276,7 +363,9 @@ async fn wait_until(what: &str, look: impl Fn() -> bool) {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_mins(1), waiting).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+    tokio::time::timeout(std::time::Duration::from_mins(1), waiting)
+        .await
+        .unwrap_or_else(|_| panic!("not in time: {what}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -289,14 +378,23 @@ async fn the_server_answers_while_it_downloads_and_says_how_far_it_is() {
     let status = server
         .until("a download under way", async || {
             let status = server.get_json("/api/v1/status").await;
-            (status["model"]["state"] == "downloading" && status["model"]["percent"].as_u64()? > 10).then_some(status)
+            (status["model"]["state"] == "downloading" && status["model"]["percent"].as_u64()? > 10)
+                .then_some(status)
         })
         .await;
-    assert!(status["model"]["percent"].as_u64().expect("a number") < 100 && status["model"]["name"] == MODEL);
+    assert!(
+        status["model"]["percent"].as_u64().expect("a number") < 100
+            && status["model"]["name"] == MODEL
+    );
     for path in ["/healthz", "/"] {
         assert!(server.get(path).send().await.expect("an answer").status().is_success(), "{path}");
     }
-    let refused = problem(server.post("/api/v1/search-image").json(&json!({"text": "tennis"})), 503, "model_not_ready").await;
+    let refused = problem(
+        server.post("/api/v1/search-image").json(&json!({"text": "tennis"})),
+        503,
+        "model_not_ready",
+    )
+    .await;
     assert!(refused["detail"].as_str().expect("a text").contains('%'), "{refused}");
     let ready = server.get("/readyz").send().await.expect("an answer");
     assert_eq!(ready.status().as_u16(), 503);
@@ -305,9 +403,15 @@ async fn the_server_answers_while_it_downloads_and_says_how_far_it_is() {
     hub.let_through(true);
     server.until_ready().await;
     let status = server.until_counts(1, 0).await;
-    assert_eq!((&status["model"]["name"], &status["model"]["revision"]), (&json!(MODEL), &json!(COMMIT)));
+    assert_eq!(
+        (&status["model"]["name"], &status["model"]["revision"]),
+        (&json!(MODEL), &json!(COMMIT))
+    );
     let answer = server.search(json!({"text": "tennis"})).await;
-    assert_eq!((&answer["model_name"], &answer["matches"][0]["image_name"]), (&json!("CLIP"), &json!("a.png")));
+    assert_eq!(
+        (&answer["model_name"], &answer["matches"][0]["image_name"]),
+        (&json!("CLIP"), &json!("a.png"))
+    );
     assert!(!server.log_text().contains("panicked"));
 }
 
@@ -316,12 +420,20 @@ async fn a_named_model_is_strict() {
     let hub = hub().await;
     let world = world_with(&hub).model(MODEL).variable("HF_HUB_OFFLINE", "1");
     let ended = finished_server(&world).await;
-    assert!(!ended.status.success() && text(&ended.stderr).contains("downloads are off"), "{}", text(&ended.stderr));
+    assert!(
+        !ended.status.success() && text(&ended.stderr).contains("downloads are off"),
+        "{}",
+        text(&ended.stderr)
+    );
     for _ in 0..5 {
         hub.fault("/revision/main", Fault::Status(503, vec![]));
     }
     let ended = finished_server(&world_with(&hub).model(MODEL)).await;
-    assert!(!ended.status.success() && text(&ended.stderr).contains("cannot be used"), "{}", text(&ended.stderr));
+    assert!(
+        !ended.status.success() && text(&ended.stderr).contains("cannot be used"),
+        "{}",
+        text(&ended.stderr)
+    );
     // Once it is here, no network is needed.
     let world = world_with(&hub).model(MODEL);
     assert!(model(&world, &["pull", MODEL]).await.status.success());
@@ -348,7 +460,10 @@ async fn auto_without_a_network_works_and_says_why_it_is_not_clip_until_clip_arr
     let banner = status["model"]["banner"].as_str().expect("a banner");
     assert!(banner.contains("not CLIP") && banner.contains("model pull"), "{banner}");
     assert!(server.log_text().contains("This is not CLIP"), "the log is silent");
-    assert_eq!((&status["model"]["name"], server.names("a dog", 20).await.len()), (&json!("emoji-clip"), 20));
+    assert_eq!(
+        (&status["model"]["name"], server.names("a dog", 20).await.len()),
+        (&json!("emoji-clip"), 20)
+    );
     let doctor = tokio::task::block_in_place(|| world.run("doctor", &[]));
     assert!(text(&doctor.stdout).contains("not CLIP"), "{}", text(&doctor.stdout));
 
@@ -358,10 +473,17 @@ async fn auto_without_a_network_works_and_says_why_it_is_not_clip_until_clip_arr
     until_answering(&server, MODEL).await;
     let status = server.until_counts(20, 0).await;
     assert!(status["model"]["banner"].is_null() && status["model"]["next"].is_null(), "{status}");
-    assert_eq!((&status["store"]["vectors"], server.names("a dog", 20).await.len()), (&json!(20), 20));
+    assert_eq!(
+        (&status["store"]["vectors"], server.names("a dog", 20).await.len()),
+        (&json!(20), 20)
+    );
     assert!(server.terminate().await.success());
     let server = world.serve().await;
-    assert_eq!(server.get_json("/api/v1/status").await["model"]["name"], MODEL, "a restart forgot it");
+    assert_eq!(
+        server.get_json("/api/v1/status").await["model"]["name"],
+        MODEL,
+        "a restart forgot it"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -370,7 +492,10 @@ async fn auto_downloads_in_the_background_when_the_hub_comes_back() {
     for _ in 0..3 {
         hub.fault("/revision/main", Fault::Status(503, vec![]));
     }
-    let world = world_with(&hub).model("auto").set("MODELS__ATTEMPTS_MAX", "3").set("MODELS__AUTO_RETRY_INTERVAL_MS", "600");
+    let world = world_with(&hub)
+        .model("auto")
+        .set("MODELS__ATTEMPTS_MAX", "3")
+        .set("MODELS__AUTO_RETRY_INTERVAL_MS", "600");
     world.write("a.png", &picture(1));
     let server = world.serve().await;
     until_answering(&server, MODEL).await;
@@ -380,12 +505,18 @@ async fn auto_downloads_in_the_background_when_the_hub_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_model_is_put_away_only_when_configured_and_comes_back_by_itself() {
-    let world = World::new().set("EMBED__UNLOAD_AFTER_IDLE_MS", "300").set("EMBED__QUERY_CACHE_ENTRIES", "1");
+    let world = World::new()
+        .set("EMBED__UNLOAD_AFTER_IDLE_MS", "300")
+        .set("EMBED__QUERY_CACHE_ENTRIES", "1");
     world.write("a.png", &picture(1));
     let server = world.serve().await;
     server.until_counts(1, 0).await;
     let before = server.search(json!({"text": "tennis"})).await;
-    server.until("the model is put away", async || server.log_text().contains("its memory is given back").then_some(())).await;
+    server
+        .until("the model is put away", async || {
+            server.log_text().contains("its memory is given back").then_some(())
+        })
+        .await;
     // Another query in between, so that the answer is no remembered one.
     server.search(json!({"text": "a dog"})).await;
     assert!(server.log_text().contains("the model is loaded again"));

@@ -49,7 +49,10 @@ impl Stage {
     /// Every picture exactly once: in the catalog, in the store, in the answers.
     async fn assert_complete(&self, server: &Server) {
         let status = server.until_counts(u64::from(PICTURES), 0).await;
-        assert_eq!((&status["store"]["kind"], &status["store"]["vectors"]), (&json!("qdrant"), &json!(PICTURES)));
+        assert_eq!(
+            (&status["store"]["kind"], &status["store"]["vectors"]),
+            (&json!("qdrant"), &json!(PICTURES))
+        );
         assert_eq!(self.state.points().await, u64::from(PICTURES));
         let mut names = server.names("a dog", 200).await;
         names.sort();
@@ -73,20 +76,30 @@ async fn until_store_is_wrong(server: &Server, words: &str) {
 
 async fn until_some_are_indexed(server: &Server) {
     server
-        .until("some pictures", async || (server.get_json("/api/v1/status").await["images"]["indexed"].as_u64()? > 10).then_some(()))
+        .until("some pictures", async || {
+            (server.get_json("/api/v1/status").await["images"]["indexed"].as_u64()? > 10)
+                .then_some(())
+        })
         .await;
 }
 
 async fn assert_search_is_refused_in_time(server: &Server) {
     // The search deadline is 10 s; the store's own 1.5 s. A test runner may be slow, but not that slow.
-    let query = server.post("/api/v1/search-image").json(&json!({"text": "a dog"})).timeout(Duration::from_secs(20));
+    let query = server
+        .post("/api/v1/search-image")
+        .json(&json!({"text": "a dog"}))
+        .timeout(Duration::from_secs(20));
     let refused = problem(query, 503, "store_unavailable").await;
     assert!(!refused.to_string().contains("127.0.0.1"), "internals leak: {refused}");
 }
 
 fn told(world: &World, command: &str) -> String {
     let output = tokio::task::block_in_place(|| world.run(command, &[]));
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,12 +110,21 @@ async fn a_server_that_is_away_at_start_is_waited_for() {
     let server = stage.world.start();
     until_store_is_wrong(&server, &stage.proxy.address.to_string()).await;
     assert!(server.get("/healthz").send().await.expect("an answer").status().is_success());
-    let waits = async || (server.get_json("/api/v1/status").await["model"]["state"] == "waiting").then_some(());
+    let waits = async || {
+        (server.get_json("/api/v1/status").await["model"]["state"] == "waiting").then_some(())
+    };
     server.until("the model is loaded and waits", waits).await;
     assert_search_is_refused_in_time(&server).await;
-    assert!(told(&stage.world, "status").contains("cannot be used (qdrant)"), "{}", told(&stage.world, "status"));
+    assert!(
+        told(&stage.world, "status").contains("cannot be used (qdrant)"),
+        "{}",
+        told(&stage.world, "status")
+    );
     let doctor = told(&stage.world, "doctor");
-    assert!(doctor.contains("store:") && doctor.contains(&stage.proxy.address.to_string()), "{doctor}");
+    assert!(
+        doctor.contains("store:") && doctor.contains(&stage.proxy.address.to_string()),
+        "{doctor}"
+    );
     stage.proxy.set(Weather::Fair);
     server.until_ready().await;
     stage.assert_complete(&server).await;
@@ -144,7 +166,9 @@ async fn a_server_that_is_restarted_is_found_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_takes_no_writes_pauses_indexing_and_still_answers() {
-    for (writes, words) in [(Writes::Forbidden, "read and write access"), (Writes::DiskFull, "free some space")] {
+    for (writes, words) in
+        [(Writes::Forbidden, "read and write access"), (Writes::DiskFull, "free some space")]
+    {
         let stage = stage().await;
         stage.add_pictures();
         let server = stage.world.serve().await;
@@ -153,7 +177,8 @@ async fn a_server_that_takes_no_writes_pauses_indexing_and_still_answers() {
         server
             .until("indexing pauses with the reason", async || {
                 let ingest = server.get_json("/api/v1/status").await["ingest"].clone();
-                (ingest["state"] == "paused" && ingest["message"].as_str()?.contains(words)).then_some(())
+                (ingest["state"] == "paused" && ingest["message"].as_str()?.contains(words))
+                    .then_some(())
             })
             .await;
         assert!(!server.names("a dog", 3).await.is_empty(), "what is there is still found");
@@ -167,7 +192,9 @@ async fn a_server_that_takes_no_writes_pauses_indexing_and_still_answers() {
 async fn a_wrong_key_and_a_foreign_collection_say_what_to_do() {
     let stage = stage().await;
     stage.add_pictures();
-    let wrong = World::new().set("VECTOR_STORE", &stage.proxy.url()).set("VECTOR_STORE__API_KEY", "wrong-and-secret");
+    let wrong = World::new()
+        .set("VECTOR_STORE", &stage.proxy.url())
+        .set("VECTOR_STORE__API_KEY", "wrong-and-secret");
     let server = wrong.start();
     until_store_is_wrong(&server, "check the API key").await;
     assert!(told(&wrong, "doctor").contains("check the API key"));
@@ -176,20 +203,38 @@ async fn a_wrong_key_and_a_foreign_collection_say_what_to_do() {
 
     let server = stage.world.serve().await;
     stage.assert_complete(&server).await;
-    let name = server.get_json("/api/v1/status").await["store"]["collection"].as_str().expect("a name").to_owned();
+    let name = server.get_json("/api/v1/status").await["store"]["collection"]
+        .as_str()
+        .expect("a name")
+        .to_owned();
     assert!(server.terminate().await.success());
     let other = tempfile::tempdir().expect("a temporary folder");
-    let double = Double::start(ANY_PORT, State::new(other.path(), None).expect("a stand-in")).await.expect("it listens");
-    let client = qdrant_client::Qdrant::from_url(&double.url()).skip_compatibility_check().build().expect("a client");
-    let params = qdrant_client::qdrant::VectorParamsBuilder::new(7, qdrant_client::qdrant::Distance::Cosine);
-    let request = qdrant_client::qdrant::CreateCollectionBuilder::new(format!("image-search-{name}")).vectors_config(params);
+    let double = Double::start(ANY_PORT, State::new(other.path(), None).expect("a stand-in"))
+        .await
+        .expect("it listens");
+    let client = qdrant_client::Qdrant::from_url(&double.url())
+        .skip_compatibility_check()
+        .build()
+        .expect("a client");
+    let params =
+        qdrant_client::qdrant::VectorParamsBuilder::new(7, qdrant_client::qdrant::Distance::Cosine);
+    let request =
+        qdrant_client::qdrant::CreateCollectionBuilder::new(format!("image-search-{name}"))
+            .vectors_config(params);
     client.create_collection(request).await.expect("created");
     let foreign = World::new().set("VECTOR_STORE", &format!("qdrant+{}", double.url()));
     let mut command = foreign.command("serve");
     command.args(["--port", "0"]);
-    let ended = tokio::task::spawn_blocking(move || command.output().expect("it starts")).await.expect("it ends");
+    let ended = tokio::task::spawn_blocking(move || command.output().expect("it starts"))
+        .await
+        .expect("it ends");
     let message = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert!(!ended.status.success() && message.contains("7 dimensions") && message.contains("collection_prefix"), "{message}");
+    assert!(
+        !ended.status.success()
+            && message.contains("7 dimensions")
+            && message.contains("collection_prefix"),
+        "{message}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,33 +247,65 @@ async fn an_index_moves_to_a_server_and_back_without_a_new_embedding() {
     let server = world.serve().await;
     server.until_counts(u64::from(PICTURES), 0).await;
     let before = server.search(json!({"text": "a dog", "limit": 50})).await["matches"].clone();
-    let busy = tokio::task::block_in_place(|| world.run("store", &["copy", "embedded", &stage.proxy.url()]));
-    assert!(!busy.status.success() && String::from_utf8_lossy(&busy.stderr).contains("in use"), "{busy:?}");
+    let busy = tokio::task::block_in_place(|| {
+        world.run("store", &["copy", "embedded", &stage.proxy.url()])
+    });
+    assert!(
+        !busy.status.success() && String::from_utf8_lossy(&busy.stderr).contains("in use"),
+        "{busy:?}"
+    );
     assert!(server.terminate().await.success());
 
     let world = world.set("VECTOR_STORE__API_KEY", KEY);
     // The first try is cut short; the second goes on.
     stage.state.set_writes(Writes::DiskFull);
-    let failed = tokio::task::block_in_place(|| world.run("store", &["copy", "embedded", &stage.proxy.url()]));
+    let failed = tokio::task::block_in_place(|| {
+        world.run("store", &["copy", "embedded", &stage.proxy.url()])
+    });
     let message = String::from_utf8_lossy(&failed.stderr).into_owned();
     assert!(!failed.status.success() && message.contains("run it again"), "{message}");
     stage.state.set_writes(Writes::Taken);
-    let copied = tokio::task::block_in_place(|| world.run("store", &["copy", "embedded", &stage.proxy.url()]));
+    let copied = tokio::task::block_in_place(|| {
+        world.run("store", &["copy", "embedded", &stage.proxy.url()])
+    });
     let message = String::from_utf8_lossy(&copied.stdout).into_owned();
-    assert!(copied.status.success() && message.contains(&format!("{PICTURES} vectors")), "{copied:?}");
+    assert!(
+        copied.status.success() && message.contains(&format!("{PICTURES} vectors")),
+        "{copied:?}"
+    );
 
     let world = world.set("VECTOR_STORE__URL", &stage.proxy.url());
     let server = world.serve().await;
     let status = server.until_counts(u64::from(PICTURES), 0).await;
-    assert_eq!((&status["store"]["kind"], &status["store"]["vectors"]), (&json!("qdrant"), &json!(PICTURES)));
+    assert_eq!(
+        (&status["store"]["kind"], &status["store"]["vectors"]),
+        (&json!("qdrant"), &json!(PICTURES))
+    );
     let after = server.search(json!({"text": "a dog", "limit": 50})).await["matches"].clone();
-    let names = |matches: &Value| matches.as_array().expect("a list").iter().map(|found| found["image_name"].clone()).collect::<Vec<_>>();
+    let names = |matches: &Value| {
+        matches
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|found| found["image_name"].clone())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(&before), names(&after));
-    let metrics = server.get("/metrics").send().await.expect("an answer").text().await.expect("a text");
-    assert!(metrics.contains("image_search_images_indexed_total 0\n"), "pictures were indexed again: {metrics}");
+    let metrics =
+        server.get("/metrics").send().await.expect("an answer").text().await.expect("a text");
+    assert!(
+        metrics.contains("image_search_images_indexed_total 0\n"),
+        "pictures were indexed again: {metrics}"
+    );
     assert!(server.terminate().await.success());
 
     let empty = world.path("elsewhere").display().to_string();
-    let back = tokio::task::block_in_place(|| world.run("store", &["copy", &stage.proxy.url(), &format!("embedded:{empty}")]));
-    assert!(back.status.success() && String::from_utf8_lossy(&back.stdout).contains(&format!("{PICTURES} sent now")), "{back:?}");
+    let back = tokio::task::block_in_place(|| {
+        world.run("store", &["copy", &stage.proxy.url(), &format!("embedded:{empty}")])
+    });
+    assert!(
+        back.status.success()
+            && String::from_utf8_lossy(&back.stdout).contains(&format!("{PICTURES} sent now")),
+        "{back:?}"
+    );
 }

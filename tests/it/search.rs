@@ -15,12 +15,21 @@ async fn the_contract_holds_and_matches_come_sorted() {
     let server = world.serve().await;
     server.until_counts(15, 0).await;
     let answer = server.search(json!({"text": "tennis"})).await;
-    assert_eq!((answer["text"].as_str(), answer["model_name"].as_str()), (Some("tennis"), Some("CLIP")));
-    assert!(answer["jwt"].as_str().is_some_and(|jwt| jwt.split('.').count() == 3 && jwt.len() < 4096));
+    assert_eq!(
+        (answer["text"].as_str(), answer["model_name"].as_str()),
+        (Some("tennis"), Some("CLIP"))
+    );
+    assert!(
+        answer["jwt"].as_str().is_some_and(|jwt| jwt.split('.').count() == 3 && jwt.len() < 4096)
+    );
     let matches = answer["matches"].as_array().expect("matches");
     assert_eq!(matches.len(), 10, "the default limit");
-    let scores: Vec<f64> = matches.iter().map(|found| found["score"].as_f64().expect("a score")).collect();
-    assert!(scores.is_sorted_by(|a, b| a >= b) && scores.iter().all(|score| score.abs() <= 1.0), "{scores:?}");
+    let scores: Vec<f64> =
+        matches.iter().map(|found| found["score"].as_f64().expect("a score")).collect();
+    assert!(
+        scores.is_sorted_by(|a, b| a >= b) && scores.iter().all(|score| score.abs() <= 1.0),
+        "{scores:?}"
+    );
     assert_eq!((matches[0]["width"].as_u64(), matches[0]["height"].as_u64()), (Some(48), Some(40)));
     let url = matches[0]["image_url"].as_str().expect("a url");
     assert!(url.contains("folder%20"), "{url}");
@@ -28,10 +37,19 @@ async fn the_contract_holds_and_matches_come_sorted() {
     // The next page goes on where the first one ended.
     let first = server.names("tennis", 15).await;
     let second = server.search(json!({"text": "tennis", "limit": 5, "offset": 10})).await;
-    let second: Vec<&str> =
-        second["matches"].as_array().expect("matches").iter().filter_map(|found| found["image_name"].as_str()).collect();
+    let second: Vec<&str> = second["matches"]
+        .as_array()
+        .expect("matches")
+        .iter()
+        .filter_map(|found| found["image_name"].as_str())
+        .collect();
     assert_eq!(second, first[10..]);
-    assert!(server.search(json!({"text": "tennis", "offset": 100})).await["matches"].as_array().expect("matches").is_empty());
+    assert!(
+        server.search(json!({"text": "tennis", "offset": 100})).await["matches"]
+            .as_array()
+            .expect("matches")
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -47,7 +65,10 @@ async fn duplicates_are_collapsed_and_named() {
     let answer = server.search(json!({"text": "anything"})).await;
     let matches = answer["matches"].as_array().expect("matches");
     assert_eq!(matches.len(), 2);
-    let collapsed = matches.iter().find(|found| found["image_name"] == "a.png").expect("the first name stands for all");
+    let collapsed = matches
+        .iter()
+        .find(|found| found["image_name"] == "a.png")
+        .expect("the first name stands for all");
     assert_eq!(collapsed["other_names"], json!(["b.png", "copies/c.png"]));
 }
 
@@ -63,29 +84,54 @@ async fn a_picture_finds_itself() {
     assert_eq!(like["matches"][0]["image_name"], "3.png");
     assert!(like.get("text").is_none());
     let boundary = "----boundary";
-    let body = multipart(boundary, &[("image", Some("query.png"), &picture(4)), ("limit", None, b"1")]);
-    let request = server.post(SEARCH).header("content-type", format!("multipart/form-data; boundary={boundary}"));
+    let body =
+        multipart(boundary, &[("image", Some("query.png"), &picture(4)), ("limit", None, b"1")]);
+    let request = server
+        .post(SEARCH)
+        .header("content-type", format!("multipart/form-data; boundary={boundary}"));
     let answer = ok_json(request.body(body).send().await.expect("an answer")).await;
     assert_eq!(answer["matches"].as_array().expect("matches").len(), 1);
     assert_eq!(answer["matches"][0]["image_name"], "4.png");
     assert!(answer["matches"][0]["score"].as_f64().expect("a score") > 0.999);
     let form = |field: &str, bytes: &[u8]| {
         let body = multipart(boundary, &[(field, Some("x"), bytes)]);
-        server.post(SEARCH).header("content-type", format!("multipart/form-data; boundary={boundary}")).body(body)
+        server
+            .post(SEARCH)
+            .header("content-type", format!("multipart/form-data; boundary={boundary}"))
+            .body(body)
     };
     problem(form("image", b"no picture at all"), 422, "not_an_image").await;
     problem(form("image", b""), 422, "empty_file").await;
     problem(form("picture", &picture(1)), 422, "invalid_request").await;
-    problem(server.post(SEARCH).header("content-type", "multipart/form-data; boundary=x").body("rubbish"), 400, "malformed_form").await;
-    problem(server.post(SEARCH).json(&json!({"image_name": "nowhere.png"})), 404, "not_found").await;
-    problem(server.post(SEARCH).json(&json!({"image_name": "../etc/passwd"})), 422, "bad_image_name").await;
+    problem(
+        server
+            .post(SEARCH)
+            .header("content-type", "multipart/form-data; boundary=x")
+            .body("rubbish"),
+        400,
+        "malformed_form",
+    )
+    .await;
+    problem(server.post(SEARCH).json(&json!({"image_name": "nowhere.png"})), 404, "not_found")
+        .await;
+    problem(
+        server.post(SEARCH).json(&json!({"image_name": "../etc/passwd"})),
+        422,
+        "bad_image_name",
+    )
+    .await;
 }
 
 pub(crate) fn multipart(boundary: &str, fields: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, file_name, bytes) in fields {
         let file = file_name.map_or_else(String::new, |file| format!("; filename=\"{file}\""));
-        body.extend_from_slice(format!("--{boundary}\r\ncontent-disposition: form-data; name=\"{name}\"{file}\r\n\r\n").as_bytes());
+        body.extend_from_slice(
+            format!(
+                "--{boundary}\r\ncontent-disposition: form-data; name=\"{name}\"{file}\r\n\r\n"
+            )
+            .as_bytes(),
+        );
         body.extend_from_slice(bytes);
         body.extend_from_slice(b"\r\n");
     }
@@ -119,13 +165,27 @@ async fn every_wrong_request_gets_its_own_clear_answer() {
         let told = problem(server.post(SEARCH).json(&body), 422, "invalid_request").await;
         assert!(told["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{body}");
     }
-    let json = |text: &str| server.post(SEARCH).header("content-type", "application/json").body(text.to_owned());
+    let json = |text: &str| {
+        server.post(SEARCH).header("content-type", "application/json").body(text.to_owned())
+    };
     problem(json("{\"text\":"), 400, "malformed_json").await;
     problem(json(""), 400, "malformed_json").await;
     problem(json("{\"text\":\"\\ud800\"}"), 400, "malformed_json").await;
-    problem(server.post(SEARCH).header("content-type", "application/json").body(b"{\"text\":\"\xff\"}".to_vec()), 400, "malformed_json")
-        .await;
-    problem(server.post(SEARCH).header("content-type", "text/plain").body("{\"text\":\"x\"}"), 415, "unsupported_media_type").await;
+    problem(
+        server
+            .post(SEARCH)
+            .header("content-type", "application/json")
+            .body(b"{\"text\":\"\xff\"}".to_vec()),
+        400,
+        "malformed_json",
+    )
+    .await;
+    problem(
+        server.post(SEARCH).header("content-type", "text/plain").body("{\"text\":\"x\"}"),
+        415,
+        "unsupported_media_type",
+    )
+    .await;
     problem(server.post(SEARCH).body("{\"text\":\"x\"}"), 415, "unsupported_media_type").await;
     problem(json(&format!("{{\"text\":\"{}\"}}", "x".repeat(5000))), 413, "too_large").await;
     problem(server.get(SEARCH), 405, "method_not_allowed").await;
@@ -140,7 +200,9 @@ async fn more_searches_than_places_are_refused_at_once_and_the_rest_is_answered(
     world.write("a.png", &picture(1));
     let server = world.serve().await;
     server.until_counts(1, 0).await;
-    let ask = |number: usize| server.post(SEARCH).json(&json!({"text": format!("query {number}")})).send();
+    let ask = |number: usize| {
+        server.post(SEARCH).json(&json!({"text": format!("query {number}")})).send()
+    };
     let answers = futures::future::join_all((0..60).map(ask)).await;
     let (mut answered, mut refused) = (0, 0);
     for answer in answers {

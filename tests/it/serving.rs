@@ -13,20 +13,34 @@ async fn pictures_are_served_by_content_and_cached_by_hash() {
     let found = server.search(json!({"text": "x"})).await["matches"][0].clone();
     let url = found["image_url"].as_str().expect("a url");
     let response = server.get(url).send().await.expect("an answer");
-    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let header = |name: &str| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
+    };
     assert_eq!(header("content-type"), "image/png", "told by content, not by name");
     assert_eq!(header("x-content-type-options"), "nosniff");
     assert!(header("cache-control").contains("immutable"));
     let etag = header("etag");
-    assert_eq!(server.get(url).header("if-none-match", &etag).send().await.expect("an answer").status(), 304);
+    assert_eq!(
+        server.get(url).header("if-none-match", &etag).send().await.expect("an answer").status(),
+        304
+    );
     assert_eq!(response.bytes().await.expect("bytes"), picture(1));
     let plain = server.get("/api/v1/images/a.txt").send().await.expect("an answer");
     assert_eq!(plain.headers()["cache-control"], "no-cache", "without its version it may change");
     let thumbnail = format!("{}&width=100", found["thumbnail_url"].as_str().expect("a url"));
     for _ in 0..2 {
         let response = server.get(&thumbnail).send().await.expect("an answer");
-        assert_eq!((response.status().as_u16(), &response.headers()["content-type"]), (200, &"image/jpeg".parse().expect("a header")));
-        let small = image::load_from_memory(&response.bytes().await.expect("bytes")).expect("a JPEG");
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["content-type"]),
+            (200, &"image/jpeg".parse().expect("a header"))
+        );
+        let small =
+            image::load_from_memory(&response.bytes().await.expect("bytes")).expect("a JPEG");
         assert_eq!((small.width(), small.height()), (48, 40), "never larger than the picture");
     }
 }
@@ -58,10 +72,17 @@ async fn operators_find_what_they_need() {
     let server = world.serve().await;
     server.until_counts(1, 1).await;
     server.search(json!({"text": "x"})).await;
-    assert_eq!(server.get("/healthz").send().await.expect("an answer").text().await.expect("text"), "ok");
+    assert_eq!(
+        server.get("/healthz").send().await.expect("an answer").text().await.expect("text"),
+        "ok"
+    );
     let ready = server.get_json("/readyz").await;
-    assert_eq!((&ready["model"]["ok"], &ready["store"]["ok"], &ready["catalog"]["ok"]), (&json!(true), &json!(true), &json!(true)));
-    let metrics = server.get("/metrics").send().await.expect("an answer").text().await.expect("text");
+    assert_eq!(
+        (&ready["model"]["ok"], &ready["store"]["ok"], &ready["catalog"]["ok"]),
+        (&json!(true), &json!(true), &json!(true))
+    );
+    let metrics =
+        server.get("/metrics").send().await.expect("an answer").text().await.expect("text");
     for line in [
         "image_search_images{state=\"indexed\"} 1",
         "image_search_images{state=\"failed\"} 1",
@@ -79,25 +100,40 @@ async fn operators_find_what_they_need() {
     let docs = server.get("/docs").send().await.expect("an answer");
     assert!(docs.status().is_success());
     let docs = docs.text().await.expect("text");
-    assert!(docs.contains("swagger") && !docs.contains("https://"), "the documentation needs nothing from elsewhere");
+    assert!(
+        docs.contains("swagger") && !docs.contains("https://"),
+        "the documentation needs nothing from elsewhere"
+    );
     let page = server.get("/").send().await.expect("an answer");
-    assert!(page.headers()["content-security-policy"].to_str().expect("text").contains("script-src 'self'"));
+    assert!(
+        page.headers()["content-security-policy"]
+            .to_str()
+            .expect("text")
+            .contains("script-src 'self'")
+    );
     assert!(page.headers()["content-type"].to_str().expect("text").starts_with("text/html"));
     let status = server.get_json("/api/v1/status").await;
-    assert_eq!((&status["model"]["state"], &status["model"]["name"]), (&json!("ready"), &json!("emoji-clip")));
+    assert_eq!(
+        (&status["model"]["state"], &status["model"]["name"]),
+        (&json!("ready"), &json!("emoji-clip"))
+    );
     assert!(status["model"]["banner"].is_string());
 }
 
 #[tokio::test]
 async fn the_committed_api_document_is_the_served_one() {
     let (_world, server) = World::new().serve_alone().await;
-    let served = server.get("/openapi.json").send().await.expect("an answer").text().await.expect("text");
+    let served =
+        server.get("/openapi.json").send().await.expect("an answer").text().await.expect("text");
     let path = crate::harness::repository().join("web/openapi.json");
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         std::fs::write(&path, &served).expect("write");
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == served, "web/openapi.json is not what the server says; run UPDATE_SNAPSHOTS=1 cargo test --test it api_document");
+    assert!(
+        committed == served,
+        "web/openapi.json is not what the server says; run UPDATE_SNAPSHOTS=1 cargo test --test it api_document"
+    );
 }
 
 #[tokio::test]
@@ -108,7 +144,9 @@ async fn events_tell_of_changes_and_end_with_the_server() {
     let mut text = String::new();
     world.write("a.png", &picture(1));
     while !text.contains("\"indexed\":1") {
-        let chunk = tokio::time::timeout(std::time::Duration::from_mins(1), events.chunk()).await.expect("an event in time");
+        let chunk = tokio::time::timeout(std::time::Duration::from_mins(1), events.chunk())
+            .await
+            .expect("an event in time");
         text.push_str(&String::from_utf8_lossy(&chunk.expect("a chunk").expect("not the end")));
     }
     assert!(text.starts_with("event: status\ndata: {"), "{text}");
@@ -124,7 +162,8 @@ async fn sigterm_gives_leases_back_and_keeps_everything() {
     let server = world.serve().await;
     server
         .until("some pictures are indexed", async || {
-            (server.get_json("/api/v1/status").await["images"]["indexed"].as_u64() > Some(0)).then_some(())
+            (server.get_json("/api/v1/status").await["images"]["indexed"].as_u64() > Some(0))
+                .then_some(())
         })
         .await;
     assert_eq!(server.terminate().await.code(), Some(0));
@@ -132,5 +171,8 @@ async fn sigterm_gives_leases_back_and_keeps_everything() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("200 are searchable"), "{text}");
-    assert!(!String::from_utf8_lossy(&output.stderr).contains("ended in the middle"), "leases were not given back");
+    assert!(
+        !String::from_utf8_lossy(&output.stderr).contains("ended in the middle"),
+        "leases were not given back"
+    );
 }

@@ -20,7 +20,10 @@ const FILE_LINES_MAX: usize = 700;
 
 fn sources() -> Vec<PathBuf> {
     let walk = |folder: &str| {
-        walkdir::WalkDir::new(repository().join(folder)).into_iter().filter_map(Result::ok).map(walkdir::DirEntry::into_path)
+        walkdir::WalkDir::new(repository().join(folder))
+            .into_iter()
+            .filter_map(Result::ok)
+            .map(walkdir::DirEntry::into_path)
     };
     let files = walk("src").chain(walk("crates/clip/src")).chain(walk("tests"));
     files.filter(|path| path.extension().is_some_and(|kind| kind == "rs")).collect()
@@ -34,8 +37,11 @@ fn module_of(path: &Path) -> Option<String> {
 
 #[test]
 fn imports_point_one_way() {
-    let layer: HashMap<&str, usize> =
-        LAYERS.iter().enumerate().flat_map(|(index, modules)| modules.iter().map(move |module| (*module, index))).collect();
+    let layer: HashMap<&str, usize> = LAYERS
+        .iter()
+        .enumerate()
+        .flat_map(|(index, modules)| modules.iter().map(move |module| (*module, index)))
+        .collect();
     let mut wrong = Vec::new();
     let mut checked = 0;
     for path in sources() {
@@ -43,18 +49,25 @@ fn imports_point_one_way() {
         if ["main", "lib"].contains(&module.as_str()) {
             continue;
         }
-        let own = *layer.get(module.as_str()).unwrap_or_else(|| panic!("{module} has no layer yet"));
+        let own =
+            *layer.get(module.as_str()).unwrap_or_else(|| panic!("{module} has no layer yet"));
         let text = std::fs::read_to_string(&path).expect("read");
         for (number, line) in text.lines().enumerate() {
             for imported in line.split("crate::").skip(1) {
-                let name: String = imported.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+                let name: String =
+                    imported.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
                 checked += 1;
                 if layer.get(name.as_str()).is_some_and(|index| *index > own) {
-                    wrong.push(format!("{}:{}: {module} imports {name}", path.display(), number + 1));
+                    wrong.push(format!(
+                        "{}:{}: {module} imports {name}",
+                        path.display(),
+                        number + 1
+                    ));
                 }
             }
-            let outer_crate =
-                ["axum::", "clap::", "indicatif::"].iter().find(|krate| line.trim_start().starts_with(&format!("use {krate}")));
+            let outer_crate = ["axum::", "clap::", "indicatif::"]
+                .iter()
+                .find(|krate| line.trim_start().starts_with(&format!("use {krate}")));
             if let (Some(krate), false) = (outer_crate, OUTER.contains(&module.as_str())) {
                 wrong.push(format!("{}:{}: {module} imports {krate}", path.display(), number + 1));
             }
@@ -66,9 +79,13 @@ fn imports_point_one_way() {
 
 #[test]
 fn the_model_crate_is_pure() {
-    let manifest = std::fs::read_to_string(repository().join("crates/clip/Cargo.toml")).expect("read");
+    let manifest =
+        std::fs::read_to_string(repository().join("crates/clip/Cargo.toml")).expect("read");
     for banned in ["tokio", "sqlx", "axum", "reqwest"] {
-        assert!(!manifest.lines().any(|line| line.starts_with(banned)), "crates/clip depends on {banned}");
+        assert!(
+            !manifest.lines().any(|line| line.starts_with(banned)),
+            "crates/clip depends on {banned}"
+        );
     }
 }
 
@@ -78,7 +95,10 @@ fn only_the_embedded_store_names_its_engine() {
         let relative = path.strip_prefix(repository()).expect("below").display().to_string();
         let text = std::fs::read_to_string(&path).expect("read");
         let engine = ["qdrant", "_edge"].concat();
-        assert!(!text.contains(&engine) || relative.starts_with("src/vector_store/embedded"), "{relative} names the engine");
+        assert!(
+            !text.contains(&engine) || relative.starts_with("src/vector_store/embedded"),
+            "{relative} names the engine"
+        );
     }
 }
 

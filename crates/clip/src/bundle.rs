@@ -106,7 +106,9 @@ impl Bundle {
         if dir.join("visual/model.onnx").is_file() || dir.join("textual/model.onnx").is_file() {
             return Self::read_open_clip(dir);
         }
-        if dir.join("onnx/vision_model.onnx").is_file() || dir.join("onnx/text_model.onnx").is_file() {
+        if dir.join("onnx/vision_model.onnx").is_file()
+            || dir.join("onnx/text_model.onnx").is_file()
+        {
             return Self::read_transformers(dir);
         }
         Err(LoadError::NoBundle { dir: dir.to_owned() })
@@ -116,7 +118,8 @@ impl Bundle {
         let config = json(&dir.join("config.json"))?;
         let preprocess_file = dir.join("visual/preprocess_cfg.json");
         let preprocess = json(&preprocess_file)?;
-        let recipe = open_clip_recipe(&preprocess).map_err(|reason| invalid(&preprocess_file, reason))?;
+        let recipe =
+            open_clip_recipe(&preprocess).map_err(|reason| invalid(&preprocess_file, reason))?;
         // some exports keep the whole open_clip file, which nests the model's part
         let model = config.get("model_cfg").unwrap_or(&config);
         let text = &model["text_cfg"];
@@ -136,18 +139,28 @@ impl Bundle {
             pad_left: tokenizer_config["padding_side"] == "left",
         };
         let vision = model["vision_cfg"]["timm_model_name"].as_str().unwrap_or_default();
-        let hf_text = text["hf_tokenizer_name"].as_str().or(text["hf_model_name"].as_str()).unwrap_or_default();
+        let hf_text = text["hf_tokenizer_name"]
+            .as_str()
+            .or(text["hf_model_name"].as_str())
+            .unwrap_or_default();
         let hf_text = hf_text.to_ascii_lowercase();
-        let family = if vision.contains("mobileclip") || vision.contains("fastvit") || vision.contains("mobileone") {
+        let family = if vision.contains("mobileclip")
+            || vision.contains("fastvit")
+            || vision.contains("mobileone")
+        {
             Family::MobileClip
         } else if hf_text.contains("siglip") || model.get("init_logit_bias").is_some() {
             Family::SigLip
-        } else if ["xlm", "nllb", "roberta", "bert", "mt5"].iter().any(|name| hf_text.contains(name)) {
+        } else if ["xlm", "nllb", "roberta", "bert", "mt5"]
+            .iter()
+            .any(|name| hf_text.contains(name))
+        {
             Family::Multilingual
         } else {
             Family::Clip
         };
-        let (vision_graph, text_graph) = (dir.join("visual/model.onnx"), dir.join("textual/model.onnx"));
+        let (vision_graph, text_graph) =
+            (dir.join("visual/model.onnx"), dir.join("textual/model.onnx"));
         Ok(Self { vision_graph, text_graph, preprocess_file, recipe, tokenizer, family })
     }
 
@@ -155,12 +168,14 @@ impl Bundle {
         let config = json(&dir.join("config.json"))?;
         let preprocess_file = dir.join("preprocessor_config.json");
         let preprocess = json(&preprocess_file)?;
-        let recipe = transformers_recipe(&preprocess).map_err(|reason| invalid(&preprocess_file, reason))?;
+        let recipe =
+            transformers_recipe(&preprocess).map_err(|reason| invalid(&preprocess_file, reason))?;
         let tokenizer_config = tokenizer_config(dir)?;
         let kind = config["model_type"].as_str().unwrap_or_default();
         let positions = usize_at(&config["text_config"]["max_position_embeddings"]);
         // transformers writes a giant number where there is no limit
-        let limit = usize_at(&tokenizer_config["model_max_length"]).filter(|&length| length < 1 << 20);
+        let limit =
+            usize_at(&tokenizer_config["model_max_length"]).filter(|&length| length < 1 << 20);
         let default = if kind.starts_with("siglip") { 64 } else { 77 };
         let context_length = match (positions, limit) {
             (Some(positions), Some(limit)) => positions.min(limit),
@@ -177,10 +192,13 @@ impl Bundle {
             context_length,
             clean_up,
             pad_token: pad_token(&tokenizer_config),
-            pad_id: config["text_config"]["pad_token_id"].as_u64().and_then(|id| u32::try_from(id).ok()),
+            pad_id: config["text_config"]["pad_token_id"]
+                .as_u64()
+                .and_then(|id| u32::try_from(id).ok()),
             pad_left: tokenizer_config["padding_side"] == "left",
         };
-        let (vision_graph, text_graph) = (dir.join("onnx/vision_model.onnx"), dir.join("onnx/text_model.onnx"));
+        let (vision_graph, text_graph) =
+            (dir.join("onnx/vision_model.onnx"), dir.join("onnx/text_model.onnx"));
         Ok(Self { vision_graph, text_graph, preprocess_file, recipe, tokenizer, family })
     }
 }
@@ -190,14 +208,19 @@ fn invalid(path: &Path, reason: impl Into<String>) -> LoadError {
 }
 
 fn json(path: &Path) -> Result<Value, LoadError> {
-    let bytes = std::fs::read(path).map_err(|error| LoadError::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
-    serde_json::from_slice(&bytes).map_err(|error| invalid(path, format!("it is not JSON: {error}")))
+    let bytes = std::fs::read(path).map_err(|error| LoadError::Unreadable {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| invalid(path, format!("it is not JSON: {error}")))
 }
 
 /// `tokenizer_config.json`; `special_tokens_map.json` knows the padding token where that file does not say it.
 fn tokenizer_config(dir: &Path) -> Result<Value, LoadError> {
     let path = dir.join("tokenizer_config.json");
-    let mut config = if path.is_file() { json(&path)? } else { Value::Object(serde_json::Map::default()) };
+    let mut config =
+        if path.is_file() { json(&path)? } else { Value::Object(serde_json::Map::default()) };
     let path = dir.join("special_tokens_map.json");
     if config["pad_token"].is_null() && config.is_object() && path.is_file() {
         config["pad_token"] = json(&path)?["pad_token"].take();
@@ -221,7 +244,10 @@ fn usize_at(value: &Value) -> Option<usize> {
 const MAX_EDGE: u64 = 4096;
 
 fn edge(value: &Value) -> Option<u32> {
-    value.as_u64().filter(|edge| (1..=MAX_EDGE).contains(edge)).and_then(|edge| u32::try_from(edge).ok())
+    value
+        .as_u64()
+        .filter(|edge| (1..=MAX_EDGE).contains(edge))
+        .and_then(|edge| u32::try_from(edge).ok())
 }
 
 fn triple(value: &Value, default: f32) -> Result<[f32; 3], String> {
@@ -254,36 +280,61 @@ pub(crate) fn open_clip_recipe(config: &Value) -> Result<Recipe, String> {
         None => (edge(&size[0]), edge(&size[1])),
     };
     let (Some(height), Some(width)) = (height, width) else {
-        return Err(format!("\"size\" is {size}, expected an edge or [height, width] of 1 to {MAX_EDGE}"));
+        return Err(format!(
+            "\"size\" is {size}, expected an edge or [height, width] of 1 to {MAX_EDGE}"
+        ));
     };
     let mode = match config["resize_mode"].as_str() {
         None | Some("shortest") if width == height => ResizeMode::Shortest { edge: width },
         None | Some("shortest") => ResizeMode::Cover,
         Some("squash") => ResizeMode::Squash,
-        Some("longest") => ResizeMode::Longest { fill: config["fill_color"].as_u64().unwrap_or(0).min(255) as u8 },
-        Some(other) => return Err(format!("\"resize_mode\" is {other:?}, expected shortest, squash or longest")),
+        Some("longest") => {
+            ResizeMode::Longest { fill: config["fill_color"].as_u64().unwrap_or(0).min(255) as u8 }
+        }
+        Some(other) => {
+            return Err(format!(
+                "\"resize_mode\" is {other:?}, expected shortest, squash or longest"
+            ));
+        }
     };
     let filter = match config["interpolation"].as_str() {
         // open_clip draws lots between both for "random" while training and takes bicubic otherwise
         None | Some("bicubic" | "random") => Filter::Bicubic,
         Some("bilinear") => Filter::Bilinear,
-        Some(other) => return Err(format!("\"interpolation\" is {other:?}, expected bicubic or bilinear")),
+        Some(other) => {
+            return Err(format!("\"interpolation\" is {other:?}, expected bicubic or bilinear"));
+        }
     };
     let (mean, std) = (triple(&config["mean"], 0.0)?, triple(&config["std"], 1.0)?);
-    checked(Recipe { width, height, mode, filter, crop_rounding: CropRounding::HalfToEven, rescale: 1.0 / 255.0, mean, std })
+    checked(Recipe {
+        width,
+        height,
+        mode,
+        filter,
+        crop_rounding: CropRounding::HalfToEven,
+        rescale: 1.0 / 255.0,
+        mean,
+        std,
+    })
 }
 
 pub(crate) fn transformers_recipe(config: &Value) -> Result<Recipe, String> {
     let flag = |name: &str, default: bool| config[name].as_bool().unwrap_or(default);
     let (size, crop) = (&config["size"], &config["crop_size"]);
-    let square = |value: &Value| edge(value).map(|edge| (edge, edge)).or_else(|| Some((edge(&value["height"])?, edge(&value["width"])?)));
+    let square = |value: &Value| {
+        edge(value)
+            .map(|edge| (edge, edge))
+            .or_else(|| Some((edge(&value["height"])?, edge(&value["width"])?)))
+    };
     let shortest = edge(&size["shortest_edge"]);
     // old files write a bare number, which CLIP's processor reads as the shortest edge
     let shortest = shortest.or_else(|| edge(size).filter(|_| flag("do_center_crop", false)));
     let crops = flag("do_center_crop", !crop.is_null());
     let target = if crops { square(crop) } else { square(size) };
     let Some((height, width)) = target.or_else(|| shortest.map(|edge| (edge, edge))) else {
-        return Err(format!("neither \"size\" ({size}) nor \"crop_size\" ({crop}) says the size of a picture (1 to {MAX_EDGE})"));
+        return Err(format!(
+            "neither \"size\" ({size}) nor \"crop_size\" ({crop}) says the size of a picture (1 to {MAX_EDGE})"
+        ));
     };
     let mode = match (flag("do_resize", true), shortest) {
         (false, _) => ResizeMode::Keep,
@@ -297,9 +348,22 @@ pub(crate) fn transformers_recipe(config: &Value) -> Result<Recipe, String> {
         None | Some(3) => Filter::Bicubic,
         Some(other) => return Err(format!("\"resample\" is {other}, expected 0 to 3")),
     };
-    let rescale = if flag("do_rescale", true) { config["rescale_factor"].as_f64().unwrap_or(1.0 / 255.0) as f32 } else { 1.0 };
+    let rescale = if flag("do_rescale", true) {
+        config["rescale_factor"].as_f64().unwrap_or(1.0 / 255.0) as f32
+    } else {
+        1.0
+    };
     let normalises = flag("do_normalize", true);
     let mean = if normalises { triple(&config["image_mean"], 0.0)? } else { [0.0; 3] };
     let std = if normalises { triple(&config["image_std"], 1.0)? } else { [1.0; 3] };
-    checked(Recipe { width, height, mode, filter, crop_rounding: CropRounding::Down, rescale, mean, std })
+    checked(Recipe {
+        width,
+        height,
+        mode,
+        filter,
+        crop_rounding: CropRounding::Down,
+        rescale,
+        mean,
+        std,
+    })
 }

@@ -10,7 +10,10 @@ use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, jpeg::JpegDecoder, png::PngDecoder, tiff::TiffDecoder, webp::WebPDecoder};
+use image::codecs::{
+    bmp::BmpDecoder, gif::GifDecoder, jpeg::JpegDecoder, png::PngDecoder, tiff::TiffDecoder,
+    webp::WebPDecoder,
+};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, Limits, RgbImage};
 
@@ -31,7 +34,12 @@ pub struct DecodeLimits {
 
 impl Default for DecodeLimits {
     fn default() -> Self {
-        Self { max_bytes: 64 << 20, max_pixels: 100_000_000, max_alloc_bytes: 1 << 30, timeout_ms: 20_000 }
+        Self {
+            max_bytes: 64 << 20,
+            max_pixels: 100_000_000,
+            max_alloc_bytes: 1 << 30,
+            timeout_ms: 20_000,
+        }
     }
 }
 
@@ -184,9 +192,12 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, DecodeErro
         return Err(DecodeError::TooManyBytes { bytes: size, limit: limits.max_bytes });
     }
     let format = PictureFormat::from_magic(bytes).ok_or(DecodeError::UnknownFormat)?;
-    let job = Job { format, limits, deadline: Instant::now() + Duration::from_millis(limits.timeout_ms) };
+    let job =
+        Job { format, limits, deadline: Instant::now() + Duration::from_millis(limits.timeout_ms) };
     let decoded = catch_unwind(AssertUnwindSafe(|| job.run(bytes)));
-    let rgb = decoded.unwrap_or_else(|_| Err(DecodeError::Malformed { format, reason: "the decoder gave up on it".into() }))?;
+    let rgb = decoded.unwrap_or_else(|_| {
+        Err(DecodeError::Malformed { format, reason: "the decoder gave up on it".into() })
+    })?;
     Ok(Decoded { rgb, format })
 }
 
@@ -199,7 +210,8 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn run(&self, bytes: &[u8]) -> Result<RgbImage, DecodeError> {
-        let source = BufReader::new(DeadlineReader { bytes: Cursor::new(bytes), deadline: self.deadline });
+        let source =
+            BufReader::new(DeadlineReader { bytes: Cursor::new(bytes), deadline: self.deadline });
         let error = |error| self.error(&error);
         match self.format {
             PictureFormat::Jpeg => {
@@ -207,7 +219,9 @@ impl Job<'_> {
                 jpeg_markers::check(bytes).map_err(|problem| problem.into_error(self.format))?;
                 self.finish(JpegDecoder::new(source).map_err(error)?)
             }
-            PictureFormat::Png => self.finish(PngDecoder::with_limits(source, self.image_limits()).map_err(error)?),
+            PictureFormat::Png => {
+                self.finish(PngDecoder::with_limits(source, self.image_limits()).map_err(error)?)
+            }
             PictureFormat::WebP => self.finish(WebPDecoder::new(source).map_err(error)?),
             PictureFormat::Gif => self.finish(GifDecoder::new(source).map_err(error)?),
             PictureFormat::Bmp => self.finish(BmpDecoder::new(source).map_err(error)?),
@@ -220,10 +234,17 @@ impl Job<'_> {
         let (width, height) = decoder.dimensions();
         let pixels = u64::from(width) * u64::from(height);
         if pixels > self.limits.max_pixels {
-            return Err(DecodeError::TooManyPixels { width, height, limit: self.limits.max_pixels });
+            return Err(DecodeError::TooManyPixels {
+                width,
+                height,
+                limit: self.limits.max_pixels,
+            });
         }
         if pixels == 0 {
-            return Err(DecodeError::Malformed { format: self.format, reason: format!("the picture is {width}x{height}") });
+            return Err(DecodeError::Malformed {
+                format: self.format,
+                reason: format!("the picture is {width}x{height}"),
+            });
         }
         // The decoder's own buffer, and the RGB one beside it while converting.
         if decoder.total_bytes().saturating_add(pixels * 3) > self.limits.max_alloc_bytes {
@@ -232,7 +253,8 @@ impl Job<'_> {
         decoder.set_limits(self.image_limits()).map_err(|error| self.error(&error))?;
         // A damaged EXIF block says nothing about the pixels.
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| self.error(&error))?;
+        let mut picture =
+            DynamicImage::from_decoder(decoder).map_err(|error| self.error(&error))?;
         self.check_deadline()?;
         if picture.color().has_alpha() {
             picture = DynamicImage::ImageRgb8(over_white(&picture.into_rgba8()));
@@ -263,10 +285,15 @@ impl Job<'_> {
             return self.timed_out();
         }
         let reason = error.to_string();
-        let ended_early = |error: &std::io::Error| error.kind() == std::io::ErrorKind::UnexpectedEof;
+        let ended_early =
+            |error: &std::io::Error| error.kind() == std::io::ErrorKind::UnexpectedEof;
         match error {
-            ImageError::Limits(_) => DecodeError::TooMuchMemory { limit: self.limits.max_alloc_bytes },
-            ImageError::IoError(io) if ended_early(io) => DecodeError::Truncated { format: self.format, reason },
+            ImageError::Limits(_) => {
+                DecodeError::TooMuchMemory { limit: self.limits.max_alloc_bytes }
+            }
+            ImageError::IoError(io) if ended_early(io) => {
+                DecodeError::Truncated { format: self.format, reason }
+            }
             _ => DecodeError::Malformed { format: self.format, reason },
         }
     }
@@ -277,7 +304,8 @@ fn over_white(rgba: &image::RgbaImage) -> RgbImage {
     RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
         let [red, green, blue, alpha] = rgba.get_pixel(x, y).0;
         let alpha = u32::from(alpha);
-        let blend = |channel: u8| ((u32::from(channel) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
+        let blend =
+            |channel: u8| ((u32::from(channel) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
         image::Rgb([blend(red), blend(green), blend(blue)])
     })
 }
@@ -290,7 +318,11 @@ struct DeadlineReader<'a> {
 
 impl DeadlineReader<'_> {
     fn check(&self) -> std::io::Result<()> {
-        if Instant::now() >= self.deadline { Err(std::io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+        if Instant::now() >= self.deadline {
+            Err(std::io::ErrorKind::TimedOut.into())
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -134,12 +134,15 @@ impl Model {
         )?;
         let layout = picture_input(&vision, &mut recipe, &bundle.preprocess_file)?;
         let ids = text.input()?;
-        let context_length = ids.shape.get(1).copied().flatten().unwrap_or(bundle.tokenizer.context_length);
+        let context_length =
+            ids.shape.get(1).copied().flatten().unwrap_or(bundle.tokenizer.context_length);
         let tokenizer = TextTokenizer::load(&bundle.tokenizer, context_length)?;
         text.refuse_unknown(&["attention_mask", "token_type_ids"])?;
         vision.refuse_unknown(&[])?;
         let ids = ids.name.clone();
-        let port = |name: &str| text.engine.inputs().iter().any(|port| port.name == name).then(|| name.to_owned());
+        let port = |name: &str| {
+            text.engine.inputs().iter().any(|port| port.name == name).then(|| name.to_owned())
+        };
         let (mask, token_types) = (port("attention_mask"), port("token_type_ids"));
         let info = ModelInfo {
             dim: 0,
@@ -150,22 +153,32 @@ impl Model {
             engine_note: engines.note,
             family: bundle.family,
         };
-        let mut model = Self { info, recipe, layout, tokenizer, vision, text, ids, mask, token_types };
+        let mut model =
+            Self { info, recipe, layout, tokenizer, vision, text, ids, mask, token_types };
         model.info.dim = model.measure_dim()?;
         Ok(model)
     }
 
     /// Runs both graphs once: what the files promise and what the graphs give have to agree before anything is stored.
     fn measure_dim(&self) -> Result<usize, LoadError> {
-        let refused = |graph: &Graph, reason: String| LoadError::Graph { path: graph.path.clone(), reason };
+        let refused =
+            |graph: &Graph, reason: String| LoadError::Graph { path: graph.path.clone(), reason };
         let black = self.preprocess(&RgbImage::new(self.recipe.width, self.recipe.height));
-        let pictures = self.run_images(&[black]).map_err(|error| refused(&self.vision, error.to_string()))?;
-        let tokens = self.tokenizer.tokens("a photo").map_err(|error| refused(&self.text, error.to_string()))?;
-        let texts = self.run_texts(&[tokens]).map_err(|error| refused(&self.text, error.to_string()))?;
+        let pictures =
+            self.run_images(&[black]).map_err(|error| refused(&self.vision, error.to_string()))?;
+        let tokens = self
+            .tokenizer
+            .tokens("a photo")
+            .map_err(|error| refused(&self.text, error.to_string()))?;
+        let texts =
+            self.run_texts(&[tokens]).map_err(|error| refused(&self.text, error.to_string()))?;
         let dim = |rows: &[Vec<f32>]| rows.first().map_or(0, Vec::len);
         let (pictures, texts) = (dim(&pictures), dim(&texts));
         if pictures != texts {
-            let reason = format!("its embedding has {texts} numbers, that of {} has {pictures}", self.vision.path.display());
+            let reason = format!(
+                "its embedding has {texts} numbers, that of {} has {pictures}",
+                self.vision.path.display()
+            );
             return Err(refused(&self.text, reason));
         }
         Ok(pictures)
@@ -198,7 +211,8 @@ impl Model {
 
     /// One L2-normalised row of `dim` numbers per text, in order.
     pub fn encode_texts(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, EncodeError> {
-        let tokens = texts.iter().map(|text| self.tokenizer.tokens(text)).collect::<Result<Vec<_>, _>>()?;
+        let tokens =
+            texts.iter().map(|text| self.tokenizer.tokens(text)).collect::<Result<Vec<_>, _>>()?;
         let mut rows = Vec::with_capacity(tokens.len());
         for part in tokens.chunks(self.text.batch_size()) {
             rows.extend(self.run_texts(part)?);
@@ -260,7 +274,8 @@ impl Model {
         let mask = batch.iter().flat_map(|tokens| tokens.mask.iter().copied()).collect::<Vec<_>>();
         let types = vec![0; ids.len()];
         let shape = vec![batch.len(), self.info.context_length];
-        let mut inputs = vec![Input { name: &self.ids, shape: shape.clone(), data: Data::Ids(&ids) }];
+        let mut inputs =
+            vec![Input { name: &self.ids, shape: shape.clone(), data: Data::Ids(&ids) }];
         if let Some(name) = &self.mask {
             inputs.push(Input { name, shape: shape.clone(), data: Data::Ids(&mask) });
         }
@@ -270,7 +285,12 @@ impl Model {
         self.rows(&self.text, &inputs, batch.len())
     }
 
-    fn rows(&self, graph: &Graph, inputs: &[Input<'_>], rows: usize) -> Result<Vec<Vec<f32>>, EncodeError> {
+    fn rows(
+        &self,
+        graph: &Graph,
+        inputs: &[Input<'_>],
+        rows: usize,
+    ) -> Result<Vec<Vec<f32>>, EncodeError> {
         let failed = |reason| EncodeError::Engine { engine: self.info.engine, reason };
         let output = graph.engine.run(inputs, &graph.output).map_err(failed)?;
         normalised_rows(&output, rows)
@@ -304,10 +324,17 @@ struct Graph {
 }
 
 impl Graph {
-    fn new(path: PathBuf, engine: Box<dyn Engine>, inputs: &[&str], outputs: &[&str]) -> Result<Self, LoadError> {
+    fn new(
+        path: PathBuf,
+        engine: Box<dyn Engine>,
+        inputs: &[&str],
+        outputs: &[&str],
+    ) -> Result<Self, LoadError> {
         let input = choose(engine.inputs(), inputs);
         let output = choose(engine.outputs(), outputs);
-        let names = |ports: &[Port]| ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ");
+        let names = |ports: &[Port]| {
+            ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ")
+        };
         let (Some(input), Some(output)) = (input, output) else {
             let reason = format!(
                 "its inputs are [{}] and its outputs [{}], expected an input of {inputs:?} and an output of {outputs:?}",
@@ -321,12 +348,19 @@ impl Graph {
 
     fn input(&self) -> Result<&Port, LoadError> {
         let found = self.engine.inputs().iter().find(|port| port.name == self.input);
-        found.ok_or_else(|| LoadError::Graph { path: self.path.clone(), reason: format!("its input {:?} vanished", self.input) })
+        found.ok_or_else(|| LoadError::Graph {
+            path: self.path.clone(),
+            reason: format!("its input {:?} vanished", self.input),
+        })
     }
 
     /// A graph that wants more than can be given would fail at the first search; say so at once.
     fn refuse_unknown(&self, known: &[&str]) -> Result<(), LoadError> {
-        let unknown = self.engine.inputs().iter().find(|port| port.name != self.input && !known.contains(&port.name.as_str()));
+        let unknown = self
+            .engine
+            .inputs()
+            .iter()
+            .find(|port| port.name != self.input && !known.contains(&port.name.as_str()));
         match unknown {
             None => Ok(()),
             Some(port) => Err(LoadError::Graph {
@@ -338,18 +372,26 @@ impl Graph {
 
     fn batch_size(&self) -> usize {
         let port = self.engine.inputs().iter().find(|port| port.name == self.input);
-        port.and_then(|port| port.shape.first().copied().flatten()).map_or(MAX_BATCH, |size| size.clamp(1, MAX_BATCH))
+        port.and_then(|port| port.shape.first().copied().flatten())
+            .map_or(MAX_BATCH, |size| size.clamp(1, MAX_BATCH))
     }
 }
 
 /// The first of the known names, or the only port there is.
 fn choose(ports: &[Port], known: &[&str]) -> Option<String> {
-    let named = known.iter().find(|name| ports.iter().any(|port| port.name == **name)).map(ToString::to_string);
+    let named = known
+        .iter()
+        .find(|name| ports.iter().any(|port| port.name == **name))
+        .map(ToString::to_string);
     named.or_else(|| if let [only] = ports { Some(only.name.clone()) } else { None })
 }
 
 /// How the vision graph wants its pixels. A size that the graph fixes has to be the configuration's.
-fn picture_input(vision: &Graph, recipe: &mut Recipe, preprocess_file: &Path) -> Result<Layout, LoadError> {
+fn picture_input(
+    vision: &Graph,
+    recipe: &mut Recipe,
+    preprocess_file: &Path,
+) -> Result<Layout, LoadError> {
     let port = vision.input()?;
     let dimension = |index: usize| port.shape.get(index).copied().flatten();
     let layout = match port.element {
@@ -365,7 +407,10 @@ fn picture_input(vision: &Graph, recipe: &mut Recipe, preprocess_file: &Path) ->
     let (height, width) = (dimension(first_edge), dimension(first_edge + 1));
     let differs = |size: Option<usize>, edge: u32| size.is_some_and(|size| size != edge as usize);
     if differs(height, recipe.height) || differs(width, recipe.width) {
-        let reason = format!("it says {}x{}, but the graph takes {width:?}x{height:?}", recipe.width, recipe.height);
+        let reason = format!(
+            "it says {}x{}, but the graph takes {width:?}x{height:?}",
+            recipe.width, recipe.height
+        );
         return Err(LoadError::Invalid { path: preprocess_file.to_owned(), reason });
     }
     Ok(layout)
@@ -382,19 +427,24 @@ struct Engines {
 impl Engines {
     fn load(bundle: &Bundle, options: &LoadOptions) -> Result<Self, LoadError> {
         for path in [&bundle.vision_graph, &bundle.text_graph] {
-            std::fs::File::open(path).map_err(|error| LoadError::Unreadable { path: path.clone(), reason: error.to_string() })?;
+            std::fs::File::open(path).map_err(|error| LoadError::Unreadable {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
         }
         let library = options.onnxruntime_library.as_deref();
         match options.engine {
             EngineChoice::Rten => Self::rten(bundle, options, None),
             EngineChoice::OnnxRuntime => {
-                onnxruntime_available(library).map_err(|reason| LoadError::OnnxRuntimeUnavailable { reason })?;
+                onnxruntime_available(library)
+                    .map_err(|reason| LoadError::OnnxRuntimeUnavailable { reason })?;
                 Self::onnxruntime(bundle, options)
             }
             EngineChoice::Auto => match onnxruntime_available(library) {
                 Err(reason) => {
                     // Who named a library wants to know why it is not used; for all others it is only an offer.
-                    let was_named = library.is_some() || std::env::var_os("ORT_DYLIB_PATH").is_some_and(|path| !path.is_empty());
+                    let was_named = library.is_some()
+                        || std::env::var_os("ORT_DYLIB_PATH").is_some_and(|path| !path.is_empty());
                     let note = if was_named {
                         format!("ONNX Runtime was asked for and cannot be used: {reason}")
                     } else {
@@ -403,23 +453,36 @@ impl Engines {
                     };
                     Self::rten(bundle, options, Some(note))
                 }
-                Ok(_) => Self::onnxruntime(bundle, options)
-                    .or_else(|error| Self::rten(bundle, options, Some(format!("ONNX Runtime is there but could not be used: {error}")))),
+                Ok(_) => Self::onnxruntime(bundle, options).or_else(|error| {
+                    Self::rten(
+                        bundle,
+                        options,
+                        Some(format!("ONNX Runtime is there but could not be used: {error}")),
+                    )
+                }),
             },
         }
     }
 
-    fn rten(bundle: &Bundle, options: &LoadOptions, note: Option<String>) -> Result<Self, LoadError> {
+    fn rten(
+        bundle: &Bundle,
+        options: &LoadOptions,
+        note: Option<String>,
+    ) -> Result<Self, LoadError> {
         let pool = thread_pool(threads(options));
         let load = |path: &Path| match Rten::load(path, pool.clone()) {
             Ok(engine) => Ok(Box::new(engine) as Box<dyn Engine>),
             Err(reason) => {
-                let advice =
-                    "If the file is whole, it uses what rten does not know: run `make onnxruntime` and choose the engine onnxruntime";
+                let advice = "If the file is whole, it uses what rten does not know: run `make onnxruntime` and choose the engine onnxruntime";
                 Err(LoadError::Engine { path: path.to_owned(), engine: RTEN, reason, advice })
             }
         };
-        Ok(Self { vision: load(&bundle.vision_graph)?, text: load(&bundle.text_graph)?, name: RTEN, note })
+        Ok(Self {
+            vision: load(&bundle.vision_graph)?,
+            text: load(&bundle.text_graph)?,
+            name: RTEN,
+            note,
+        })
     }
 
     fn onnxruntime(bundle: &Bundle, options: &LoadOptions) -> Result<Self, LoadError> {
@@ -428,10 +491,20 @@ impl Engines {
             Ok(engine) => Ok(Box::new(engine) as Box<dyn Engine>),
             Err(reason) => {
                 let advice = "The file is damaged, or it needs a newer ONNX Runtime: download it again, or choose the engine rten";
-                Err(LoadError::Engine { path: path.to_owned(), engine: ONNXRUNTIME, reason, advice })
+                Err(LoadError::Engine {
+                    path: path.to_owned(),
+                    engine: ONNXRUNTIME,
+                    reason,
+                    advice,
+                })
             }
         };
-        Ok(Self { vision: load(&bundle.vision_graph)?, text: load(&bundle.text_graph)?, name: ONNXRUNTIME, note: None })
+        Ok(Self {
+            vision: load(&bundle.vision_graph)?,
+            text: load(&bundle.text_graph)?,
+            name: ONNXRUNTIME,
+            note: None,
+        })
     }
 }
 

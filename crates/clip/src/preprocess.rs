@@ -170,13 +170,26 @@ impl Recipe {
 
     /// Resizes the whole picture and crops, as Pillow does. Only where that would make a giant of a thin strip
     /// (1 x 60000), the crop happens inside the resizer, whose filter then does not see beyond the crop's edges.
-    fn resize_part(&self, rgb: &RgbImage, (width, across): (u32, Window), (height, down): (u32, Window)) -> RgbImage {
-        let options = fir::ResizeOptions::new().use_alpha(false).resize_alg(self.filter.algorithm());
+    fn resize_part(
+        &self,
+        rgb: &RgbImage,
+        (width, across): (u32, Window),
+        (height, down): (u32, Window),
+    ) -> RgbImage {
+        let options =
+            fir::ResizeOptions::new().use_alpha(false).resize_alg(self.filter.algorithm());
         if u64::from(width) * u64::from(height) <= RESIZED_PIXELS_MAX {
             // Across first, then down, each rounded to bytes: Pillow's order, which shows where noise overshoots.
             let wide = resample(rgb, width, rgb.height(), &options);
             let whole = resample(&wide, width, height, &options);
-            return image::imageops::crop_imm(&whole, across.start, down.start, across.length, down.length).to_image();
+            return image::imageops::crop_imm(
+                &whole,
+                across.start,
+                down.start,
+                across.length,
+                down.length,
+            )
+            .to_image();
         }
         let scale_x = f64::from(rgb.width()) / f64::from(width);
         let scale_y = f64::from(rgb.height()) / f64::from(height);
@@ -190,7 +203,9 @@ impl Recipe {
     }
 
     fn normalise(&self, interleaved: &[u8]) -> Vec<f32> {
-        planes(interleaved, |channel, byte| (f32::from(byte) * self.rescale - self.mean[channel]) / self.std[channel])
+        planes(interleaved, |channel, byte| {
+            (f32::from(byte) * self.rescale - self.mean[channel]) / self.std[channel]
+        })
     }
 }
 
@@ -198,7 +213,9 @@ fn resample(rgb: &RgbImage, width: u32, height: u32, options: &fir::ResizeOption
     let mut target = Image::new(width, height, fir::PixelType::U8x3);
     let resized = ImageRef::new(rgb.width(), rgb.height(), rgb.as_raw(), fir::PixelType::U8x3)
         .map_err(|_| ())
-        .and_then(|source| fir::Resizer::new().resize(&source, &mut target, options).map_err(|_| ()));
+        .and_then(|source| {
+            fir::Resizer::new().resize(&source, &mut target, options).map_err(|_| ())
+        });
     // Both sizes are above zero and the window lies inside the picture, which is all that can be refused.
     debug_assert!(resized.is_ok(), "a window inside the picture is always resizable");
     RgbImage::from_raw(width, height, target.into_vec()).unwrap_or_default()

@@ -27,7 +27,10 @@ impl CleanUp {
             Self::Whitespace => text,
             Self::Lower => text.to_lowercase(),
             Self::Canonicalize => {
-                let kept = text.chars().map(|c| if c == '_' { ' ' } else { c }).filter(|c| !c.is_ascii_punctuation());
+                let kept = text
+                    .chars()
+                    .map(|c| if c == '_' { ' ' } else { c })
+                    .filter(|c| !c.is_ascii_punctuation());
                 kept.collect::<String>().to_lowercase()
             }
         };
@@ -68,25 +71,41 @@ pub(crate) struct TextTokenizer {
 
 impl TextTokenizer {
     /// `context_length` is the graph's, where the graph fixes one, else the configuration's.
-    pub(crate) fn load(settings: &TokenizerSettings, context_length: usize) -> Result<Self, LoadError> {
+    pub(crate) fn load(
+        settings: &TokenizerSettings,
+        context_length: usize,
+    ) -> Result<Self, LoadError> {
         let invalid = |reason: String| LoadError::Invalid { path: settings.file.clone(), reason };
         if !settings.file.is_file() {
-            return Err(LoadError::Unreadable { path: settings.file.clone(), reason: "no such file".into() });
+            return Err(LoadError::Unreadable {
+                path: settings.file.clone(),
+                reason: "no such file".into(),
+            });
         }
-        let mut tokenizer = Tokenizer::from_file(&settings.file).map_err(|error| invalid(format!("not a tokenizer: {error}")))?;
+        let mut tokenizer = Tokenizer::from_file(&settings.file)
+            .map_err(|error| invalid(format!("not a tokenizer: {error}")))?;
         let (pad_id, pad_token) = padding(&tokenizer, settings).map_err(invalid)?;
-        let direction = if settings.pad_left { PaddingDirection::Left } else { PaddingDirection::Right };
+        let direction =
+            if settings.pad_left { PaddingDirection::Left } else { PaddingDirection::Right };
         let strategy = PaddingStrategy::Fixed(context_length);
-        tokenizer.with_padding(Some(PaddingParams { strategy, direction, pad_id, pad_token, ..PaddingParams::default() }));
-        let truncation = TruncationParams { max_length: context_length, ..TruncationParams::default() };
+        tokenizer.with_padding(Some(PaddingParams {
+            strategy,
+            direction,
+            pad_id,
+            pad_token,
+            ..PaddingParams::default()
+        }));
+        let truncation =
+            TruncationParams { max_length: context_length, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| invalid(error.to_string()))?;
         Ok(Self { tokenizer, clean_up: settings.clean_up })
     }
 
     pub(crate) fn tokens(&self, text: &str) -> Result<Tokens, EncodeError> {
         let text = self.clean_up.apply(text);
-        let encoding =
-            crate::engine::guarded("the tokenizer", || self.tokenizer.encode_fast(text.as_str(), true).map_err(|error| error.to_string()));
+        let encoding = crate::engine::guarded("the tokenizer", || {
+            self.tokenizer.encode_fast(text.as_str(), true).map_err(|error| error.to_string())
+        });
         let encoding = encoding.map_err(EncodeError::Tokenize)?;
         let widen = |values: &[u32]| values.iter().map(|&value| i64::from(value)).collect();
         Ok(Tokens { ids: widen(encoding.get_ids()), mask: widen(encoding.get_attention_mask()) })
@@ -96,7 +115,9 @@ impl TextTokenizer {
 /// The padding id and token: the named token, else the configured id, else what `tokenizer.json` pads with, else 0.
 fn padding(tokenizer: &Tokenizer, settings: &TokenizerSettings) -> Result<(u32, String), String> {
     if let Some(token) = &settings.pad_token {
-        let id = tokenizer.token_to_id(token).ok_or_else(|| format!("the padding token {token:?} is not in the vocabulary"))?;
+        let id = tokenizer
+            .token_to_id(token)
+            .ok_or_else(|| format!("the padding token {token:?} is not in the vocabulary"))?;
         return Ok((id, token.clone()));
     }
     let own = tokenizer.get_padding().map(|padding| padding.pad_id);

@@ -21,7 +21,9 @@ fn limits() -> DecodeLimits {
 }
 
 fn sample() -> RgbImage {
-    RgbImage::from_fn(64, 48, |x, y| Rgb([(x * 4) as u8, (y * 5) as u8, if x < 32 { 20 } else { 230 }]))
+    RgbImage::from_fn(64, 48, |x, y| {
+        Rgb([(x * 4) as u8, (y * 5) as u8, if x < 32 { 20 } else { 230 }])
+    })
 }
 
 fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
@@ -37,7 +39,8 @@ fn sample_as(format: ImageFormat) -> Vec<u8> {
 /// Mean of the absolute differences, in levels of 255.
 fn difference(a: &RgbImage, b: &RgbImage) -> f64 {
     assert_eq!(a.dimensions(), b.dimensions());
-    let sum = a.as_raw().iter().zip(b.as_raw()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>();
+    let sum =
+        a.as_raw().iter().zip(b.as_raw()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>();
     sum / a.as_raw().len() as f64
 }
 
@@ -46,7 +49,8 @@ fn every_format_is_told_by_content_and_decoded() {
     for (format, encoder) in FORMATS {
         let bytes = sample_as(encoder);
         assert_eq!(PictureFormat::from_magic(&bytes), Some(format));
-        let decoded = decode(&bytes, &limits()).unwrap_or_else(|error| panic!("{}: {error}", format.as_str()));
+        let decoded = decode(&bytes, &limits())
+            .unwrap_or_else(|error| panic!("{}: {error}", format.as_str()));
         assert_eq!(decoded.format, format);
         // GIF has 256 colours, JPEG rounds
         let most = match format {
@@ -65,7 +69,9 @@ fn truncated_files_fail() {
         let bytes = sample_as(encoder);
         for share in [5, 25, 50, 75, 90] {
             let cut = &bytes[..bytes.len() * share / 100];
-            let error = decode(cut, &limits()).err().unwrap_or_else(|| panic!("{} cut to {share} %", format.as_str()));
+            let error = decode(cut, &limits())
+                .err()
+                .unwrap_or_else(|| panic!("{} cut to {share} %", format.as_str()));
             assert!(
                 ["truncated_image", "corrupt_image", "not_an_image"].contains(&error.code()),
                 "{} at {share} %: {error}",
@@ -88,7 +94,11 @@ fn what_follows_a_jpeg_is_ignored() {
 fn jpegs_of_other_kinds_equal_pillow() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/decode");
     for name in ["progressive", "cmyk"] {
-        let read = |ending: &str| decode(&std::fs::read(dir.join(format!("{name}.{ending}"))).unwrap(), &limits()).unwrap().rgb;
+        let read = |ending: &str| {
+            decode(&std::fs::read(dir.join(format!("{name}.{ending}"))).unwrap(), &limits())
+                .unwrap()
+                .rgb
+        };
         let difference = difference(&read("jpg"), &read("png"));
         assert!(difference < 2.0, "{name}: {difference}");
     }
@@ -101,14 +111,23 @@ fn grayscale_deep_and_transparent_pictures_become_rgb8() {
         let rgb = decode(&encoded(&gray, format), &limits()).unwrap().rgb;
         assert!(rgb.get_pixel(3, 3).0.iter().all(|level| level.abs_diff(77) <= 1));
     }
-    let deep = DynamicImage::ImageRgb16(image::ImageBuffer::from_pixel(8, 8, Rgb([65535, 257 * 100, 0])));
+    let deep =
+        DynamicImage::ImageRgb16(image::ImageBuffer::from_pixel(8, 8, Rgb([65535, 257 * 100, 0])));
     for format in [ImageFormat::Png, ImageFormat::Tiff] {
-        assert_eq!(decode(&encoded(&deep, format), &limits()).unwrap().rgb.get_pixel(0, 0).0, [255, 100, 0]);
+        assert_eq!(
+            decode(&encoded(&deep, format), &limits()).unwrap().rgb.get_pixel(0, 0).0,
+            [255, 100, 0]
+        );
     }
-    let clear = DynamicImage::ImageRgba8(RgbaImage::from_fn(8, 8, |x, _| Rgba([200, 0, 0, [0, 128, 255][x.min(2) as usize]])));
+    let clear = DynamicImage::ImageRgba8(RgbaImage::from_fn(8, 8, |x, _| {
+        Rgba([200, 0, 0, [0, 128, 255][x.min(2) as usize]])
+    }));
     for format in [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Tiff] {
         let rgb = decode(&encoded(&clear, format), &limits()).unwrap().rgb;
-        assert_eq!([0, 1, 2].map(|x| rgb.get_pixel(x, 0).0), [[255, 255, 255], [227, 127, 127], [200, 0, 0]]);
+        assert_eq!(
+            [0, 1, 2].map(|x| rgb.get_pixel(x, 0).0),
+            [[255, 255, 255], [227, 127, 127], [200, 0, 0]]
+        );
     }
 }
 
@@ -136,7 +155,11 @@ fn exif_orientation_is_applied() {
         rotate270(&flat),
     ];
     for (orientation, want) in (1..).zip(&turned) {
-        assert_eq!(&decode(&oriented(&jpeg, orientation), &limits()).unwrap().rgb, want, "orientation {orientation}");
+        assert_eq!(
+            &decode(&oriented(&jpeg, orientation), &limits()).unwrap().rgb,
+            want,
+            "orientation {orientation}"
+        );
     }
     assert_eq!(decode(&oriented(&jpeg, 99), &limits()).unwrap().rgb, flat);
 }
@@ -146,7 +169,9 @@ fn of_an_animated_gif_the_first_frame_is_taken() {
     let mut bytes = Vec::new();
     let mut encoder = image::codecs::gif::GifEncoder::new(&mut bytes);
     for color in [[255, 0, 0, 255], [0, 0, 255, 255]] {
-        encoder.encode_frame(image::Frame::new(RgbaImage::from_pixel(10, 10, Rgba(color)))).unwrap();
+        encoder
+            .encode_frame(image::Frame::new(RgbaImage::from_pixel(10, 10, Rgba(color))))
+            .unwrap();
     }
     drop(encoder);
     assert_eq!(decode(&bytes, &limits()).unwrap().rgb.get_pixel(5, 5).0, [255, 0, 0]);
@@ -165,7 +190,10 @@ fn limits_are_kept() {
     assert_eq!(with(|limits| limits.max_alloc_bytes = 1000), "too_much_memory");
     assert_eq!(with(|limits| limits.timeout_ms = 0), "decode_timeout");
     assert_eq!(decode(&[], &limits()).unwrap_err(), DecodeError::Empty);
-    assert_eq!(decode(b"<html>not a picture</html>", &limits()).unwrap_err().code(), "not_an_image");
+    assert_eq!(
+        decode(b"<html>not a picture</html>", &limits()).unwrap_err().code(),
+        "not_an_image"
+    );
 }
 
 #[test]
@@ -201,7 +229,9 @@ fn png_header(width: u32, height: u32) -> Vec<u8> {
 
 fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 })
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 }
+        })
     })
 }
 

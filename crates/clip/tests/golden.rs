@@ -33,8 +33,10 @@ fn golden(name: &str) -> PathBuf {
 const ONE_ENGINE_ONLY: [(&str, EngineChoice); 0] = [];
 
 fn library() -> Option<PathBuf> {
-    let named = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/onnxruntime/libonnxruntime.so");
+    let named =
+        std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let made =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/onnxruntime/libonnxruntime.so");
     named.or_else(|| made.is_file().then_some(made))
 }
 
@@ -47,7 +49,9 @@ fn engines() -> Vec<EngineChoice> {
         std::env::var_os("CLIP_BOTH_ENGINES").is_none(),
         "CLIP_BOTH_ENGINES is set and there is no ONNX Runtime: run `make onnxruntime`"
     );
-    eprintln!("SKIPPED: the half of this test that needs ONNX Runtime; run `make onnxruntime` or set ORT_DYLIB_PATH");
+    eprintln!(
+        "SKIPPED: the half of this test that needs ONNX Runtime; run `make onnxruntime` or set ORT_DYLIB_PATH"
+    );
     vec![EngineChoice::Rten]
 }
 
@@ -85,19 +89,28 @@ fn compare(dir: &Path, engine: EngineChoice) {
     let name = dir.file_name().unwrap().to_string_lossy();
     let model = load(dir, engine);
     assert_eq!(model.info().engine, engine.to_string(), "{name}: no engine stands in for another");
-    let expected: Value = serde_json::from_slice(&std::fs::read(dir.join("expected.json")).unwrap()).unwrap();
-    let texts = expected["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect::<Vec<_>>();
+    let expected: Value =
+        serde_json::from_slice(&std::fs::read(dir.join("expected.json")).unwrap()).unwrap();
+    let texts = expected["texts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|text| text.as_str().unwrap())
+        .collect::<Vec<_>>();
     for (text, ids) in texts.iter().zip(expected["ids"].as_array().unwrap()) {
         let ids = ids.as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect::<Vec<_>>();
         assert_eq!(model.tokenize(text).unwrap(), ids, "{name}: ids of {text:?}");
     }
     let rows = model.encode_texts(&texts).unwrap();
-    for ((text, row), want) in texts.iter().zip(&rows).zip(expected["text_embeddings"].as_array().unwrap()) {
+    for ((text, row), want) in
+        texts.iter().zip(&rows).zip(expected["text_embeddings"].as_array().unwrap())
+    {
         let cosine = cosine(row, &floats(want));
         assert!(cosine >= 0.9999, "{name} in {engine}: the text {text:?} has cosine {cosine}");
     }
     let want = floats(&expected["image_embedding"]);
-    let pixels = ["picture.png", "picture.jpg"].map(|file| model.preprocess(&picture(&dir.join(file))));
+    let pixels =
+        ["picture.png", "picture.jpg"].map(|file| model.preprocess(&picture(&dir.join(file))));
     let rows = model.encode_images(&pixels).unwrap();
     for (row, (file, least)) in rows.iter().zip([("picture.png", 0.9999), ("picture.jpg", 0.999)]) {
         let cosine = cosine(row, &want);
@@ -138,17 +151,27 @@ fn bundles_of_full_size_equal_pytorch() {
         for engine in engines() {
             let start = std::time::Instant::now();
             compare(&dir, engine);
-            eprintln!("{} in {engine}: equal, {:.1} s", dir.display(), start.elapsed().as_secs_f32());
+            eprintln!(
+                "{} in {engine}: equal, {:.1} s",
+                dir.display(),
+                start.elapsed().as_secs_f32()
+            );
         }
     }
 }
 
 #[test]
 fn info_says_what_was_loaded() {
-    for (name, family, context_length) in BUNDLES.into_iter().filter(|(name, ..)| runs(name, EngineChoice::Rten)) {
+    for (name, family, context_length) in
+        BUNDLES.into_iter().filter(|(name, ..)| runs(name, EngineChoice::Rten))
+    {
         let model = load(&golden(name), EngineChoice::Rten);
         let info = model.info();
-        assert_eq!((info.family, info.context_length, info.engine), (family, context_length, "rten"), "{name}");
+        assert_eq!(
+            (info.family, info.context_length, info.engine),
+            (family, context_length, "rten"),
+            "{name}"
+        );
         let edge = if family == Family::MobileClip { 64 } else { 32 };
         assert_eq!((info.image_width, info.image_height), (edge, edge));
     }
@@ -159,8 +182,11 @@ fn batches_equal_single_encodings() {
     for engine in engines() {
         for name in ["openclip", "laion-uint8"] {
             let model = load(&golden(name), engine);
-            let pixels = [1, 2, 3]
-                .map(|seed| model.preprocess(&image::RgbImage::from_fn(40, 50, |x, y| image::Rgb([(x * seed) as u8, (y * 3) as u8, 7]))));
+            let pixels = [1, 2, 3].map(|seed| {
+                model.preprocess(&image::RgbImage::from_fn(40, 50, |x, y| {
+                    image::Rgb([(x * seed) as u8, (y * 3) as u8, 7])
+                }))
+            });
             let together = model.encode_images(&pixels).unwrap();
             for (pixels, row) in pixels.iter().zip(&together) {
                 let alone = model.encode_images(std::slice::from_ref(pixels)).unwrap();
@@ -179,7 +205,8 @@ fn the_bundled_model_encodes_in_both_engines() {
         eprintln!("SKIPPED: {} is not there", dir.display());
         return;
     }
-    let red = image::RgbImage::from_fn(90, 70, |x, y| image::Rgb([255, (x * 2) as u8, (y * 3) as u8]));
+    let red =
+        image::RgbImage::from_fn(90, 70, |x, y| image::Rgb([255, (x * 2) as u8, (y * 3) as u8]));
     let rows = engines().into_iter().map(|engine| {
         let model = load(&dir, engine);
         let picture = model.encode_images(&[model.preprocess(&red)]).unwrap().remove(0);

@@ -32,7 +32,13 @@ fn rten() -> LoadOptions {
 
 #[test]
 fn a_missing_or_damaged_file_is_named() {
-    for file in ["config.json", "visual/model.onnx", "visual/preprocess_cfg.json", "textual/model.onnx", "textual/tokenizer.json"] {
+    for file in [
+        "config.json",
+        "visual/model.onnx",
+        "visual/preprocess_cfg.json",
+        "textual/model.onnx",
+        "textual/tokenizer.json",
+    ] {
         let dir = copy_of_openclip();
         std::fs::remove_file(dir.path().join(file)).unwrap();
         let message = Model::load(dir.path(), &rten()).unwrap_err().to_string();
@@ -48,7 +54,11 @@ fn a_missing_or_damaged_file_is_named() {
 /// The bundle with the text graph of another.
 fn with_text_graph(other: &str) -> LoadError {
     let dir = copy_of_openclip();
-    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(other), dir.path().join("textual/model.onnx")).unwrap();
+    std::fs::copy(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(other),
+        dir.path().join("textual/model.onnx"),
+    )
+    .unwrap();
     Model::load(dir.path(), &rten()).unwrap_err()
 }
 
@@ -72,7 +82,8 @@ fn a_text_graph_that_knows_fewer_words_than_the_tokenizer_is_refused() {
 #[test]
 fn a_tokenizer_of_another_model_is_refused() {
     let dir = copy_of_openclip();
-    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/xlm-roberta/textual/tokenizer.json");
+    let other = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/xlm-roberta/textual/tokenizer.json");
     std::fs::copy(other, dir.path().join("textual/tokenizer.json")).unwrap();
     let error = Model::load(dir.path(), &rten()).unwrap_err();
     assert!(matches!(error, LoadError::Invalid { .. }), "{error}");
@@ -96,7 +107,10 @@ fn what_an_engine_is_known_to_compute_wrongly_is_refused() {
 fn a_directory_without_a_bundle_says_what_is_expected() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(Model::load(dir.path(), &rten()), Err(LoadError::NoBundle { .. })));
-    assert!(matches!(Model::load(Path::new("/no/such/place"), &rten()), Err(LoadError::NoBundle { .. })));
+    assert!(matches!(
+        Model::load(Path::new("/no/such/place"), &rten()),
+        Err(LoadError::NoBundle { .. })
+    ));
 }
 
 #[test]
@@ -105,11 +119,21 @@ fn a_missing_or_wrong_library_is_an_error_when_strict_and_a_note_when_automatic(
     let text = dir.path().join("libtext.so");
     std::fs::write(&text, "no library").unwrap();
     // a true shared library that is not ONNX Runtime
-    let libc = ["/lib/x86_64-linux-gnu/libm.so.6", "/lib64/libm.so.6", "/lib/aarch64-linux-gnu/libm.so.6"].map(PathBuf::from);
+    let libc =
+        ["/lib/x86_64-linux-gnu/libm.so.6", "/lib64/libm.so.6", "/lib/aarch64-linux-gnu/libm.so.6"]
+            .map(PathBuf::from);
     let other = libc.into_iter().find(|path| path.is_file());
     for library in [Some(dir.path().join("missing.so")), Some(text), other].into_iter().flatten() {
-        assert!(onnxruntime_available(Some(&library)).unwrap_err().contains(&*library.to_string_lossy()));
-        let strict = LoadOptions { engine: EngineChoice::OnnxRuntime, threads: 1, onnxruntime_library: Some(library.clone()) };
+        assert!(
+            onnxruntime_available(Some(&library))
+                .unwrap_err()
+                .contains(&*library.to_string_lossy())
+        );
+        let strict = LoadOptions {
+            engine: EngineChoice::OnnxRuntime,
+            threads: 1,
+            onnxruntime_library: Some(library.clone()),
+        };
         let error = Model::load(dir.path(), &strict).unwrap_err();
         assert!(matches!(error, LoadError::OnnxRuntimeUnavailable { .. }), "{error}");
         let automatic = LoadOptions { engine: EngineChoice::Auto, ..strict };

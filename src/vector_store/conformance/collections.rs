@@ -1,6 +1,9 @@
 //! Cases of the conformance suite about collections: creating, reopening, the active one, dropping, maintaining.
 
-use super::{DIM, Outcome, Subject, assert_same, id, ids, matching, must, point, points, query, range, scroll_all, spec, vector};
+use super::{
+    DIM, Outcome, Subject, assert_same, id, ids, matching, must, point, points, query, range,
+    scroll_all, spec, vector,
+};
 use crate::vector_store::{SearchQuery, StoreError};
 
 pub(crate) async fn an_empty_collection_answers_with_nothing(subject: &impl Subject) -> Outcome {
@@ -32,7 +35,12 @@ pub(crate) async fn wrong_dimensions_are_refused_everywhere(subject: &impl Subje
     assert!(collection.upsert(batch).await.is_err_and(|error| is_wrong(&error, DIM + 1)));
     assert_eq!(collection.count(None).await?, 0, "none of a refused batch is stored");
     for dim in [0, DIM - 1] {
-        assert!(collection.search(query(vec![1.0; dim], 1)).await.is_err_and(|error| is_wrong(&error, dim)));
+        assert!(
+            collection
+                .search(query(vec![1.0; dim], 1))
+                .await
+                .is_err_and(|error| is_wrong(&error, dim))
+        );
     }
     assert!(store.open(&spec("dim", DIM * 2)).await.is_err_and(|error| is_wrong(&error, DIM * 2)));
     collection.flush().await?;
@@ -40,7 +48,10 @@ pub(crate) async fn wrong_dimensions_are_refused_everywhere(subject: &impl Subje
     store.close().await?;
     drop(store);
     let store = subject.open().await?;
-    assert!(store.open(&spec("dim", DIM * 2)).await.is_err_and(|error| is_wrong(&error, DIM * 2)), "after a restart");
+    assert!(
+        store.open(&spec("dim", DIM * 2)).await.is_err_and(|error| is_wrong(&error, DIM * 2)),
+        "after a restart"
+    );
     assert!(matches!(store.open(&spec("none", 0)).await, Err(StoreError::Invalid(_))));
     store.close().await
 }
@@ -59,7 +70,10 @@ pub(crate) async fn closed_and_reopened_keeps_everything(subject: &impl Subject)
     let wanted = points((0..100).filter(|number| *number != 50));
     assert_eq!(got.len(), wanted.len());
     got.iter().zip(&wanted).for_each(|(got, wanted)| assert_same(got, wanted));
-    assert_eq!(matching(&*collection, must([range("number", Some(48), Some(51))])).await?, [48, 49, 51]);
+    assert_eq!(
+        matching(&*collection, must([range("number", Some(48), Some(51))])).await?,
+        [48, 49, 51]
+    );
     collection.upsert(points([50, 51, 100])).await?;
     assert_eq!(collection.count(None).await?, 101, "and writing goes on");
     store.close().await
@@ -100,7 +114,9 @@ pub(crate) async fn the_active_pointer_switches_and_survives(subject: &impl Subj
     store.close().await
 }
 
-pub(crate) async fn dropped_collections_are_gone_but_the_active_one_is_refused(subject: &impl Subject) -> Outcome {
+pub(crate) async fn dropped_collections_are_gone_but_the_active_one_is_refused(
+    subject: &impl Subject,
+) -> Outcome {
     let store = subject.open().await?;
     let kept = store.open(&spec("kept", DIM)).await?;
     store.open(&spec("old", DIM)).await?.upsert(points(0..10)).await?;
@@ -111,7 +127,11 @@ pub(crate) async fn dropped_collections_are_gone_but_the_active_one_is_refused(s
     assert!(matches!(store.drop_collection("kept").await, Err(StoreError::Refused(_))));
     kept.upsert(points(0..3)).await?;
     assert_eq!(store.list().await?, ["kept"]);
-    assert_eq!(store.open(&spec("old", DIM * 2)).await?.count(None).await?, 0, "a new one, of another dimension");
+    assert_eq!(
+        store.open(&spec("old", DIM * 2)).await?.count(None).await?,
+        0,
+        "a new one, of another dimension"
+    );
     assert_eq!(kept.count(None).await?, 3);
     store.close().await
 }
@@ -178,9 +198,28 @@ pub(crate) async fn maintenance_changes_no_answer(subject: &impl Subject) -> Out
 
 pub(crate) async fn unsafe_names_are_refused(subject: &impl Subject) -> Outcome {
     let store = subject.open().await?;
-    for name in ["", ".", "..", "a/b", "../a", "LOCK", "active", "a.broken-1", ".deleted-a", "ä", "a b", &"x".repeat(201)] {
-        assert!(matches!(store.open(&spec(name, DIM)).await, Err(StoreError::Invalid(_))), "{name:?}");
-        assert!(matches!(store.drop_collection(name).await, Err(StoreError::Invalid(_))), "{name:?}");
+    for name in [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "../a",
+        "LOCK",
+        "active",
+        "a.broken-1",
+        ".deleted-a",
+        "ä",
+        "a b",
+        &"x".repeat(201),
+    ] {
+        assert!(
+            matches!(store.open(&spec(name, DIM)).await, Err(StoreError::Invalid(_))),
+            "{name:?}"
+        );
+        assert!(
+            matches!(store.drop_collection(name).await, Err(StoreError::Invalid(_))),
+            "{name:?}"
+        );
         assert!(matches!(store.activate(name).await, Err(StoreError::Invalid(_))), "{name:?}");
     }
     assert_eq!(store.list().await?, Vec::<String>::new());

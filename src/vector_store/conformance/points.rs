@@ -6,8 +6,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    DIM, NONE, Outcome, Subject, any_of, assert_same, id, ids, keyword, matching, must, point, points, query, range, scroll_all, spec,
-    vector,
+    DIM, NONE, Outcome, Subject, any_of, assert_same, id, ids, keyword, matching, must, point,
+    points, query, range, scroll_all, spec, vector,
 };
 use crate::vector_store::{PayloadValue, Point, StoreError};
 
@@ -26,7 +26,9 @@ pub(crate) async fn points_come_back_whole(subject: &impl Subject) -> Outcome {
     store.close().await
 }
 
-pub(crate) async fn upserting_again_overwrites_vector_and_payload(subject: &impl Subject) -> Outcome {
+pub(crate) async fn upserting_again_overwrites_vector_and_payload(
+    subject: &impl Subject,
+) -> Outcome {
     let store = subject.open().await?;
     let collection = store.open(&spec("overwrite", DIM)).await?;
     collection.upsert(points(0..5)).await?;
@@ -37,7 +39,11 @@ pub(crate) async fn upserting_again_overwrites_vector_and_payload(subject: &impl
     assert_same(&collection.get(&[id(2)]).await?[0], &changed);
     assert_eq!(ids(&collection.search(query(vector(77, DIM), 1)).await?), [id(2)]);
     assert_eq!(matching(&*collection, must([any_of("parity", &["even"])])).await?, [0, 4]);
-    assert_eq!(matching(&*collection, must([range("number", Some(2), Some(2))])).await?, NONE, "fields are not merged");
+    assert_eq!(
+        matching(&*collection, must([range("number", Some(2), Some(2))])).await?,
+        NONE,
+        "fields are not merged"
+    );
     store.close().await
 }
 
@@ -84,7 +90,8 @@ pub(crate) async fn scroll_walks_every_point_once_in_order(subject: &impl Subjec
     let collection = store.open(&spec("scroll", DIM)).await?;
     // Ids spread over the whole range, stored in another order than theirs.
     let spread = |number: u64| Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_be_bytes());
-    let mut wanted: Vec<Point> = (0..250).map(|number| Point { id: spread(number), ..point(number, DIM) }).collect();
+    let mut wanted: Vec<Point> =
+        (0..250).map(|number| Point { id: spread(number), ..point(number, DIM) }).collect();
     collection.upsert(wanted.clone()).await?;
     wanted.sort_by_key(|point| point.id);
     for page in [1, 7, 249, 250, 251] {
@@ -95,7 +102,11 @@ pub(crate) async fn scroll_walks_every_point_once_in_order(subject: &impl Subjec
     let ids = collection.scroll_ids(Some(wanted[9].id), 100).await?;
     assert!(ids.iter().eq(wanted[10..110].iter().map(|point| &point.id)), "ids alone walk alike");
     let after_missing = Uuid::from_u128(wanted[99].id.as_u128() + 1);
-    assert_eq!(collection.scroll(Some(after_missing), 1).await?[0].id, wanted[100].id, "after an id that is not there");
+    assert_eq!(
+        collection.scroll(Some(after_missing), 1).await?[0].id,
+        wanted[100].id,
+        "after an id that is not there"
+    );
     assert_eq!(collection.scroll(Some(Uuid::max()), 5).await?, []);
     assert_eq!(collection.scroll(Some(Uuid::nil()), 1).await?[0].id, wanted[0].id);
     store.close().await
@@ -105,7 +116,8 @@ pub(crate) async fn vectors_without_direction_are_refused(subject: &impl Subject
     let store = subject.open().await?;
     let collection = store.open(&spec("direction", DIM)).await?;
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0] {
-        let vector = if bad == 0.0 { vec![0.0; DIM] } else { [vec![bad], vector(1, DIM - 1)].concat() };
+        let vector =
+            if bad == 0.0 { vec![0.0; DIM] } else { [vec![bad], vector(1, DIM - 1)].concat() };
         let batch = vec![point(1, DIM), Point { vector: vector.clone(), ..point(2, DIM) }];
         let refused = collection.upsert(batch).await;
         assert!(matches!(&refused, Err(StoreError::Invalid(_))), "{bad} was stored: {refused:?}");
@@ -131,24 +143,38 @@ pub(crate) async fn ten_thousand_points(subject: &impl Subject) -> Outcome {
     assert!(scrolled.iter().map(|point| point.id).eq((0..COUNT).map(id)));
     let mut found = 0;
     for seed in (0..COUNT).step_by(500) {
-        found += u64::from(ids(&collection.search(query(vector(seed, dim), 1)).await?) == [id(seed)]);
+        found +=
+            u64::from(ids(&collection.search(query(vector(seed, dim), 1)).await?) == [id(seed)]);
     }
     assert!(found >= 19, "{found} of 20 points found themselves");
-    collection.delete(&(0..COUNT).filter(|number| number % 3 == 0).map(id).collect::<Vec<_>>()).await?;
+    collection
+        .delete(&(0..COUNT).filter(|number| number % 3 == 0).map(id).collect::<Vec<_>>())
+        .await?;
     while collection.maintain(false).await? {}
     assert_eq!(collection.count(None).await?, 6666);
     store.close().await
 }
 
 pub(crate) async fn unicode_payloads_survive(subject: &impl Subject) -> Outcome {
-    let texts = ["Größe 1.JPG", "日本/写真.png", "a\u{301}\u{feff}\u{202e}", "🏸🎾", "", "\"quoted\" \\ \n\t", "\u{0}nul"];
+    let texts = [
+        "Größe 1.JPG",
+        "日本/写真.png",
+        "a\u{301}\u{feff}\u{202e}",
+        "🏸🎾",
+        "",
+        "\"quoted\" \\ \n\t",
+        "\u{0}nul",
+    ];
     let store = subject.open().await?;
     let collection = store.open(&spec("unicode", DIM)).await?;
     let wanted: Vec<Point> = (0..)
         .zip(texts)
         .map(|(number, text)| {
             let all = texts.iter().map(|text| (*text).to_owned()).collect();
-            let payload = [("parity".to_owned(), keyword(text)), ("tags".to_owned(), PayloadValue::Keywords(all))];
+            let payload = [
+                ("parity".to_owned(), keyword(text)),
+                ("tags".to_owned(), PayloadValue::Keywords(all)),
+            ];
             Point { payload: payload.into(), ..point(number, DIM) }
         })
         .collect();
@@ -156,7 +182,11 @@ pub(crate) async fn unicode_payloads_survive(subject: &impl Subject) -> Outcome 
     for (wanted, text) in wanted.iter().zip(texts) {
         assert_same(&collection.get(&[wanted.id]).await?[0], wanted);
         let number = wanted.id.as_u128() as u64;
-        assert_eq!(matching(&*collection, must([any_of("parity", &[text])])).await?, [number], "{text:?}");
+        assert_eq!(
+            matching(&*collection, must([any_of("parity", &[text])])).await?,
+            [number],
+            "{text:?}"
+        );
     }
     store.close().await
 }
@@ -183,8 +213,14 @@ pub(crate) async fn concurrent_writers_and_readers(subject: &impl Subject) -> Ou
         tasks.spawn(async move {
             for round in 0..50 {
                 let hits = collection.search(query(vector(reader * 100 + round, DIM), 20)).await?;
-                assert!(hits.is_sorted_by(|a, b| (b.score, a.id) <= (a.score, b.id)), "order under concurrent writes");
-                assert!(hits.iter().map(|hit| hit.id).collect::<BTreeSet<_>>().len() == hits.len(), "doubled hits");
+                assert!(
+                    hits.is_sorted_by(|a, b| (b.score, a.id) <= (a.score, b.id)),
+                    "order under concurrent writes"
+                );
+                assert!(
+                    hits.iter().map(|hit| hit.id).collect::<BTreeSet<_>>().len() == hits.len(),
+                    "doubled hits"
+                );
                 let page = collection.scroll(None, 100).await?;
                 assert!(page.is_sorted_by(|a, b| a.id < b.id));
             }

@@ -13,7 +13,9 @@ use uuid::Uuid;
 
 use super::directory::Directory;
 use super::shard::{Shard, panic_text};
-use crate::vector_store::{Collection, CollectionSpec, Filter, Point, ScoredPoint, SearchQuery, StoreError};
+use crate::vector_store::{
+    Collection, CollectionSpec, Filter, Point, ScoredPoint, SearchQuery, StoreError,
+};
 
 /// Closing waits this long for searches and index building under way; then the process may end without them.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
@@ -61,7 +63,12 @@ impl Inner {
 impl EmbeddedCollection {
     pub(super) fn new(spec: CollectionSpec, shard: Shard, directory: Arc<Directory>) -> Self {
         let shard = RwLock::new(Some(shard));
-        let inner = Inner { shard, writer: Mutex::new(()), maintenance: Mutex::new(()), _directory: directory };
+        let inner = Inner {
+            shard,
+            writer: Mutex::new(()),
+            maintenance: Mutex::new(()),
+            _directory: directory,
+        };
         Self { spec, inner: Arc::new(inner) }
     }
 
@@ -78,7 +85,9 @@ impl EmbeddedCollection {
         let inner = Arc::clone(&self.inner);
         blocking(move || {
             let Some(mut shard) = inner.shard.try_write_for(CLOSE_PATIENCE) else {
-                return Err(StoreError::Unavailable("the collection is busy building indexes".to_owned()));
+                return Err(StoreError::Unavailable(
+                    "the collection is busy building indexes".to_owned(),
+                ));
             };
             drop(shard.take());
             Ok(())
@@ -86,13 +95,19 @@ impl EmbeddedCollection {
         .await
     }
 
-    async fn read<T: Send + 'static>(&self, call: impl FnOnce(&Shard) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+    async fn read<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Shard) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let inner = Arc::clone(&self.inner);
         blocking(move || inner.with(call)).await
     }
 
     /// Waits for its turn here, not on a thread of the blocking pool. A caller that goes away does not stop the write.
-    async fn write<T: Send + 'static>(&self, call: impl FnOnce(&Shard) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+    async fn write<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Shard) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let inner = Arc::clone(&self.inner);
         let turn = async move {
             let _writer = inner.writer.lock().await;
@@ -161,18 +176,22 @@ impl Collection for EmbeddedCollection {
             lower_priority();
             let outcome = catch_unwind(AssertUnwindSafe(|| inner.maintain(busy)));
             let panicked = |panic: Box<dyn std::any::Any + Send>| {
-                Err(StoreError::Internal(format!("building indexes: {}", panic_text(panic.as_ref()))))
+                Err(StoreError::Internal(format!(
+                    "building indexes: {}",
+                    panic_text(panic.as_ref())
+                )))
             };
             // Before the answer: whoever waits for it may drop the store next and open it again.
             drop(inner);
             // Nobody waits any more if the caller gave up; the work is done all the same.
             let _ = done.send(outcome.unwrap_or_else(panicked));
         };
-        thread::Builder::new()
-            .name("vector-index".to_owned())
-            .spawn(work)
-            .map_err(|error| StoreError::Internal(format!("cannot start a thread to build indexes: {error}")))?;
-        result.await.unwrap_or_else(|_| Err(StoreError::Internal("building indexes was cut off".to_owned())))
+        thread::Builder::new().name("vector-index".to_owned()).spawn(work).map_err(|error| {
+            StoreError::Internal(format!("cannot start a thread to build indexes: {error}"))
+        })?;
+        result.await.unwrap_or_else(|_| {
+            Err(StoreError::Internal("building indexes was cut off".to_owned()))
+        })
     }
 }
 
@@ -180,16 +199,22 @@ impl Collection for EmbeddedCollection {
 fn lower_priority() {
     #[cfg(target_os = "linux")]
     if let Ok(value) = thread_priority::ThreadPriorityValue::try_from(25) {
-        let _ = thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Crossplatform(value));
+        let _ = thread_priority::set_current_thread_priority(
+            thread_priority::ThreadPriority::Crossplatform(value),
+        );
     }
 }
 
 /// Runs engine or file calls where blocking is allowed; a panic in there becomes an error.
-pub(super) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+pub(super) async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
     join(tokio::task::spawn_blocking(call).await)
 }
 
-fn join<T>(outcome: Result<Result<T, StoreError>, tokio::task::JoinError>) -> Result<T, StoreError> {
+fn join<T>(
+    outcome: Result<Result<T, StoreError>, tokio::task::JoinError>,
+) -> Result<T, StoreError> {
     match outcome.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(result) => result,
         Err(Ok(panic)) => Err(StoreError::Internal(panic_text(panic.as_ref()).to_owned())),

@@ -6,7 +6,10 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{EmbeddedOptions, Quantization};
-use crate::vector_store::{CollectionSpec, Condition, FieldKind, Filter, Payload, PayloadValue, Point, ScoredPoint, StoreError};
+use crate::vector_store::{
+    CollectionSpec, Condition, FieldKind, Filter, Payload, PayloadValue, Point, ScoredPoint,
+    StoreError,
+};
 
 pub(super) fn point_id(id: Uuid) -> edge::PointId {
     edge::PointId::Uuid(id)
@@ -31,7 +34,9 @@ pub(super) fn to_point(point: Point) -> edge::PointStructPersisted {
 pub(super) fn from_record(record: edge::Record) -> Option<Point> {
     let vector = match record.vector? {
         edge::VectorStructInternal::Single(vector) => vector,
-        edge::VectorStructInternal::MultiDense(_) | edge::VectorStructInternal::Named(_) => return None,
+        edge::VectorStructInternal::MultiDense(_) | edge::VectorStructInternal::Named(_) => {
+            return None;
+        }
     };
     Some(Point { id: uuid(record.id)?, vector, payload: from_json(record.payload) })
 }
@@ -66,18 +71,27 @@ fn from_json(payload: Option<edge::Payload>) -> Payload {
 
 /// Field names are checked before, by `CollectionSpec::check_filter`.
 pub(super) fn to_filter(filter: &Filter) -> Result<edge::Filter, StoreError> {
-    let conditions = |conditions: &[Condition]| -> Result<Option<Vec<edge::Condition>>, StoreError> {
-        let converted = conditions.iter().map(to_condition).collect::<Result<Vec<_>, _>>()?;
-        Ok(Some(converted).filter(|converted| !converted.is_empty()))
-    };
-    Ok(edge::Filter { should: None, min_should: None, must: conditions(&filter.must)?, must_not: conditions(&filter.must_not)? })
+    let conditions =
+        |conditions: &[Condition]| -> Result<Option<Vec<edge::Condition>>, StoreError> {
+            let converted = conditions.iter().map(to_condition).collect::<Result<Vec<_>, _>>()?;
+            Ok(Some(converted).filter(|converted| !converted.is_empty()))
+        };
+    Ok(edge::Filter {
+        should: None,
+        min_should: None,
+        must: conditions(&filter.must)?,
+        must_not: conditions(&filter.must_not)?,
+    })
 }
 
 fn to_condition(condition: &Condition) -> Result<edge::Condition, StoreError> {
     Ok(match condition {
         Condition::AnyOf { field, values } => {
             let any = edge::AnyVariants::Strings(values.iter().cloned().collect());
-            edge::Condition::Field(edge::FieldCondition::new_match(path(field)?, edge::Match::new_any(any)))
+            edge::Condition::Field(edge::FieldCondition::new_match(
+                path(field)?,
+                edge::Match::new_any(any),
+            ))
         }
         Condition::Range { field, min, max } => {
             let bound = |bound: Option<i64>| bound.map(|bound| (bound as f64).into());
@@ -89,23 +103,32 @@ fn to_condition(condition: &Condition) -> Result<edge::Condition, StoreError> {
 }
 
 fn path(field: &str) -> Result<edge::JsonPath, StoreError> {
-    field.parse().map_err(|()| StoreError::Invalid(format!("{field:?} cannot be a payload field in a filter")))
+    field.parse().map_err(|()| {
+        StoreError::Invalid(format!("{field:?} cannot be a payload field in a filter"))
+    })
 }
 
-pub(super) fn create_index(field: &str, kind: FieldKind) -> Result<edge::UpdateOperation, StoreError> {
+pub(super) fn create_index(
+    field: &str,
+    kind: FieldKind,
+) -> Result<edge::UpdateOperation, StoreError> {
     let schema = match kind {
         FieldKind::Keyword => edge::PayloadSchemaType::Keyword,
         FieldKind::Integer => edge::PayloadSchemaType::Integer,
     };
-    Ok(edge::UpdateOperation::FieldIndexOperation(edge::FieldIndexOperations::CreateIndex(edge::CreateIndex {
-        field_name: path(field)?,
-        field_schema: Some(edge::PayloadFieldSchema::FieldType(schema)),
-    })))
+    Ok(edge::UpdateOperation::FieldIndexOperation(edge::FieldIndexOperations::CreateIndex(
+        edge::CreateIndex {
+            field_name: path(field)?,
+            field_schema: Some(edge::PayloadFieldSchema::FieldType(schema)),
+        },
+    )))
 }
 
 pub(super) fn upsert(points: Vec<Point>) -> edge::UpdateOperation {
     let points = points.into_iter().map(to_point).collect();
-    edge::UpdateOperation::PointOperation(edge::PointOperations::UpsertPoints(edge::PointInsertOperations::PointsList(points)))
+    edge::UpdateOperation::PointOperation(edge::PointOperations::UpsertPoints(
+        edge::PointInsertOperations::PointsList(points),
+    ))
 }
 
 pub(super) fn delete(ids: &[Uuid]) -> edge::UpdateOperation {
@@ -115,7 +138,8 @@ pub(super) fn delete(ids: &[Uuid]) -> edge::UpdateOperation {
 
 /// The engine's configuration. Its thresholds count kilobytes of vectors, ours count vectors.
 pub(super) fn config(spec: &CollectionSpec, options: &EmbeddedOptions) -> edge::EdgeConfig {
-    let kilobytes = |vectors: usize| (vectors.saturating_mul(spec.dim).saturating_mul(4) / 1024).max(1);
+    let kilobytes =
+        |vectors: usize| (vectors.saturating_mul(spec.dim).saturating_mul(4) / 1024).max(1);
     let hnsw = edge::HnswIndexConfig {
         m: options.hnsw_m,
         ef_construct: options.hnsw_ef_construct.max(4),
@@ -134,14 +158,19 @@ pub(super) fn config(spec: &CollectionSpec, options: &EmbeddedOptions) -> edge::
         indexing_threshold: Some(kilobytes(options.index_from_vectors)),
         prevent_unoptimized: None,
     };
-    let vector =
-        edge::EdgeVectorParams::builder(spec.dim, edge::Distance::Cosine).on_disk(options.on_disk_vectors).hnsw_config(hnsw).build();
+    let vector = edge::EdgeVectorParams::builder(spec.dim, edge::Distance::Cosine)
+        .on_disk(options.on_disk_vectors)
+        .hnsw_config(hnsw)
+        .build();
     let mut config = edge::EdgeConfig::builder()
         .on_disk_payload(true)
         .vector(edge::DEFAULT_VECTOR_NAME, vector)
         .hnsw_config(hnsw)
         .optimizers(optimizers)
-        .wal_options(edge::WalOptions { segment_capacity: super::wal::SEGMENT_BYTES, ..edge::WalOptions::default() })
+        .wal_options(edge::WalOptions {
+            segment_capacity: super::wal::SEGMENT_BYTES,
+            ..edge::WalOptions::default()
+        })
         .build();
     config.quantization_config = quantization(options.quantization);
     config
@@ -153,16 +182,40 @@ fn quantization(quantization: Quantization) -> Option<edge::QuantizationConfig> 
         Quantization::None => None,
         Quantization::Scalar => {
             let quantile = Some(0.99);
-            Some(edge::ScalarQuantizationConfig { r#type: edge::ScalarType::Int8, quantile, always_ram }.into())
+            Some(
+                edge::ScalarQuantizationConfig {
+                    r#type: edge::ScalarType::Int8,
+                    quantile,
+                    always_ram,
+                }
+                .into(),
+            )
         }
-        Quantization::Binary => Some(edge::BinaryQuantizationConfig { always_ram, encoding: None, query_encoding: None }.into()),
-        Quantization::Product => Some(edge::ProductQuantizationConfig { compression: edge::CompressionRatio::X16, always_ram }.into()),
+        Quantization::Binary => Some(
+            edge::BinaryQuantizationConfig { always_ram, encoding: None, query_encoding: None }
+                .into(),
+        ),
+        Quantization::Product => Some(
+            edge::ProductQuantizationConfig {
+                compression: edge::CompressionRatio::X16,
+                always_ram,
+            }
+            .into(),
+        ),
     }
 }
 
 /// How to search. Candidates from quantized vectors are scored again with the original ones.
-pub(super) fn search_params(exact: bool, ef: usize, quantization: Quantization) -> edge::SearchParams {
-    let rescore = edge::QuantizationSearchParams { ignore: false, rescore: Some(true), oversampling: Some(2.0) };
+pub(super) fn search_params(
+    exact: bool,
+    ef: usize,
+    quantization: Quantization,
+) -> edge::SearchParams {
+    let rescore = edge::QuantizationSearchParams {
+        ignore: false,
+        rescore: Some(true),
+        oversampling: Some(2.0),
+    };
     edge::SearchParams {
         hnsw_ef: Some(ef),
         exact,

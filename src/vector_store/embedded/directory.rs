@@ -28,11 +28,17 @@ impl Directory {
     pub(super) fn lock(root: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(root).map_err(|error| io_error("create the directory", root, &error))?;
         let path = root.join(LOCK_FILE);
-        let file =
-            OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|error| io_error("open", &path, &error))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|error| io_error("open", &path, &error))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path: root.display().to_string() }),
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::Locked { path: root.display().to_string() });
+            }
             Err(TryLockError::Error(error)) => return Err(io_error("lock", &path, &error)),
         }
         let directory = Self { root: root.to_owned(), _lock: file };
@@ -82,7 +88,8 @@ impl Directory {
         if !from.is_dir() {
             return Err(StoreError::NoCollection(name.to_owned()));
         }
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let seconds =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let free = |time: &u64| !self.root.join(format!("{name}{BROKEN_INFIX}{time}")).exists();
         let time = (seconds..=seconds + 1000).find(free).unwrap_or(seconds);
         let to = self.root.join(format!("{name}{BROKEN_INFIX}{time}"));
@@ -111,7 +118,9 @@ impl Directory {
     }
 
     fn entries(&self) -> Result<Vec<fs::DirEntry>, StoreError> {
-        fs::read_dir(&self.root).and_then(Iterator::collect).map_err(|error| io_error("list", &self.root, &error))
+        fs::read_dir(&self.root)
+            .and_then(Iterator::collect)
+            .map_err(|error| io_error("list", &self.root, &error))
     }
 }
 
@@ -130,13 +139,17 @@ pub(super) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StoreE
 
 /// Renames, durably.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
-    fs::rename(from, to).and_then(|()| sync_directory_of(to)).map_err(|error| io_error("rename", from, &error))
+    fs::rename(from, to)
+        .and_then(|()| sync_directory_of(to))
+        .map_err(|error| io_error("rename", from, &error))
 }
 
 /// Removes a directory with all that is in it; one that does not exist is no error.
 pub(super) fn remove_tree(path: &Path) -> Result<(), StoreError> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("delete", path, &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(io_error("delete", path, &error))
+        }
         _ => Ok(()),
     }
 }
@@ -153,7 +166,9 @@ pub(super) fn io_error(action: &str, path: &Path, error: &io::Error) -> StoreErr
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             StoreError::Refused(format!("{what}; let the user who runs image-search write there"))
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Refused(format!("{what}; free some space on that disk")),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            StoreError::Refused(format!("{what}; free some space on that disk"))
+        }
         _ => StoreError::Internal(what),
     }
 }

@@ -61,7 +61,8 @@ impl Journal {
         let mut changes = BTreeMap::new();
         for record in bytes.chunks_exact(RECORD_BYTES) {
             let Ok(id) = Uuid::from_slice(&record[1..]) else { continue };
-            let change = if record[0] == Change::Deleted as u8 { Change::Deleted } else { Change::Upserted };
+            let change =
+                if record[0] == Change::Deleted as u8 { Change::Deleted } else { Change::Upserted };
             changes.insert(id, change);
         }
         Ok(changes)
@@ -70,7 +71,9 @@ impl Journal {
     /// Removes it, when all that it names is durable in the engine.
     pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
         match fs::remove_file(path).and_then(|()| sync_directory_of(path)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path, &error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(io_error("remove", path, &error))
+            }
             _ => Ok(()),
         }
     }
@@ -81,7 +84,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_change_counts_and_a_torn_record_does_not() -> Result<(), Box<dyn std::error::Error>> {
+    fn the_last_change_counts_and_a_torn_record_does_not() -> Result<(), Box<dyn std::error::Error>>
+    {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("journal");
         let (a, b, c) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
@@ -91,7 +95,8 @@ mod tests {
         journal.append(Change::Upserted, &[c])?;
         journal.sync()?;
         OpenOptions::new().append(true).open(&path)?.write_all(&[b'd', 0, 0])?;
-        let expected = BTreeMap::from([(a, Change::Deleted), (b, Change::Upserted), (c, Change::Upserted)]);
+        let expected =
+            BTreeMap::from([(a, Change::Deleted), (b, Change::Upserted), (c, Change::Upserted)]);
         assert_eq!(Journal::read(&path)?, expected);
         Journal::remove(&path)?;
         assert!(!path.exists());

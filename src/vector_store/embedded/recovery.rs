@@ -30,7 +30,11 @@ pub(super) fn before_open(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// What takes the engine: only if index building was interrupted, of which the journal is the sign.
-pub(super) fn after_open(shard: Shard, spec: &CollectionSpec, options: &EmbeddedOptions) -> Result<Shard, StoreError> {
+pub(super) fn after_open(
+    shard: Shard,
+    spec: &CollectionSpec,
+    options: &EmbeddedOptions,
+) -> Result<Shard, StoreError> {
     let path = shard.dir.join(JOURNAL_FILE);
     if !path.exists() {
         return Ok(shard);
@@ -48,7 +52,8 @@ pub(super) fn after_open(shard: Shard, spec: &CollectionSpec, options: &Embedded
 /// Brings the noted points to their noted state: deletes what was deleted, and stores again what was stored, with which
 /// the engine deletes the older versions of it in other segments.
 pub(super) fn replay(shard: &Shard, changes: &BTreeMap<Uuid, Change>) -> Result<(), StoreError> {
-    let ids = |wanted| changes.iter().filter(move |(_, change)| **change == wanted).map(|(id, _)| *id);
+    let ids =
+        |wanted| changes.iter().filter(move |(_, change)| **change == wanted).map(|(id, _)| *id);
     shard.delete(&ids(Change::Deleted).collect::<Vec<_>>())?;
     for page in ids(Change::Upserted).collect::<Vec<_>>().chunks(POINTS_PER_PAGE) {
         shard.upsert(shard.get(page)?)?;
@@ -68,7 +73,11 @@ fn distinct(shard: &Shard) -> Result<u64, StoreError> {
 }
 
 /// Copies the newest version of every point into a new shard, which then takes the old one's place.
-fn rewrite(old: Shard, spec: &CollectionSpec, options: &EmbeddedOptions) -> Result<Shard, StoreError> {
+fn rewrite(
+    old: Shard,
+    spec: &CollectionSpec,
+    options: &EmbeddedOptions,
+) -> Result<Shard, StoreError> {
     let dir = old.dir.clone();
     tracing::warn!(path = %dir.display(), "points are in two segments; rewriting the collection");
     let path = dir.join(REWRITTEN_DIR);
@@ -90,7 +99,8 @@ fn rewrite(old: Shard, spec: &CollectionSpec, options: &EmbeddedOptions) -> Resu
 
 /// Takes up a rewriting where a crash left it.
 fn finish_rewrite(dir: &Path) -> Result<(), StoreError> {
-    let (mark, rewritten, shard) = (dir.join(REWRITTEN_MARK), dir.join(REWRITTEN_DIR), dir.join(SHARD_DIR));
+    let (mark, rewritten, shard) =
+        (dir.join(REWRITTEN_MARK), dir.join(REWRITTEN_DIR), dir.join(SHARD_DIR));
     if !mark.exists() {
         return remove_tree(&rewritten);
     }
@@ -101,7 +111,9 @@ fn finish_rewrite(dir: &Path) -> Result<(), StoreError> {
     // The journal speaks of the old shard; what it names is in the new one already.
     for path in [dir.join(JOURNAL_FILE), mark] {
         if path.exists() {
-            fs::remove_file(&path).and_then(|()| sync_directory_of(&path)).map_err(|error| io_error("remove", &path, &error))?;
+            fs::remove_file(&path)
+                .and_then(|()| sync_directory_of(&path))
+                .map_err(|error| io_error("remove", &path, &error))?;
         }
     }
     Ok(())

@@ -46,8 +46,10 @@ impl Manifest {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("read", &path, &error)),
         };
-        let damaged =
-            |error: serde_json::Error| StoreError::Damaged { path: dir.display().to_string(), reason: format!("{MANIFEST_FILE}: {error}") };
+        let damaged = |error: serde_json::Error| StoreError::Damaged {
+            path: dir.display().to_string(),
+            reason: format!("{MANIFEST_FILE}: {error}"),
+        };
         serde_json::from_str(&text).map(Some).map_err(damaged)
     }
 }
@@ -69,20 +71,29 @@ pub(super) struct Shard {
 
 impl Shard {
     /// Creates the collection in `dir`, complete or, after a crash, not at all.
-    pub(super) fn create(dir: &Path, spec: &CollectionSpec, options: &EmbeddedOptions) -> Result<Self, StoreError> {
+    pub(super) fn create(
+        dir: &Path,
+        spec: &CollectionSpec,
+        options: &EmbeddedOptions,
+    ) -> Result<Self, StoreError> {
         remove_tree(dir)?;
         let edge = create_edge(&dir.join(SHARD_DIR), spec, options)?;
         let shard = Self::wrap(edge, dir, spec, options);
         shard.flush()?;
         let manifest = Manifest { format: 1, engine: "qdrant-edge 0.7".to_owned(), dim: spec.dim };
-        let json = serde_json::to_vec_pretty(&manifest).map_err(|error| StoreError::Internal(error.to_string()))?;
+        let json = serde_json::to_vec_pretty(&manifest)
+            .map_err(|error| StoreError::Internal(error.to_string()))?;
         write_atomically(&dir.join(MANIFEST_FILE), &json)?;
         sync_directory_of(dir).map_err(|error| io_error("sync the directory of", dir, &error))?;
         Ok(shard)
     }
 
     /// Opens an existing collection, and first puts right what a crash may have left.
-    pub(super) fn open(dir: &Path, spec: &CollectionSpec, options: &EmbeddedOptions) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        dir: &Path,
+        spec: &CollectionSpec,
+        options: &EmbeddedOptions,
+    ) -> Result<Self, StoreError> {
         recovery::before_open(dir)?;
         let edge = load_edge(dir, spec, options)?;
         let shard = Self::wrap(edge, dir, spec, options);
@@ -90,7 +101,12 @@ impl Shard {
         recovery::after_open(shard, spec, options)
     }
 
-    fn wrap(edge: edge::EdgeShard, dir: &Path, spec: &CollectionSpec, options: &EmbeddedOptions) -> Self {
+    fn wrap(
+        edge: edge::EdgeShard,
+        dir: &Path,
+        spec: &CollectionSpec,
+        options: &EmbeddedOptions,
+    ) -> Self {
         Self {
             edge: Some(edge),
             dir: dir.to_owned(),
@@ -104,7 +120,9 @@ impl Shard {
     }
 
     pub(super) fn edge(&self) -> Result<&edge::EdgeShard, StoreError> {
-        self.edge.as_ref().ok_or_else(|| StoreError::Unavailable("the collection is closed".to_owned()))
+        self.edge
+            .as_ref()
+            .ok_or_else(|| StoreError::Unavailable("the collection is closed".to_owned()))
     }
 
     fn run(&self, operation: edge::UpdateOperation) -> Result<(), StoreError> {
@@ -149,7 +167,11 @@ impl Shard {
             match catch_unwind(AssertUnwindSafe(|| edge.flush())) {
                 Ok(()) => break,
                 Err(panic) if Instant::now() > deadline => {
-                    return Err(StoreError::Internal(format!("{} cannot be flushed: {}", self.dir.display(), panic_text(panic.as_ref()))));
+                    return Err(StoreError::Internal(format!(
+                        "{} cannot be flushed: {}",
+                        self.dir.display(),
+                        panic_text(panic.as_ref())
+                    )));
                 }
                 Err(_) => thread::sleep(Duration::from_millis(20)),
             }
@@ -170,9 +192,15 @@ impl Shard {
         if !query.exact {
             let estimate = edge::CountRequest { filter: Some(engine_filter.clone()), exact: false };
             let matching = self.edge()?.count(estimate).map_err(|error| convert::error(&error))?;
-            let search = FilteredSearch { limit, matching, total, full_scan: self.options.full_scan_vectors };
+            let search = FilteredSearch {
+                limit,
+                matching,
+                total,
+                full_scan: self.options.full_scan_vectors,
+            };
             if let Some(fetch) = search.fetch() {
-                let hits = self.query(&query.vector, None, fetch, false, self.options.ef_search_filtered)?;
+                let hits =
+                    self.query(&query.vector, None, fetch, false, self.options.ef_search_filtered)?;
                 if let Some(hits) = search.kept(hits, filter) {
                     return Ok(hits);
                 }
@@ -182,7 +210,13 @@ impl Shard {
     }
 
     /// Among equal scores the engine's choice is arbitrary; ours is the smallest ids, so all of them must be seen.
-    fn nearest(&self, vector: &[f32], filter: Option<&edge::Filter>, limit: usize, exact: bool) -> Result<Vec<ScoredPoint>, StoreError> {
+    fn nearest(
+        &self,
+        vector: &[f32],
+        filter: Option<&edge::Filter>,
+        limit: usize,
+        exact: bool,
+    ) -> Result<Vec<ScoredPoint>, StoreError> {
         let mut fetch = limit + 1;
         loop {
             let hits = self.query(vector, filter, fetch, exact, self.options.ef_search)?;
@@ -209,7 +243,11 @@ impl Shard {
             score_threshold: None,
             limit,
             offset: 0,
-            params: Some(convert::search_params(exact, ef.max(2 * limit), self.options.quantization)),
+            params: Some(convert::search_params(
+                exact,
+                ef.max(2 * limit),
+                self.options.quantization,
+            )),
             with_vector: edge::WithVector::Bool(false),
             with_payload: edge::WithPayloadInterface::Bool(true),
         };
@@ -221,7 +259,11 @@ impl Shard {
         let ids: Vec<_> = ids.iter().copied().map(convert::point_id).collect();
         let records = self
             .edge()?
-            .retrieve(&ids, Some(edge::WithPayloadInterface::Bool(true)), Some(edge::WithVector::Bool(true)))
+            .retrieve(
+                &ids,
+                Some(edge::WithPayloadInterface::Bool(true)),
+                Some(edge::WithVector::Bool(true)),
+            )
             .map_err(|error| convert::error(&error))?;
         Ok(records.into_iter().filter_map(convert::from_record).collect())
     }
@@ -232,18 +274,31 @@ impl Shard {
         count.map(|count| count as u64).map_err(|error| convert::error(&error))
     }
 
-    pub(super) fn scroll(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Point>, StoreError> {
+    pub(super) fn scroll(
+        &self,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Vec<Point>, StoreError> {
         let records = self.scroll_records(after, limit, true)?;
         Ok(records.into_iter().filter_map(convert::from_record).collect())
     }
 
     /// Each id once, also where a crash left a point in two segments.
-    pub(super) fn scroll_ids(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Uuid>, StoreError> {
+    pub(super) fn scroll_ids(
+        &self,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Vec<Uuid>, StoreError> {
         let records = self.scroll_records(after, limit, false)?;
         Ok(records.into_iter().filter_map(|record| convert::uuid(record.id)).collect())
     }
 
-    fn scroll_records(&self, after: Option<Uuid>, limit: usize, whole: bool) -> Result<Vec<edge::Record>, StoreError> {
+    fn scroll_records(
+        &self,
+        after: Option<Uuid>,
+        limit: usize,
+        whole: bool,
+    ) -> Result<Vec<edge::Record>, StoreError> {
         let edge = self.edge()?;
         // The engine's offset is inclusive: take one more, and leave it out.
         let limit = limit.min(edge.info().points_count);
@@ -275,9 +330,14 @@ impl Shard {
         }
         let from = self.options.index_from_vectors;
         let unindexed = info.points_count.saturating_sub(info.indexed_vectors_count);
-        let unindexed_max = if busy { (4 * from).max(info.indexed_vectors_count / 2) } else { from.max(info.indexed_vectors_count / 20) };
+        let unindexed_max = if busy {
+            (4 * from).max(info.indexed_vectors_count / 2)
+        } else {
+            from.max(info.indexed_vectors_count / 20)
+        };
         let grown = unindexed >= unindexed_max && upserted >= if busy { from } else { from / 20 };
-        let shrunk = !busy && deleted >= (self.options.compact_from_vectors / 5).max(info.points_count / 20);
+        let shrunk =
+            !busy && deleted >= (self.options.compact_from_vectors / 5).max(info.points_count / 20);
         Ok(grown || shrunk || unknown)
     }
 
@@ -320,9 +380,14 @@ impl Drop for Shard {
 }
 
 /// A new, empty shard with its payload indexes.
-pub(super) fn create_edge(path: &Path, spec: &CollectionSpec, options: &EmbeddedOptions) -> Result<edge::EdgeShard, StoreError> {
+pub(super) fn create_edge(
+    path: &Path,
+    spec: &CollectionSpec,
+    options: &EmbeddedOptions,
+) -> Result<edge::EdgeShard, StoreError> {
     fs::create_dir_all(path).map_err(|error| io_error("create the directory", path, &error))?;
-    let edge = edge::EdgeShard::new(path, convert::config(spec, options)).map_err(|error| convert::error(&error))?;
+    let edge = edge::EdgeShard::new(path, convert::config(spec, options))
+        .map_err(|error| convert::error(&error))?;
     create_indexes(&edge, spec)?;
     Ok(edge)
 }
@@ -330,12 +395,17 @@ pub(super) fn create_edge(path: &Path, spec: &CollectionSpec, options: &Embedded
 /// Does nothing for a field that has its index. Before any index of vectors is built, so that those are built for filters too.
 fn create_indexes(edge: &edge::EdgeShard, spec: &CollectionSpec) -> Result<(), StoreError> {
     for (field, kind) in &spec.indexed_fields {
-        edge.update(convert::create_index(field, *kind)?).map_err(|error| convert::error(&error))?;
+        edge.update(convert::create_index(field, *kind)?)
+            .map_err(|error| convert::error(&error))?;
     }
     Ok(())
 }
 
-fn load_edge(dir: &Path, spec: &CollectionSpec, options: &EmbeddedOptions) -> Result<edge::EdgeShard, StoreError> {
+fn load_edge(
+    dir: &Path,
+    spec: &CollectionSpec,
+    options: &EmbeddedOptions,
+) -> Result<edge::EdgeShard, StoreError> {
     let path = dir.join(SHARD_DIR);
     let damaged = |reason: String| StoreError::Damaged { path: dir.display().to_string(), reason };
     if !path.is_dir() {
@@ -350,7 +420,8 @@ fn load_edge(dir: &Path, spec: &CollectionSpec, options: &EmbeddedOptions) -> Re
 }
 
 pub(super) fn check_space(dir: &Path, needed: u64, reserve_mib: u64) -> Result<(), StoreError> {
-    let available = fs4::available_space(dir).map_err(|error| io_error("ask for the free space of", dir, &error))?;
+    let available = fs4::available_space(dir)
+        .map_err(|error| io_error("ask for the free space of", dir, &error))?;
     if available < needed.saturating_add(reserve_mib << 20) {
         return Err(StoreError::Refused(format!(
             "the disk of {} has {} MiB left and {reserve_mib} MiB must stay free; free some space there",

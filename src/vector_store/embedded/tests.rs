@@ -13,7 +13,9 @@ use tempfile::TempDir;
 use super::journal::{Change, Journal};
 use super::shard::{JOURNAL_FILE, SHARD_DIR};
 use super::{EmbeddedOptions, EmbeddedStore, directory::Directory};
-use crate::vector_store::conformance::{Outcome, Subject, assert_same, id, point, scroll_all, spec, vector};
+use crate::vector_store::conformance::{
+    Outcome, Subject, assert_same, id, point, scroll_all, spec, vector,
+};
 use crate::vector_store::{Collection, Point, SearchQuery, StoreError, VectorStore};
 
 struct Embedded(TempDir);
@@ -39,7 +41,10 @@ impl Subject for Embedded {
     }
 
     async fn open(&self) -> Result<Box<dyn VectorStore>, StoreError> {
-        Ok(Box::new(EmbeddedStore::open(&self.0.path().join("vectors"), EmbeddedOptions::default())?))
+        Ok(Box::new(EmbeddedStore::open(
+            &self.0.path().join("vectors"),
+            EmbeddedOptions::default(),
+        )?))
     }
 }
 
@@ -82,7 +87,10 @@ async fn a_second_store_on_the_same_directory_is_refused_until_the_first_is_gone
     let first = EmbeddedStore::open(dir.path(), eager())?;
     let collection = first.open(&spec("one", DIM)).await?;
     let refused = EmbeddedStore::open(dir.path(), eager()).err();
-    assert!(matches!(&refused, Some(StoreError::Locked { path }) if Path::new(path) == dir.path()), "{refused:?}");
+    assert!(
+        matches!(&refused, Some(StoreError::Locked { path }) if Path::new(path) == dir.path()),
+        "{refused:?}"
+    );
     drop(first);
     assert!(EmbeddedStore::open(dir.path(), eager()).is_err(), "a collection of it is still open");
     drop(collection);
@@ -101,7 +109,10 @@ async fn other_indexed_fields_reopen_the_collection() -> Outcome {
     let after = store.open(&spec("fields", DIM)).await?;
     assert_eq!(after.count(None).await?, 1);
     assert_eq!(after.spec(), &spec("fields", DIM));
-    assert!(matches!(before.count(None).await, Err(StoreError::Unavailable(_))), "the old handle says that it is closed");
+    assert!(
+        matches!(before.count(None).await, Err(StoreError::Unavailable(_))),
+        "the old handle says that it is closed"
+    );
     store.close().await
 }
 
@@ -110,7 +121,8 @@ async fn a_half_created_collection_is_created_anew() -> Outcome {
     let dir = temp_dir()?;
     let store = EmbeddedStore::open(dir.path(), eager())?;
     let half = dir.path().join("half").join(SHARD_DIR);
-    fs::create_dir_all(half.join("segments").join("rubbish")).map_err(|error| StoreError::Internal(error.to_string()))?;
+    fs::create_dir_all(half.join("segments").join("rubbish"))
+        .map_err(|error| StoreError::Internal(error.to_string()))?;
     assert_eq!(store.list().await?, Vec::<String>::new());
     let collection = store.open(&spec("half", DIM)).await?;
     collection.upsert(vec![point(1, DIM)]).await?;
@@ -129,8 +141,11 @@ async fn leftovers_of_index_building_are_removed() -> Outcome {
         store.close().await?;
     }
     let segment = "5345474d-454e-54f0-9f98-ba206e616d65";
-    for leftover in [shard.join("temp_segments").join(segment), shard.join("segments").join(segment)] {
-        let write = fs::create_dir_all(&leftover).and_then(|()| fs::write(leftover.join("vectors"), "half"));
+    for leftover in
+        [shard.join("temp_segments").join(segment), shard.join("segments").join(segment)]
+    {
+        let write = fs::create_dir_all(&leftover)
+            .and_then(|()| fs::write(leftover.join("vectors"), "half"));
         write.map_err(|error| StoreError::Internal(error.to_string()))?;
     }
     let store = EmbeddedStore::open(dir.path(), eager())?;
@@ -159,7 +174,10 @@ async fn a_damaged_collection_names_its_directory_and_can_be_set_aside() -> Outc
     store.activate(name).await?;
     let error = store.open(&spec(name, DIM)).await.err();
     let path = dir.path().join(name).display().to_string();
-    assert!(matches!(&error, Some(StoreError::Damaged { path: named, .. }) if *named == path), "{error:?}");
+    assert!(
+        matches!(&error, Some(StoreError::Damaged { path: named, .. }) if *named == path),
+        "{error:?}"
+    );
     let aside = store.set_aside(name).await?;
     assert!(aside.starts_with(&format!("{path}.broken-")) && Path::new(&aside).is_dir(), "{aside}");
     assert_eq!(store.list().await?, Vec::<String>::new());
@@ -176,7 +194,10 @@ async fn a_full_disk_is_refused_before_anything_is_written() -> Outcome {
     let store = EmbeddedStore::open(dir.path(), options)?;
     let collection = store.open(&spec("full", DIM)).await?;
     let refused = collection.upsert(vec![point(1, DIM)]).await;
-    assert!(matches!(&refused, Err(StoreError::Refused(text)) if text.contains("free")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(StoreError::Refused(text)) if text.contains("free")),
+        "{refused:?}"
+    );
     assert_eq!(collection.count(None).await?, 0, "reading goes on");
     assert!(store.health().await.is_err());
     store.close().await
@@ -190,7 +211,9 @@ async fn the_engines_log_stays_small() -> Outcome {
     let collection = store.open(&spec("log", dim)).await?;
     let wal = dir.path().join("log").join(SHARD_DIR).join("wal");
     for start in (0..10_000).step_by(batch as usize) {
-        collection.upsert((start..start + batch).map(|number| point(number, dim)).collect()).await?;
+        collection
+            .upsert((start..start + batch).map(|number| point(number, dim)).collect())
+            .await?;
         collection.flush().await?;
         let bytes: u64 = tree(&wal)?.iter().map(|(_, bytes)| bytes).sum();
         assert!(bytes <= 16 << 20, "the log has {bytes} bytes after {start} points");
@@ -229,7 +252,14 @@ async fn writes_flushes_and_searches_go_on_while_indexes_are_built() -> Outcome 
         collection.upsert(vec![point(number, DIM)]).await?;
         collection.delete(&[id(number - 3000)]).await?;
         collection.flush().await?;
-        let hits = collection.search(SearchQuery { vector: vector(number, DIM), limit: 1, filter: None, exact: true }).await?;
+        let hits = collection
+            .search(SearchQuery {
+                vector: vector(number, DIM),
+                limit: 1,
+                filter: None,
+                exact: true,
+            })
+            .await?;
         assert_eq!(hits[0].id, id(number), "found at once");
         number += 1;
     }
@@ -237,7 +267,10 @@ async fn writes_flushes_and_searches_go_on_while_indexes_are_built() -> Outcome 
     assert!(rounds >= 1);
     while collection.maintain(false).await? {}
     assert_eq!(collection.count(None).await?, 3000);
-    assert!(!dir.path().join("busy").join(JOURNAL_FILE).exists(), "the journal ends with the building");
+    assert!(
+        !dir.path().join("busy").join(JOURNAL_FILE).exists(),
+        "the journal ends with the building"
+    );
     store.close().await
 }
 
@@ -270,8 +303,11 @@ async fn child_that_writes_until_it_is_killed() -> Outcome {
 /// engine has put into another segment by then.
 async fn write_batch(collection: &dyn Collection, batch: u64) -> Outcome {
     let start = batch * CHILD_BATCH;
-    collection.upsert((start..start + CHILD_BATCH).map(|number| point(number, DIM)).collect()).await?;
-    let again = (start / 3..start / 3 + 10).filter(|number| *number < start && number % CHILD_BATCH > 1);
+    collection
+        .upsert((start..start + CHILD_BATCH).map(|number| point(number, DIM)).collect())
+        .await?;
+    let again =
+        (start / 3..start / 3 + 10).filter(|number| *number < start && number % CHILD_BATCH > 1);
     collection.upsert(again.map(|number| point(number, DIM)).collect()).await?;
     collection.delete(&[id(start), id(batch / 2 * CHILD_BATCH + 1)]).await
 }
@@ -323,8 +359,13 @@ impl Killed {
 /// Every batch up to `last` is there as written; the next one may be there in part.
 async fn assert_durable(collection: &dyn Collection, last: u64) -> Outcome {
     let all = scroll_all(collection, 1000).await?;
-    assert_eq!(collection.count(None).await?, all.len() as u64, "points are counted as often as they are found");
-    let found: BTreeMap<u64, Point> = all.into_iter().map(|point| (point.id.as_u128() as u64, point)).collect();
+    assert_eq!(
+        collection.count(None).await?,
+        all.len() as u64,
+        "points are counted as often as they are found"
+    );
+    let found: BTreeMap<u64, Point> =
+        all.into_iter().map(|point| (point.id.as_u128() as u64, point)).collect();
     for number in 0..(last + 1) * CHILD_BATCH {
         let Some(expected) = is_there(number, last) else { continue };
         assert_eq!(found.contains_key(&number), expected, "point {number} after batch {last}");
@@ -342,8 +383,11 @@ async fn a_killed_process_loses_nothing_that_was_flushed() -> Outcome {
     let mut from = 0;
     for round in 0..8 {
         // The number of batches differs, so that the kill comes at different moments of index building.
-        let last = Killed::start(dir.path(), from).and_then(|child| child.kill_after(3 + round * 4)).map_err(failed)?;
-        let last = last.ok_or_else(|| StoreError::Internal("the child made nothing durable".to_owned()))?;
+        let last = Killed::start(dir.path(), from)
+            .and_then(|child| child.kill_after(3 + round * 4))
+            .map_err(failed)?;
+        let last =
+            last.ok_or_else(|| StoreError::Internal("the child made nothing durable".to_owned()))?;
         let store = EmbeddedStore::open(dir.path(), eager())?;
         let collection = store.open(&spec("killed", DIM)).await?;
         assert_durable(&*collection, last).await?;
@@ -411,7 +455,9 @@ async fn points_in_an_old_and_a_new_segment_are_rewritten_once() -> Outcome {
         collection.upsert(vec![point(8, DIM)]).await?;
         store.close().await?;
     }
-    assert!(!collection.join("rewritten").exists() && !collection.join("rewritten.complete").exists());
+    assert!(
+        !collection.join("rewritten").exists() && !collection.join("rewritten.complete").exists()
+    );
     Ok(())
 }
 

@@ -27,7 +27,8 @@ fn closed_files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        let number = path.file_name().and_then(|name| name.to_str()?.strip_prefix("closed-")?.parse().ok());
+        let number =
+            path.file_name().and_then(|name| name.to_str()?.strip_prefix("closed-")?.parse().ok());
         files.extend(number.map(|number| (number, path)));
     }
     Ok(files)
@@ -43,7 +44,8 @@ fn delete(path: &Path) -> io::Result<()> {
         let bytes = file.metadata()?.len();
         if bytes > 0 {
             // Not every file system can; then the space comes back when the collection is closed.
-            let _ = fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, bytes);
+            let _ =
+                fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, bytes);
         }
     }
     fs::remove_file(path)

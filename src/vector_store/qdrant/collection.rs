@@ -22,7 +22,9 @@ use uuid::Uuid;
 use super::connection::Connection;
 use super::convert;
 use crate::vector_store::ranking::{FilteredSearch, TIES_MAX, cuts_a_tie, ranked};
-use crate::vector_store::{Collection, CollectionSpec, Filter, Point, ScoredPoint, SearchQuery, StoreError};
+use crate::vector_store::{
+    Collection, CollectionSpec, Filter, Point, ScoredPoint, SearchQuery, StoreError,
+};
 
 /// Points in one message with vectors: 10,000 of 512 dimensions are 20 MB.
 const PAGE_MAX: usize = 10_000;
@@ -34,7 +36,11 @@ pub(super) struct QdrantCollection {
 }
 
 impl QdrantCollection {
-    pub(super) fn new(spec: CollectionSpec, full_name: String, connection: Arc<Connection>) -> Self {
+    pub(super) fn new(
+        spec: CollectionSpec,
+        full_name: String,
+        connection: Arc<Connection>,
+    ) -> Self {
         Self { spec, full_name, connection }
     }
 
@@ -44,12 +50,18 @@ impl QdrantCollection {
         if status == Some(proto::UpdateStatus::Completed as i32) {
             return Ok(());
         }
-        Err(StoreError::Unavailable(format!("the Qdrant server has taken the points but not stored them yet (status {status:?})")))
+        Err(StoreError::Unavailable(format!(
+            "the Qdrant server has taken the points but not stored them yet (status {status:?})"
+        )))
     }
 
     async fn upsert_batch(&self, points: Vec<proto::PointStruct>) -> Result<(), StoreError> {
-        let request =
-            proto::UpsertPoints { collection_name: self.full_name.clone(), wait: Some(true), points, ..proto::UpsertPoints::default() };
+        let request = proto::UpsertPoints {
+            collection_name: self.full_name.clone(),
+            wait: Some(true),
+            points,
+            ..proto::UpsertPoints::default()
+        };
         let timeout = self.connection.options.write_timeout();
         let call = |client: Qdrant, request| async move { client.upsert_points(request).await };
         Self::done(&self.connection.call(&self.spec.name, timeout, request, call).await?)
@@ -77,22 +89,36 @@ impl QdrantCollection {
         ef: u64,
     ) -> Result<Vec<ScoredPoint>, StoreError> {
         let options = &self.connection.options;
-        let nearest = proto::VectorInput { variant: Some(vector_input::Variant::Dense(proto::DenseVector { data: vector.to_vec() })) };
+        let nearest = proto::VectorInput {
+            variant: Some(vector_input::Variant::Dense(proto::DenseVector {
+                data: vector.to_vec(),
+            })),
+        };
         let request = proto::QueryPoints {
             collection_name: self.full_name.clone(),
             query: Some(proto::Query { variant: Some(query::Variant::Nearest(nearest)) }),
             filter: filter.map(convert::to_filter),
-            params: Some(convert::search_params(exact, ef.max(2 * limit as u64), options.quantization)),
+            params: Some(convert::search_params(
+                exact,
+                ef.max(2 * limit as u64),
+                options.quantization,
+            )),
             limit: Some(limit as u64),
             with_payload: Some(true.into()),
             ..proto::QueryPoints::default()
         };
         let call = |client: Qdrant, request| async move { client.query(request).await };
-        let response = self.connection.call(&self.spec.name, options.read_timeout(), request, call).await?;
+        let response =
+            self.connection.call(&self.spec.name, options.read_timeout(), request, call).await?;
         Ok(response.result.into_iter().filter_map(convert::from_scored).collect())
     }
 
-    async fn page(&self, after: Option<Uuid>, limit: usize, whole: bool) -> Result<Vec<proto::RetrievedPoint>, StoreError> {
+    async fn page(
+        &self,
+        after: Option<Uuid>,
+        limit: usize,
+        whole: bool,
+    ) -> Result<Vec<proto::RetrievedPoint>, StoreError> {
         // The server's offset is inclusive: take one more, and leave it out.
         let request = proto::ScrollPoints {
             collection_name: self.full_name.clone(),
@@ -105,7 +131,8 @@ impl QdrantCollection {
         // A page carries vectors: it takes as long as a write.
         let timeout = self.connection.options.write_timeout();
         let call = |client: Qdrant, request| async move { client.scroll(request).await };
-        let mut points = self.connection.call(&self.spec.name, timeout, request, call).await?.result;
+        let mut points =
+            self.connection.call(&self.spec.name, timeout, request, call).await?.result;
         points.retain(|point| point.id.is_some() && point.id != after.map(convert::point_id));
         points.truncate(limit);
         Ok(points)
@@ -134,10 +161,17 @@ impl QdrantCollection {
     }
 
     /// Among equal scores the server's choice is arbitrary; ours is the smallest ids, so all of them must be seen.
-    async fn nearest(&self, vector: &[f32], filter: Option<&Filter>, limit: usize, exact: bool) -> Result<Vec<ScoredPoint>, StoreError> {
+    async fn nearest(
+        &self,
+        vector: &[f32],
+        filter: Option<&Filter>,
+        limit: usize,
+        exact: bool,
+    ) -> Result<Vec<ScoredPoint>, StoreError> {
         let mut fetch = limit + 1;
         loop {
-            let hits = self.query(vector, filter, fetch, exact, self.connection.options.ef_search).await?;
+            let hits =
+                self.query(vector, filter, fetch, exact, self.connection.options.ef_search).await?;
             if fetch >= limit + TIES_MAX || !cuts_a_tie(&hits, limit, fetch) {
                 return Ok(ranked(hits, limit));
             }
@@ -156,10 +190,20 @@ impl Collection for QdrantCollection {
         points.iter().try_for_each(|point| self.spec.check_vector(&point.vector))?;
         // Batches travel at the same time, so of points with one id only the last may travel.
         let mut seen = HashSet::new();
-        let last: Vec<_> = points.iter().rev().filter(|point| seen.insert(point.id)).map(convert::to_point).collect();
+        let last: Vec<_> = points
+            .iter()
+            .rev()
+            .filter(|point| seen.insert(point.id))
+            .map(convert::to_point)
+            .collect();
         let options = &self.connection.options;
-        let batches: Vec<_> = last.chunks(options.upsert_batch_points.max(1)).map(<[_]>::to_vec).collect();
-        stream::iter(batches).map(|batch| self.upsert_batch(batch)).buffer_unordered(options.upsert_concurrency.max(1)).try_collect().await
+        let batches: Vec<_> =
+            last.chunks(options.upsert_batch_points.max(1)).map(<[_]>::to_vec).collect();
+        stream::iter(batches)
+            .map(|batch| self.upsert_batch(batch))
+            .buffer_unordered(options.upsert_concurrency.max(1))
+            .try_collect()
+            .await
     }
 
     async fn flush(&self) -> Result<(), StoreError> {
@@ -178,7 +222,12 @@ impl Collection for QdrantCollection {
                 ..proto::DeletePoints::default()
             };
             let call = |client: Qdrant, request| async move { client.delete_points(request).await };
-            Self::done(&self.connection.call(&self.spec.name, options.write_timeout(), request, call).await?)?;
+            Self::done(
+                &self
+                    .connection
+                    .call(&self.spec.name, options.write_timeout(), request, call)
+                    .await?,
+            )?;
         }
         Ok(())
     }
@@ -197,12 +246,18 @@ impl Collection for QdrantCollection {
             return self.nearest(&query.vector, None, limit, query.exact).await;
         };
         if !query.exact {
-            let (matching, total) = futures::try_join!(self.count_points(Some(filter), false), self.count_points(None, false))?;
+            let (matching, total) = futures::try_join!(
+                self.count_points(Some(filter), false),
+                self.count_points(None, false)
+            )?;
             let options = &self.connection.options;
             let (matching, total) = (matching as usize, total as usize);
-            let search = FilteredSearch { limit, matching, total, full_scan: options.full_scan_vectors };
+            let search =
+                FilteredSearch { limit, matching, total, full_scan: options.full_scan_vectors };
             if let Some(fetch) = search.fetch() {
-                let hits = self.query(&query.vector, None, fetch, false, options.ef_search_filtered).await?;
+                let hits = self
+                    .query(&query.vector, None, fetch, false, options.ef_search_filtered)
+                    .await?;
                 if let Some(hits) = search.kept(hits, filter) {
                     return Ok(hits);
                 }

@@ -29,15 +29,24 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(url: &str, api_key: Option<&str>, options: QdrantOptions) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        url: &str,
+        api_key: Option<&str>,
+        options: QdrantOptions,
+    ) -> Result<Self, StoreError> {
         let (url, server) = parse_url(url)?;
         if let Some(key) = api_key {
             // The client would quote a key that cannot be sent in its error.
             if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(StoreError::Invalid("the Qdrant API key is empty or has characters that cannot be sent".to_owned()));
+                return Err(StoreError::Invalid(
+                    "the Qdrant API key is empty or has characters that cannot be sent".to_owned(),
+                ));
             }
             if url.starts_with("http://") {
-                tracing::warn!(server, "the Qdrant API key is sent unencrypted; use https outside a private network");
+                tracing::warn!(
+                    server,
+                    "the Qdrant API key is sent unencrypted; use https outside a private network"
+                );
             }
         }
         let mut config = Qdrant::from_url(&url);
@@ -48,7 +57,8 @@ impl Connection {
         // Both would connect now, and print to standard output.
         config.check_compatibility = false;
         config.check_connection = false;
-        let client = Qdrant::new(config).map_err(|error| StoreError::Invalid(format!("Qdrant server {server}: {error}")))?;
+        let client = Qdrant::new(config)
+            .map_err(|error| StoreError::Invalid(format!("Qdrant server {server}: {error}")))?;
         Ok(Self { client, options, server, api_key: api_key.map(str::to_owned) })
     }
 
@@ -64,7 +74,9 @@ impl Connection {
         let mut pause = FIRST_PAUSE;
         let mut last = None;
         loop {
-            let Ok(outcome) = timeout_at(deadline, call(self.client.clone(), request.clone())).await else {
+            let Ok(outcome) =
+                timeout_at(deadline, call(self.client.clone(), request.clone())).await
+            else {
                 return Err(self.late(limit, last));
             };
             let (error, wait) = match outcome {
@@ -83,7 +95,8 @@ impl Connection {
     }
 
     fn late(&self, limit: Duration, last: Option<StoreError>) -> StoreError {
-        let late = format!("Qdrant server {} did not answer within {} ms", self.server, limit.as_millis());
+        let late =
+            format!("Qdrant server {} did not answer within {} ms", self.server, limit.as_millis());
         StoreError::Unavailable(match last {
             Some(error) => format!("{late}; before that: {error}"),
             None => late,
@@ -92,21 +105,32 @@ impl Connection {
 
     fn meaning(&self, collection: &str, error: &QdrantError) -> StoreError {
         let status = match error {
-            QdrantError::ResponseError { status } | QdrantError::ResourceExhaustedError { status, .. } => status,
+            QdrantError::ResponseError { status }
+            | QdrantError::ResourceExhaustedError { status, .. } => status,
             other => return StoreError::Internal(self.said(&other.to_string())),
         };
         let said = self.said(status.message());
-        let full = status.metadata().contains_key(FULL_MARK) || status.message().contains("No space left");
+        let full =
+            status.metadata().contains_key(FULL_MARK) || status.message().contains("No space left");
         // A status that the client made itself has a cause: the connection. Failing to connect it reports without one.
-        let no_answer = status.source().is_some() || status.message().starts_with("Failed to connect");
+        let no_answer =
+            status.source().is_some() || status.message().starts_with("Failed to connect");
         match status.code() {
-            _ if full => StoreError::Refused(format!("{said}; free some space or add some on that server")),
-            Code::Unauthenticated => StoreError::Refused(format!("{said}; check the API key for Qdrant")),
-            Code::PermissionDenied => StoreError::Refused(format!("{said}; the API key needs read and write access")),
-            _ if no_answer => StoreError::Unavailable(said),
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted | Code::ResourceExhausted => {
-                StoreError::Unavailable(said)
+            _ if full => {
+                StoreError::Refused(format!("{said}; free some space or add some on that server"))
             }
+            Code::Unauthenticated => {
+                StoreError::Refused(format!("{said}; check the API key for Qdrant"))
+            }
+            Code::PermissionDenied => {
+                StoreError::Refused(format!("{said}; the API key needs read and write access"))
+            }
+            _ if no_answer => StoreError::Unavailable(said),
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Aborted
+            | Code::ResourceExhausted => StoreError::Unavailable(said),
             Code::NotFound => StoreError::NoCollection(collection.to_owned()),
             Code::FailedPrecondition => StoreError::Refused(said),
             Code::InvalidArgument | Code::OutOfRange => StoreError::Invalid(said),
@@ -123,7 +147,11 @@ impl Connection {
 /// The URL for the client, and the server's name for messages.
 fn parse_url(url: &str) -> Result<(String, String), StoreError> {
     let plain = url.strip_prefix("qdrant+").unwrap_or(url);
-    let wrong = |why: &str| StoreError::Invalid(format!("the URL of the Qdrant server {why}; it looks like https://host:{DEFAULT_PORT}"));
+    let wrong = |why: &str| {
+        StoreError::Invalid(format!(
+            "the URL of the Qdrant server {why}; it looks like https://host:{DEFAULT_PORT}"
+        ))
+    };
     let uri: Uri = plain.parse().map_err(|_| wrong("cannot be read"))?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(wrong("has no scheme or host"));
@@ -143,7 +171,9 @@ fn parse_url(url: &str) -> Result<(String, String), StoreError> {
 
 fn asked_to_wait(error: &QdrantError) -> Option<Duration> {
     match error {
-        QdrantError::ResourceExhaustedError { retry_after_seconds, .. } => Some(Duration::from_secs(*retry_after_seconds)),
+        QdrantError::ResourceExhaustedError { retry_after_seconds, .. } => {
+            Some(Duration::from_secs(*retry_after_seconds))
+        }
         _ => None,
     }
 }
@@ -165,17 +195,24 @@ mod tests {
         assert_eq!(read("http://a:1"), expected("http://a:1", "a:1"));
         assert_eq!(read("qdrant+https://a.b/"), expected("https://a.b:6334", "a.b:6334"));
         assert_eq!(read("http://[::1]:6334"), expected("http://[::1]:6334", "[::1]:6334"));
-        for wrong in ["", "a:6334", "ftp://a", "qdrant://a", "http://", "http://a/path", "http://a?x=1"] {
+        for wrong in
+            ["", "a:6334", "ftp://a", "qdrant://a", "http://", "http://a/path", "http://a?x=1"]
+        {
             assert!(read(wrong).is_none(), "{wrong:?}");
         }
     }
 
     #[test]
     fn secrets_appear_in_no_message() {
-        let message = |result: Result<Connection, StoreError>| result.err().map(|error| error.to_string()).unwrap_or_default();
+        let message = |result: Result<Connection, StoreError>| {
+            result.err().map(|error| error.to_string()).unwrap_or_default()
+        };
         let options = QdrantOptions::default();
         let with_password = message(Connection::new("http://me:secret@a", None, options.clone()));
-        assert!(with_password.contains("password") && !with_password.contains("secret"), "{with_password}");
+        assert!(
+            with_password.contains("password") && !with_password.contains("secret"),
+            "{with_password}"
+        );
         let unsendable = message(Connection::new("http://a", Some("secret\n"), options.clone()));
         assert!(!unsendable.is_empty() && !unsendable.contains("secret"), "{unsendable}");
         let connection = Connection::new("http://a", Some("secret"), options);

@@ -12,11 +12,18 @@ use qdrant_client::qdrant::{vector_output, vectors_config, vectors_output};
 use uuid::Uuid;
 
 use super::QdrantOptions;
-use crate::vector_store::{Condition, FieldKind, Filter, Payload, PayloadValue, Point, Quantization, ScoredPoint, StoreError};
+use crate::vector_store::{
+    Condition, FieldKind, Filter, Payload, PayloadValue, Point, Quantization, ScoredPoint,
+    StoreError,
+};
 
 /// What deprecated fields say is understood by servers of every version, what replaces them only by the newest.
 #[expect(deprecated, reason = "see above")]
-pub(super) fn create_collection(full_name: &str, dim: usize, options: &QdrantOptions) -> proto::CreateCollection {
+pub(super) fn create_collection(
+    full_name: &str,
+    dim: usize,
+    options: &QdrantOptions,
+) -> proto::CreateCollection {
     let given = |number: u32| Some(number).filter(|number| *number > 0);
     let kilobytes = (options.full_scan_vectors as u64).saturating_mul(dim as u64 * 4) / 1024;
     let hnsw = proto::HnswConfigDiff {
@@ -34,7 +41,9 @@ pub(super) fn create_collection(full_name: &str, dim: usize, options: &QdrantOpt
     };
     proto::CreateCollection {
         collection_name: full_name.to_owned(),
-        vectors_config: Some(proto::VectorsConfig { config: Some(vectors_config::Config::Params(vectors)) }),
+        vectors_config: Some(proto::VectorsConfig {
+            config: Some(vectors_config::Config::Params(vectors)),
+        }),
         hnsw_config: Some(hnsw),
         quantization_config: quantization(options.quantization),
         on_disk_payload: Some(options.on_disk_payload),
@@ -56,7 +65,10 @@ fn quantization(quantization: Quantization) -> Option<proto::QuantizationConfig>
             always_ram,
             ..proto::ScalarQuantization::default()
         }),
-        Quantization::Binary => ProtoQuantization::Binary(proto::BinaryQuantization { always_ram, ..proto::BinaryQuantization::default() }),
+        Quantization::Binary => ProtoQuantization::Binary(proto::BinaryQuantization {
+            always_ram,
+            ..proto::BinaryQuantization::default()
+        }),
         Quantization::Product => ProtoQuantization::Product(proto::ProductQuantization {
             compression: proto::CompressionRatio::X16 as i32,
             always_ram,
@@ -66,7 +78,11 @@ fn quantization(quantization: Quantization) -> Option<proto::QuantizationConfig>
     Some(proto::QuantizationConfig { quantization: Some(quantization) })
 }
 
-pub(super) fn create_field_index(full_name: &str, field: &str, kind: FieldKind) -> proto::CreateFieldIndexCollection {
+pub(super) fn create_field_index(
+    full_name: &str,
+    field: &str,
+    kind: FieldKind,
+) -> proto::CreateFieldIndexCollection {
     let field_type = match kind {
         FieldKind::Keyword => proto::FieldType::Keyword,
         FieldKind::Integer => proto::FieldType::Integer,
@@ -81,13 +97,19 @@ pub(super) fn create_field_index(full_name: &str, field: &str, kind: FieldKind) 
 }
 
 /// Dimension of a collection that we can use.
-pub(super) fn dimension(full_name: &str, info: &proto::CollectionInfo) -> Result<usize, StoreError> {
+pub(super) fn dimension(
+    full_name: &str,
+    info: &proto::CollectionInfo,
+) -> Result<usize, StoreError> {
     let foreign = |what: &str| {
         StoreError::Refused(format!(
             "collection {full_name} on the Qdrant server {what}, so it is none of ours; choose another collection_prefix"
         ))
     };
-    let params = info.config.as_ref().and_then(|config| config.params.as_ref()?.vectors_config.as_ref()?.config.as_ref());
+    let params = info
+        .config
+        .as_ref()
+        .and_then(|config| config.params.as_ref()?.vectors_config.as_ref()?.config.as_ref());
     let Some(vectors_config::Config::Params(params)) = params else {
         return Err(foreign("has several named vectors"));
     };
@@ -113,18 +135,28 @@ pub(super) fn to_point(point: &Point) -> proto::PointStruct {
     proto::PointStruct {
         id: Some(point_id(point.id)),
         vectors: Some(proto::Vectors::from(point.vector.clone())),
-        payload: point.payload.iter().map(|(field, value)| (field.clone(), to_value(value))).collect(),
+        payload: point
+            .payload
+            .iter()
+            .map(|(field, value)| (field.clone(), to_value(value)))
+            .collect(),
     }
 }
 
 pub(super) fn from_retrieved(point: proto::RetrievedPoint) -> Option<Point> {
-    let vectors_output::VectorsOptions::Vector(vector) = point.vectors?.vectors_options? else { return None };
+    let vectors_output::VectorsOptions::Vector(vector) = point.vectors?.vectors_options? else {
+        return None;
+    };
     let vector_output::Vector::Dense(vector) = vector.into_vector() else { return None };
     Some(Point { id: uuid(point.id)?, vector: vector.data, payload: from_payload(point.payload) })
 }
 
 pub(super) fn from_scored(point: proto::ScoredPoint) -> Option<ScoredPoint> {
-    Some(ScoredPoint { id: uuid(point.id)?, score: point.score, payload: from_payload(point.payload) })
+    Some(ScoredPoint {
+        id: uuid(point.id)?,
+        score: point.score,
+        payload: from_payload(point.payload),
+    })
 }
 
 fn to_value(value: &PayloadValue) -> proto::Value {
@@ -151,7 +183,9 @@ fn from_payload(payload: HashMap<String, proto::Value>) -> Payload {
             });
             texts.collect::<Option<Vec<String>>>().map(PayloadValue::Keywords)
         }
-        Kind::NullValue(_) | Kind::DoubleValue(_) | Kind::BoolValue(_) | Kind::StructValue(_) => None,
+        Kind::NullValue(_) | Kind::DoubleValue(_) | Kind::BoolValue(_) | Kind::StructValue(_) => {
+            None
+        }
     };
     payload.into_iter().filter_map(|(field, content)| Some((field, value(content)?))).collect()
 }
@@ -166,7 +200,10 @@ pub(super) fn to_filter(filter: &Filter) -> proto::Filter {
 }
 
 fn to_condition(condition: &Condition) -> proto::Condition {
-    let field = |key: &String| proto::FieldCondition { key: key.clone(), ..proto::FieldCondition::default() };
+    let field = |key: &String| proto::FieldCondition {
+        key: key.clone(),
+        ..proto::FieldCondition::default()
+    };
     let condition = match condition {
         Condition::AnyOf { field: key, values } => {
             let any = MatchValue::Keywords(proto::RepeatedStrings { strings: values.clone() });
@@ -175,17 +212,28 @@ fn to_condition(condition: &Condition) -> proto::Condition {
         }
         Condition::Range { field: key, min, max } => {
             let bound = |bound: Option<i64>| bound.map(|bound| bound as f64);
-            let range = Some(proto::Range { lt: None, gt: None, gte: bound(*min), lte: bound(*max) });
+            let range =
+                Some(proto::Range { lt: None, gt: None, gte: bound(*min), lte: bound(*max) });
             ConditionOneOf::Field(proto::FieldCondition { range, ..field(key) })
         }
-        Condition::Ids(ids) => ConditionOneOf::HasId(proto::HasIdCondition { has_id: ids.iter().copied().map(point_id).collect() }),
+        Condition::Ids(ids) => ConditionOneOf::HasId(proto::HasIdCondition {
+            has_id: ids.iter().copied().map(point_id).collect(),
+        }),
     };
     proto::Condition { condition_one_of: Some(condition) }
 }
 
 /// How to search. Candidates from quantized vectors are scored again with the original ones.
-pub(super) fn search_params(exact: bool, ef: u64, quantization: Quantization) -> proto::SearchParams {
-    let rescore = proto::QuantizationSearchParams { ignore: None, rescore: Some(true), oversampling: Some(2.0) };
+pub(super) fn search_params(
+    exact: bool,
+    ef: u64,
+    quantization: Quantization,
+) -> proto::SearchParams {
+    let rescore = proto::QuantizationSearchParams {
+        ignore: None,
+        rescore: Some(true),
+        oversampling: Some(2.0),
+    };
     proto::SearchParams {
         hnsw_ef: Some(ef),
         exact: Some(exact),

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use image_search::vector_store::embedded::{EmbeddedOptions, EmbeddedStore};
 use image_search::vector_store::{
-    Collection, CollectionSpec, Condition, FieldKind, Filter, Payload, PayloadValue, Point, SearchQuery, StoreError, VectorStore,
+    Collection, CollectionSpec, Condition, FieldKind, Filter, Payload, PayloadValue, Point,
+    SearchQuery, StoreError, VectorStore,
 };
 use qdrant_client::qdrant as proto;
 use qdrant_client::qdrant::alias_operations::Action;
@@ -28,7 +29,8 @@ use qdrant_client::qdrant::points_server::{Points, PointsServer};
 use qdrant_client::qdrant::qdrant_server::{Qdrant, QdrantServer};
 use qdrant_client::qdrant::value::Kind;
 use qdrant_client::qdrant::{
-    query, vector, vector_input, vector_output, vectors, vectors_config, vectors_output, with_payload_selector, with_vectors_selector,
+    query, vector, vector_input, vector_output, vectors, vectors_config, vectors_output,
+    with_payload_selector, with_vectors_selector,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, oneshot};
@@ -80,7 +82,8 @@ impl State {
     /// Points of all collections.
     #[allow(dead_code, reason = "this file is part of two test programs, of which one needs it")]
     pub(crate) async fn points(&self) -> u64 {
-        let specs: Vec<CollectionSpec> = self.0.collections.lock().await.values().cloned().collect();
+        let specs: Vec<CollectionSpec> =
+            self.0.collections.lock().await.values().cloned().collect();
         let mut points = 0;
         for spec in specs {
             let collection = self.0.store.open(&spec).await.expect("it was created");
@@ -92,10 +95,12 @@ impl State {
     fn check_write(&self, collection: &str) -> Result<(), Status> {
         match *self.0.writes.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
             Writes::Taken => Ok(()),
-            Writes::Forbidden => Err(Status::permission_denied(format!("Forbidden: Write access to collection {collection} is required"))),
-            Writes::DiskFull => {
-                Err(Status::internal("Service internal error: No space left on device: WAL buffer size exceeds available disk space"))
-            }
+            Writes::Forbidden => Err(Status::permission_denied(format!(
+                "Forbidden: Write access to collection {collection} is required"
+            ))),
+            Writes::DiskFull => Err(Status::internal(
+                "Service internal error: No space left on device: WAL buffer size exceeds available disk space",
+            )),
         }
     }
 
@@ -114,18 +119,24 @@ impl State {
 impl Double {
     /// Listens on `address`; port 0 for any free one.
     pub(crate) async fn start(address: SocketAddr, state: State) -> Result<Self, StoreError> {
-        let failed = |error: std::io::Error| StoreError::Internal(format!("the double cannot listen: {error}"));
+        let failed = |error: std::io::Error| {
+            StoreError::Internal(format!("the double cannot listen: {error}"))
+        };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let key = state.clone();
         let check = move |request: Request<()>| key.check(request);
-        let (points, collections) = (PointsServer::new(state.clone()), CollectionsServer::new(state.clone()));
+        let (points, collections) =
+            (PointsServer::new(state.clone()), CollectionsServer::new(state.clone()));
         let points = points.max_decoding_message_size(usize::MAX);
         let server = Server::builder()
             // The server's health check needs no key, the rest does.
             .add_service(QdrantServer::new(state.clone()))
-            .add_service(tonic::service::interceptor::InterceptedService::new(points, check.clone()))
+            .add_service(tonic::service::interceptor::InterceptedService::new(
+                points,
+                check.clone(),
+            ))
             .add_service(tonic::service::interceptor::InterceptedService::new(collections, check))
             .serve_with_incoming_shutdown(TcpIncoming::from(listener), async move {
                 let _ = stopped.await;
@@ -154,7 +165,9 @@ impl State {
             (None, _) => Ok(request),
             (Some(key), Some(given)) if key == given => Ok(request),
             (Some(_), Some(_)) => Err(Status::unauthenticated("Invalid API key or JWT")),
-            (Some(_), None) => Err(Status::unauthenticated("Must provide an API key or an Authorization bearer token")),
+            (Some(_), None) => Err(Status::unauthenticated(
+                "Must provide an API key or an Authorization bearer token",
+            )),
         }
     }
 
@@ -162,7 +175,8 @@ impl State {
     async fn spec(&self, name: &str) -> Result<CollectionSpec, Status> {
         let target = self.0.aliases.lock().await.get(name).cloned();
         let name = target.as_deref().unwrap_or(name);
-        let missing = || Status::not_found(format!("Not found: Collection `{name}` doesn't exist!"));
+        let missing =
+            || Status::not_found(format!("Not found: Collection `{name}` doesn't exist!"));
         self.0.collections.lock().await.get(name).cloned().ok_or_else(missing)
     }
 
@@ -174,9 +188,9 @@ impl State {
 /// As the server says it.
 fn status(error: StoreError) -> Status {
     match error {
-        StoreError::WrongDimension { expected, got, .. } => {
-            Status::invalid_argument(format!("Wrong input: Vector dimension error: expected dim: {expected}, got {got}"))
-        }
+        StoreError::WrongDimension { expected, got, .. } => Status::invalid_argument(format!(
+            "Wrong input: Vector dimension error: expected dim: {expected}, got {got}"
+        )),
         StoreError::Invalid(text) => Status::invalid_argument(format!("Wrong input: {text}")),
         StoreError::Unavailable(text) => Status::unavailable(text),
         StoreError::Refused(text) => Status::failed_precondition(text),
@@ -190,9 +204,8 @@ fn not_spoken(what: &str) -> Status {
 
 fn id(id: Option<proto::PointId>) -> Result<Uuid, Status> {
     match id.and_then(|id| id.point_id_options) {
-        Some(PointIdOptions::Uuid(text)) => {
-            Uuid::parse_str(&text).map_err(|_| Status::invalid_argument(format!("Unable to parse UUID: {text}")))
-        }
+        Some(PointIdOptions::Uuid(text)) => Uuid::parse_str(&text)
+            .map_err(|_| Status::invalid_argument(format!("Unable to parse UUID: {text}"))),
         Some(PointIdOptions::Num(_)) => Err(not_spoken("numeric ids")),
         None => Err(Status::invalid_argument("Empty ID is not allowed")),
     }
@@ -203,7 +216,9 @@ fn proto_id(id: Uuid) -> proto::PointId {
 }
 
 fn point(point: proto::PointStruct) -> Result<Point, Status> {
-    let Some(vectors::VectorsOptions::Vector(vector)) = point.vectors.and_then(|vectors| vectors.vectors_options) else {
+    let Some(vectors::VectorsOptions::Vector(vector)) =
+        point.vectors.and_then(|vectors| vectors.vectors_options)
+    else {
         return Err(not_spoken("named or missing vectors"));
     };
     let vector = match vector.vector {
@@ -212,7 +227,8 @@ fn point(point: proto::PointStruct) -> Result<Point, Status> {
         None if vector.indices.is_none() => vector.data,
         _ => return Err(not_spoken("vectors that are not dense")),
     };
-    let payload = point.payload.into_iter().map(|(field, value)| Ok((field, payload_value(value)?)));
+    let payload =
+        point.payload.into_iter().map(|(field, value)| Ok((field, payload_value(value)?)));
     Ok(Point { id: id(point.id)?, vector, payload: payload.collect::<Result<Payload, Status>>()? })
 }
 
@@ -247,10 +263,16 @@ fn proto_payload(payload: Payload) -> std::collections::HashMap<String, proto::V
 fn retrieved(point: Point, with_payload: bool, with_vectors: bool) -> proto::RetrievedPoint {
     let dense = vector_output::Vector::Dense(proto::DenseVector { data: point.vector });
     let vector = proto::VectorOutput { vector: Some(dense), ..proto::VectorOutput::default() };
-    let vectors = proto::VectorsOutput { vectors_options: Some(vectors_output::VectorsOptions::Vector(vector)) };
+    let vectors = proto::VectorsOutput {
+        vectors_options: Some(vectors_output::VectorsOptions::Vector(vector)),
+    };
     proto::RetrievedPoint {
         id: Some(proto_id(point.id)),
-        payload: if with_payload { proto_payload(point.payload) } else { std::collections::HashMap::default() },
+        payload: if with_payload {
+            proto_payload(point.payload)
+        } else {
+            std::collections::HashMap::default()
+        },
         vectors: with_vectors.then_some(vectors),
         ..proto::RetrievedPoint::default()
     }
@@ -261,19 +283,23 @@ fn filter(filter: Option<proto::Filter>) -> Result<Option<Filter>, Status> {
     if !filter.should.is_empty() || filter.min_should.is_some() {
         return Err(not_spoken("should"));
     }
-    let all = |conditions: Vec<proto::Condition>| conditions.into_iter().map(condition).collect::<Result<_, _>>();
+    let all = |conditions: Vec<proto::Condition>| {
+        conditions.into_iter().map(condition).collect::<Result<_, _>>()
+    };
     Ok(Some(Filter { must: all(filter.must)?, must_not: all(filter.must_not)? }))
 }
 
 fn condition(condition: proto::Condition) -> Result<Condition, Status> {
     match condition.condition_one_of {
-        Some(ConditionOneOf::HasId(ids)) => {
-            Ok(Condition::Ids(ids.has_id.into_iter().map(|point| id(Some(point))).collect::<Result<_, _>>()?))
-        }
+        Some(ConditionOneOf::HasId(ids)) => Ok(Condition::Ids(
+            ids.has_id.into_iter().map(|point| id(Some(point))).collect::<Result<_, _>>()?,
+        )),
         Some(ConditionOneOf::Field(field)) => {
             let r#match = field.r#match.and_then(|value| value.match_value);
             match (r#match, field.range) {
-                (Some(MatchValue::Keywords(any)), None) => Ok(Condition::AnyOf { field: field.key, values: any.strings }),
+                (Some(MatchValue::Keywords(any)), None) => {
+                    Ok(Condition::AnyOf { field: field.key, values: any.strings })
+                }
                 (None, Some(proto::Range { lt: None, gt: None, gte, lte })) => {
                     let bound = |bound: Option<f64>| bound.map(|bound| bound as i64);
                     Ok(Condition::Range { field: field.key, min: bound(gte), max: bound(lte) })
@@ -303,15 +329,23 @@ fn wants_vectors(selector: Option<proto::WithVectorsSelector>) -> Result<bool, S
 
 fn limit(limit: Option<u64>) -> Result<usize, Status> {
     match limit.unwrap_or(10) {
-        0 => Err(Status::invalid_argument("Validation error in body: [limit: value 0 invalid, must be 1 or larger]")),
+        0 => Err(Status::invalid_argument(
+            "Validation error in body: [limit: value 0 invalid, must be 1 or larger]",
+        )),
         limit => Ok(usize::try_from(limit).unwrap_or(usize::MAX)),
     }
 }
 
 /// `wait = false` is answered as if it were true: a server may be that quick.
 fn completed() -> Response<proto::PointsOperationResponse> {
-    let result = proto::UpdateResult { operation_id: Some(0), status: proto::UpdateStatus::Completed as i32 };
-    Response::new(proto::PointsOperationResponse { result: Some(result), ..proto::PointsOperationResponse::default() })
+    let result = proto::UpdateResult {
+        operation_id: Some(0),
+        status: proto::UpdateStatus::Completed as i32,
+    };
+    Response::new(proto::PointsOperationResponse {
+        result: Some(result),
+        ..proto::PointsOperationResponse::default()
+    })
 }
 
 fn done(result: bool) -> Response<proto::CollectionOperationResponse> {

@@ -27,7 +27,12 @@ async fn start(api_key: Option<&str>) -> Result<OverDouble, StoreError> {
 
 /// Small batches, so that every case sends several; and a scan limit that makes filtered searches take the other way.
 fn options() -> QdrantOptions {
-    QdrantOptions { upsert_batch_points: 64, full_scan_vectors: 5, read_timeout_ms: 20_000, ..QdrantOptions::default() }
+    QdrantOptions {
+        upsert_batch_points: 64,
+        full_scan_vectors: 5,
+        read_timeout_ms: 20_000,
+        ..QdrantOptions::default()
+    }
 }
 
 impl Subject for OverDouble {
@@ -50,14 +55,18 @@ async fn a_wrong_or_missing_key_is_refused_with_advice_and_not_repeated() -> Out
     for key in [Some("wrong-and-secret"), None] {
         let store = QdrantStore::new(&server.double.url(), key, options())?;
         let refused = store.health().await;
-        assert!(matches!(&refused, Err(StoreError::Refused(text)) if text.contains("API key") && !text.contains("secret")), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(StoreError::Refused(text)) if text.contains("API key") && !text.contains("secret")),
+            "{refused:?}"
+        );
         assert!(matches!(store.open(&spec("keyed", DIM)).await, Err(StoreError::Refused(_))));
     }
     QdrantStore::new(&server.double.url(), Some("right"), options())?.health().await
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_is_unavailable_within_the_deadline_and_found_when_it_is_back() -> Outcome {
+async fn a_server_that_is_away_is_unavailable_within_the_deadline_and_found_when_it_is_back()
+-> Outcome {
     let server = start(None).await?;
     let address = server.double.address;
     let brief = QdrantOptions { read_timeout_ms: 400, write_timeout_ms: 400, ..options() };
@@ -106,7 +115,11 @@ async fn a_server_that_comes_back_in_time_is_not_noticed() -> Outcome {
 
 #[tokio::test]
 async fn nothing_connects_before_it_has_to() -> Outcome {
-    let nowhere = QdrantStore::new("qdrant+http://127.0.0.1:1", None, QdrantOptions { read_timeout_ms: 200, ..options() })?;
+    let nowhere = QdrantStore::new(
+        "qdrant+http://127.0.0.1:1",
+        None,
+        QdrantOptions { read_timeout_ms: 200, ..options() },
+    )?;
     assert!(nowhere.health().await.is_err_and(|error| error.is_transient()));
     assert!(QdrantStore::new("nonsense", None, options()).is_err());
     Ok(())
@@ -116,12 +129,18 @@ async fn nothing_connects_before_it_has_to() -> Outcome {
 async fn what_is_not_ours_on_a_shared_server_is_left_alone() -> Outcome {
     let server = start(None).await?;
     let other = QdrantOptions { collection_prefix: "other-".to_owned(), ..options() };
-    let (ours, others) = (QdrantStore::new(&server.double.url(), None, options())?, QdrantStore::new(&server.double.url(), None, other)?);
+    let (ours, others) = (
+        QdrantStore::new(&server.double.url(), None, options())?,
+        QdrantStore::new(&server.double.url(), None, other)?,
+    );
     ours.open(&spec("a", DIM)).await?.upsert(vec![point(1, DIM)]).await?;
     others.open(&spec("a", DIM)).await?;
     others.open(&spec("b", DIM)).await?;
     others.activate("b").await?;
-    assert_eq!((ours.list().await?, others.list().await?), (vec!["a".to_owned()], vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!(
+        (ours.list().await?, others.list().await?),
+        (vec!["a".to_owned()], vec!["a".to_owned(), "b".to_owned()])
+    );
     assert_eq!((ours.active().await?, others.active().await?), (None, Some("b".to_owned())));
     others.drop_collection("a").await?;
     assert_eq!(ours.open(&spec("a", DIM)).await?.count(None).await?, 1);
@@ -132,9 +151,15 @@ async fn what_is_not_ours_on_a_shared_server_is_left_alone() -> Outcome {
 #[tokio::test]
 async fn calls_that_the_double_does_not_speak_say_so() -> Outcome {
     let server = start(None).await?;
-    let client = qdrant_client::Qdrant::from_url(&server.double.url()).skip_compatibility_check().build();
+    let client =
+        qdrant_client::Qdrant::from_url(&server.double.url()).skip_compatibility_check().build();
     let client = client.map_err(|error| StoreError::Internal(error.to_string()))?;
-    let error = client.collection_exists("a").await.err().map(|error| error.to_string()).unwrap_or_default();
+    let error = client
+        .collection_exists("a")
+        .await
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
     assert!(error.contains("does not speak"), "{error}");
     Ok(())
 }
@@ -161,7 +186,8 @@ struct RealServer {
 impl Subject for RealServer {
     async fn start() -> Result<Option<Self>, StoreError> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let missing = || StoreError::Invalid("set QDRANT_URL, for example http://localhost:6334".to_owned());
+        let missing =
+            || StoreError::Invalid("set QDRANT_URL, for example http://localhost:6334".to_owned());
         let collection_prefix = format!("image-search-test-{}-", Uuid::new_v4());
         Ok(Some(Self {
             url: variable("QDRANT_URL").ok_or_else(missing)?,
@@ -176,7 +202,10 @@ impl Subject for RealServer {
 
     /// A test that fails leaves its collections, `image-search-test-…`, for a look at them.
     async fn finish(self) -> Outcome {
-        let client = qdrant_client::Qdrant::from_url(&self.url).api_key(self.api_key).skip_compatibility_check().build();
+        let client = qdrant_client::Qdrant::from_url(&self.url)
+            .api_key(self.api_key)
+            .skip_compatibility_check()
+            .build();
         let failed = |error: qdrant_client::QdrantError| StoreError::Internal(error.to_string());
         let client = client.map_err(failed)?;
         for collection in client.list_collections().await.map_err(failed)?.collections {

@@ -68,7 +68,9 @@ fn next_marker(mut rest: &[u8]) -> Result<(u8, &[u8]), Problem> {
 }
 
 fn after_segment(rest: &[u8]) -> Result<&[u8], Problem> {
-    let [high, low, ..] = rest else { return Err(Problem::Truncated("it ends inside a segment header")) };
+    let [high, low, ..] = rest else {
+        return Err(Problem::Truncated("it ends inside a segment header"));
+    };
     let length = usize::from(u16::from_be_bytes([*high, *low]));
     if length < 2 {
         return Err(Problem::Malformed("a segment has an impossible length"));

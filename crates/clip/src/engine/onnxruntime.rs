@@ -51,7 +51,11 @@ fn open(path: &Path) -> Result<Loaded, String> {
         return Err(format!("{} is not there", path.display()));
     }
     let builder = ort::init_from(path).map_err(|error| error.to_string())?;
-    let environment = builder.with_name("clip").with_telemetry(false).build().map_err(|error| error.to_string())?;
+    let environment = builder
+        .with_name("clip")
+        .with_telemetry(false)
+        .build()
+        .map_err(|error| error.to_string())?;
     let description = format!("{} ({})", version(ort::info()), path.display());
     Ok(Loaded { environment, description })
 }
@@ -69,7 +73,8 @@ fn candidates(library: Option<&Path>) -> Vec<PathBuf> {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
         return vec![path.into()];
     }
-    let name = format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let name =
+        format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     let program = std::env::current_exe().ok();
     let beside = program.as_deref().and_then(Path::parent);
     // `make onnxruntime` puts it into target/onnxruntime, the program is in target/release
@@ -92,9 +97,15 @@ pub(crate) struct OnnxRuntime {
 
 impl OnnxRuntime {
     /// Loads a graph; the library must be found first, see [`onnxruntime_available`].
-    pub(crate) fn load(path: &Path, threads: usize, library: Option<&Path>) -> Result<Self, String> {
+    pub(crate) fn load(
+        path: &Path,
+        threads: usize,
+        library: Option<&Path>,
+    ) -> Result<Self, String> {
         let environment = loaded(library)?.environment;
-        let session = guarded("ONNX Runtime", || session(path, threads, &environment).map_err(|error| error.to_string()))?;
+        let session = guarded("ONNX Runtime", || {
+            session(path, threads, &environment).map_err(|error| error.to_string())
+        })?;
         let inputs = session.inputs().iter().map(port).collect();
         let outputs = session.outputs().iter().map(port).collect();
         Ok(Self { session: Mutex::new(session), inputs, outputs })
@@ -104,7 +115,9 @@ impl OnnxRuntime {
 fn session(path: &Path, threads: usize, environment: &Environment) -> ort::Result<Session> {
     // `All` adds a level above this one, in which ONNX Runtime 1.32.0 dies (no error, the process) of any graph in half floats.
     // For other graphs it is no faster. Older libraries (1.20) do not know this level; there `All` is the same.
-    let builder = match Session::builder(environment)?.with_optimization_level(GraphOptimizationLevel::Level3) {
+    let builder = match Session::builder(environment)?
+        .with_optimization_level(GraphOptimizationLevel::Level3)
+    {
         Ok(builder) => builder,
         Err(error) => error.recover().with_optimization_level(GraphOptimizationLevel::All)?,
     };
@@ -132,11 +145,13 @@ impl Engine for OnnxRuntime {
             for input in inputs {
                 let port = self.inputs.iter().find(|port| port.name == input.name);
                 let element = port.map_or(Element::Other, |port| port.element);
-                values.push((input.name, value(input, element).map_err(|error| error.to_string())?));
+                values
+                    .push((input.name, value(input, element).map_err(|error| error.to_string())?));
             }
             let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
             let answers = session.run(values).map_err(|error| error.to_string())?;
-            read(answers.get(output).ok_or_else(|| format!("the graph has no {output:?}"))?).map_err(|error| error.to_string())
+            read(answers.get(output).ok_or_else(|| format!("the graph has no {output:?}"))?)
+                .map_err(|error| error.to_string())
         })
     }
 }
@@ -169,7 +184,9 @@ fn read(value: &DynValue) -> ort::Result<Output> {
 
 fn port(outlet: &Outlet) -> Port {
     let (element, shape) = match outlet.dtype() {
-        ValueType::Tensor { ty, shape, .. } => (element(*ty), shape.iter().map(|&size| usize::try_from(size).ok()).collect()),
+        ValueType::Tensor { ty, shape, .. } => {
+            (element(*ty), shape.iter().map(|&size| usize::try_from(size).ok()).collect())
+        }
         _ => (Element::Other, Vec::new()),
     };
     Port { name: outlet.name().into(), element, shape }

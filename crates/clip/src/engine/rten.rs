@@ -7,7 +7,10 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use rten::{DataType, Dimension, Model, NodeId, RunOptions, ThreadPool, Value, ValueOrView, ValueType, ValueView};
+use rten::{
+    DataType, Dimension, Model, NodeId, RunOptions, ThreadPool, Value, ValueOrView, ValueType,
+    ValueView,
+};
 use rten_tensor::{AsView, Layout};
 
 use super::{Data, Element, Engine, Input, Output, Port, guarded};
@@ -71,9 +74,12 @@ impl Engine for Rten {
             values.push((self.node(input.name)?, value(input)?));
         }
         let options = RunOptions::default().with_thread_pool(Some(self.threads.clone()));
-        let run = || self.model.run_n(values, [output], Some(options)).map_err(|error| error.to_string());
+        let run =
+            || self.model.run_n(values, [output], Some(options)).map_err(|error| error.to_string());
         let [value] = guarded("rten", run)?;
-        let Value::FloatTensor(tensor) = value else { return Err("the output is not of floats".into()) };
+        let Value::FloatTensor(tensor) = value else {
+            return Err("the output is not of floats".into());
+        };
         let shape = tensor.shape().to_vec();
         Ok(Output { shape, values: tensor.to_vec() })
     }
@@ -82,8 +88,12 @@ impl Engine for Rten {
 fn value<'a>(input: &Input<'a>) -> Result<ValueOrView<'a>, String> {
     let shape = input.shape.as_slice();
     match input.data {
-        Data::F32(values) => ValueView::from_shape(shape, values).map(Into::into).map_err(|error| error.to_string()),
-        Data::U8(values) => ValueView::from_shape(shape, values).map(Into::into).map_err(|error| error.to_string()),
+        Data::F32(values) => {
+            ValueView::from_shape(shape, values).map(Into::into).map_err(|error| error.to_string())
+        }
+        Data::U8(values) => {
+            ValueView::from_shape(shape, values).map(Into::into).map_err(|error| error.to_string())
+        }
         Data::Ids(ids) => {
             let ids = ids.iter().map(|&id| id as i32).collect::<Vec<_>>();
             Value::from_shape(shape, ids).map(Into::into).map_err(|error| error.to_string())
@@ -104,5 +114,9 @@ fn port(model: &Model, id: NodeId) -> Port {
         Dimension::Fixed(size) => Some(size),
         Dimension::Symbolic(_) => None,
     });
-    Port { name: info.as_ref().and_then(rten::NodeInfo::name).unwrap_or_default().into(), element, shape: shape.collect() }
+    Port {
+        name: info.as_ref().and_then(rten::NodeInfo::name).unwrap_or_default().into(),
+        element,
+        shape: shape.collect(),
+    }
 }
