@@ -31,19 +31,12 @@ use crate::vector_store::{
 const STORE_RETRY_FIRST: Duration = Duration::from_millis(250);
 const STORE_RETRY_LONGEST: Duration = Duration::from_secs(5);
 
-/// All handles.
 pub struct App {
-    /// Configuration.
     pub config: Config,
-    /// SQL tables.
     pub catalog: Arc<dyn Catalog>,
-    /// Vectors.
     pub store: Arc<dyn VectorStore>,
-    /// Answers searches.
     pub searcher: Arc<Searcher>,
-    /// Small pictures.
     pub thumbnails: Arc<Thumbnails>,
-    /// Counters.
     pub metrics: Arc<Metrics>,
     /// Set when the program is to end; endless answers (events) end then.
     pub stop: CancellationToken,
@@ -62,7 +55,6 @@ pub enum ModelState {
     Loading,
     /// Being fetched; nothing answers meanwhile.
     Downloading {
-        /// Short name.
         name: String,
         /// How far it is.
         progress: Arc<Progress>,
@@ -72,7 +64,6 @@ pub enum ModelState {
         /// Why, and what to do.
         reason: String,
     },
-    /// Answering.
     Ready(Box<LocatedModel>),
     /// It cannot be used; [`App::bring_up`] returned why.
     Failed,
@@ -81,7 +72,6 @@ pub enum ModelState {
 /// The model that will answer when it is ready; another one answers until then.
 #[derive(Clone)]
 pub struct NextModel {
-    /// Short name.
     pub name: String,
     /// What is being done.
     pub stage: Stage,
@@ -102,7 +92,6 @@ pub enum AppError {
     /// The data folder cannot be used.
     #[error("cannot use the data folder {path}: {reason}")]
     DataDir {
-        /// Which folder.
         path: String,
         /// The system's words and what to do.
         reason: String,
@@ -112,19 +101,13 @@ pub enum AppError {
         "the data folder {path} is in use by another image-search process{whom}; stop it, or give this one its own --data-dir"
     )]
     InUse {
-        /// Which folder.
         path: String,
         /// Address of the other process's server, as ` (http://…)`, if it is one.
         whom: String,
     },
     /// The file with the API key is unusable.
     #[error("cannot use uploads.api_key_file {path}: {reason}")]
-    ApiKey {
-        /// Which file.
-        path: String,
-        /// The system's words.
-        reason: String,
-    },
+    ApiKey { path: String, reason: String },
     /// `embed.engine` is no engine.
     #[error("embed.engine: {0}")]
     Engine(String),

@@ -163,7 +163,6 @@ pub trait Catalog: Send + Sync + 'static {
     /// Images with known content, newest first, and how many there are.
     async fn recent(&self, limit: u32, offset: u32) -> Result<(Vec<ImageRow>, u64), CatalogError>;
 
-    /// Images by state.
     async fn counts(&self) -> Result<StateCounts, CatalogError>;
 
     /// Failed images by name, and how many there are.
@@ -215,7 +214,6 @@ pub enum Scope {
 /// What tells one version of a file from another without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// Size in bytes.
     pub size_bytes: u64,
     /// Modification time in nanoseconds, or an etag.
     pub version: String,
@@ -226,7 +224,6 @@ pub struct Fingerprint {
 /// An image as the reconciler remembers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownImage {
-    /// Name.
     pub name: ImageName,
     /// Fingerprint when last seen.
     pub fingerprint: Fingerprint,
@@ -235,9 +232,7 @@ pub struct KnownImage {
 /// A new or changed image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenImage {
-    /// Name.
     pub name: ImageName,
-    /// Fingerprint now.
     pub fingerprint: Fingerprint,
     /// Not to be read before, so that a copy under way can finish.
     pub due_ms: i64,
@@ -246,11 +241,9 @@ pub struct SeenImage {
 /// An image claimed by a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeasedImage {
-    /// Row id.
     pub id: i64,
     /// Source it belongs to.
     pub source: String,
-    /// Name.
     pub name: ImageName,
     /// Fingerprint when it was recorded.
     pub fingerprint: Fingerprint,
@@ -263,7 +256,6 @@ pub struct LeasedImage {
 /// A model that was used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsedModel {
-    /// Name and revision.
     pub id: ModelId,
     /// Folder of its files.
     pub dir: PathBuf,
@@ -280,16 +272,13 @@ pub struct PictureFacts {
     pub format: String,
     /// Pixels across, after EXIF orientation.
     pub width: u32,
-    /// Pixels down.
     pub height: u32,
 }
 
 /// An image whose vector is durably stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompletedImage {
-    /// Row id.
     pub image_id: i64,
-    /// Its content.
     pub hash: ContentHash,
     /// Facts of the content.
     pub facts: PictureFacts,
@@ -307,11 +296,8 @@ pub struct Failure {
 /// A failed image, to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedImage {
-    /// Name.
     pub name: ImageName,
-    /// Why.
     pub failure: Failure,
-    /// Failed tries.
     pub attempts: u32,
 }
 
@@ -329,22 +315,18 @@ pub struct NamedContent {
 pub struct ImageRow {
     /// Source it belongs to.
     pub source: String,
-    /// Name.
     pub name: ImageName,
     /// Content, once it was read.
     pub hash: Option<ContentHash>,
     /// Facts, once it was decoded.
     pub facts: Option<PictureFacts>,
-    /// Fingerprint.
     pub fingerprint: Fingerprint,
 }
 
 /// Number of images by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct StateCounts {
-    /// Waiting.
     pub pending: u64,
-    /// Searchable.
     pub indexed: u64,
     /// Given up, with a reason.
     pub failed: u64,
@@ -355,7 +337,6 @@ pub struct StateCounts {
 pub struct Impression {
     /// The token's `jti`.
     pub id: String,
-    /// What was asked.
     pub query: String,
     /// Model and revision that answered.
     pub model: String,
@@ -370,7 +351,6 @@ pub struct Impression {
 pub struct ImpressionResult {
     /// First 8 bytes of the content hash as 16 hexadecimal digits.
     pub hash_prefix: String,
-    /// Cosine similarity shown.
     pub score: f32,
 }
 
@@ -386,13 +366,11 @@ pub struct Rating {
 /// What a request says of an impression; what it does not name stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RatingChange {
-    /// 1..=10.
     pub value: Option<u8>,
     /// Ratings of single images, in place of all earlier ones.
     pub images: Option<Vec<ImageRating>>,
 }
 
-/// A stored rating.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SavedRating {
     /// Whether it is the impression's first.
@@ -404,7 +382,6 @@ pub struct SavedRating {
 /// Rating of one image of an impression.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRating {
-    /// Which image.
     pub image_name: String,
     /// Whether it fits the query.
     pub relevant: bool,
@@ -413,9 +390,7 @@ pub struct ImageRating {
 /// A rating with its impression, for export.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeedbackRow {
-    /// The rated search.
     pub impression: Impression,
-    /// The rating.
     pub rating: Rating,
     /// First rated, in milliseconds since 1970.
     pub created_ms: i64,
@@ -433,7 +408,6 @@ pub enum CatalogError {
     Open {
         /// Path of the database.
         path: String,
-        /// The engine's words.
         reason: String,
     },
     /// The database was written by a newer program.
@@ -446,7 +420,6 @@ pub enum CatalogError {
         /// What does not fit.
         reason: String,
     },
-    /// A query failed.
     #[error("the catalog failed: {0}")]
     Query(#[from] sqlx::Error),
     /// A row holds something that this program did not write.

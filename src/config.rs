@@ -18,7 +18,6 @@ pub use self::vector_store::{
 /// The built-in layer, with every key.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
 
-/// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -28,37 +27,25 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Folder, short name, or `auto`.
     pub model: String,
-    /// HTTP server.
     pub server: ServerConfig,
-    /// Search limits.
     pub search: SearchConfig,
     /// Tokens that allow feedback.
     pub token: TokenConfig,
     /// Noticing and indexing pictures.
     pub ingest: IngestConfig,
-    /// Limits of decoding.
     pub decode: DecodeConfig,
-    /// Running the model.
     pub embed: EmbedConfig,
-    /// Models by name.
     pub models: ModelsConfig,
-    /// Vector store.
     pub vector_store: VectorStoreConfig,
     /// Small pictures for lists.
     pub thumbnails: ThumbnailConfig,
     /// Writing pictures over HTTP.
     pub uploads: UploadConfig,
-    /// Log output.
     pub log: LogConfig,
 }
 
-/// `[server]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(
-    missing_docs,
-    reason = "config/default.toml explains every key; so for the sections below"
-)]
 pub struct ServerConfig {
     pub host: String,
     pub port: u16,
@@ -69,10 +56,8 @@ pub struct ServerConfig {
     pub shutdown_timeout_ms: u64,
 }
 
-/// `[search]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "see config/default.toml")]
 pub struct SearchConfig {
     pub limit_default: u32,
     pub limit_max: u32,
@@ -83,20 +68,16 @@ pub struct SearchConfig {
     pub deadline_ms: u64,
 }
 
-/// `[token]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "see config/default.toml")]
 pub struct TokenConfig {
     pub lifetime_s: u64,
     pub audience: String,
     pub key_file: PathBuf,
 }
 
-/// `[ingest]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "see config/default.toml")]
 pub struct IngestConfig {
     pub scan_interval_ms: u64,
     pub settle_ms: u64,
@@ -110,10 +91,8 @@ pub struct IngestConfig {
     pub ignore: Vec<String>,
 }
 
-/// `[decode]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "see config/default.toml")]
 pub struct DecodeConfig {
     pub threads: usize,
     pub file_bytes_max: u64,
@@ -134,10 +113,8 @@ impl DecodeConfig {
     }
 }
 
-/// `[embed]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "see config/default.toml")]
 pub struct EmbedConfig {
     pub engine: String,
     pub onnxruntime_library: PathBuf,
@@ -148,10 +125,8 @@ pub struct EmbedConfig {
     pub unload_after_idle_ms: u64,
 }
 
-/// `[models]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "see config/default.toml")]
 pub struct ModelsConfig {
     pub preferred: String,
     pub registry_file: PathBuf,
@@ -208,20 +183,16 @@ impl ModelsConfig {
     }
 }
 
-/// `[thumbnails]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "see config/default.toml")]
 pub struct ThumbnailConfig {
     pub quality: u8,
     pub cache_bytes_max: u64,
     pub concurrent_max: usize,
 }
 
-/// `[uploads]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "see config/default.toml")]
 pub struct UploadConfig {
     pub enabled: bool,
     pub api_key: Secret,
@@ -230,10 +201,8 @@ pub struct UploadConfig {
     pub files_max: usize,
 }
 
-/// `[log]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "see config/default.toml")]
 pub struct LogConfig {
     pub level: String,
     pub format: LogFormat,
@@ -245,7 +214,6 @@ pub struct LogConfig {
 pub enum LogFormat {
     /// Pretty on a terminal, JSON otherwise.
     Auto,
-    /// For people.
     Pretty,
     /// One JSON object a line.
     Json,
@@ -286,9 +254,7 @@ pub enum ConfigError {
     Value {
         /// Key with its section.
         key: &'static str,
-        /// What was given.
         value: String,
-        /// What is allowed.
         reason: &'static str,
     },
 }

@@ -30,7 +30,6 @@ pub enum FeedbackError {
     /// The token does not count.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     /// Writing the export failed.

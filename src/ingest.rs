@@ -43,9 +43,7 @@ pub struct IngestParts {
     pub catalog: Arc<dyn Catalog>,
     /// Vectors of the model below.
     pub collection: Arc<dyn Collection>,
-    /// The model.
     pub embedder: Arc<Embedder>,
-    /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Keys of `[ingest]`.
     pub config: IngestConfig,
@@ -113,16 +111,13 @@ pub struct IngestStatus {
 /// What can stop ingestion for a while. None of it is a picture's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
-    /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     /// The vector store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The source failed.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The model failed.
     #[error(transparent)]
     Embed(#[from] EmbedError),
 }

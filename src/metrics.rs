@@ -12,7 +12,6 @@ use prometheus_client::registry::{Registry, Unit};
 
 /// A stage of the way from file to vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum Stage {
     Read,
     Decode,
@@ -22,7 +21,6 @@ pub enum Stage {
 
 /// How a search ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum Outcome {
     Ok,
     Refused,
@@ -33,14 +31,12 @@ pub enum Outcome {
 /// Label of [`Metrics::stage_seconds`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StageLabel {
-    /// Which stage.
     pub stage: Stage,
 }
 
 /// Label of [`Metrics::searches`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabel {
-    /// How it ended.
     pub outcome: Outcome,
 }
 
@@ -72,7 +68,6 @@ pub struct Metrics {
     pub search_seconds: Histogram,
     /// Searches waiting for their turn.
     pub searches_waiting: Gauge,
-    /// Ratings taken.
     pub feedback: Counter,
 }
 

@@ -33,7 +33,6 @@ const BUNDLED_BANNER: &str = "This is the small bundled model: it knows little m
 pub struct LocatedModel {
     /// Directory of the bundle.
     pub dir: PathBuf,
-    /// Name and revision.
     pub id: ModelId,
     /// What answers call it.
     pub display_name: String,
@@ -74,17 +73,11 @@ pub enum ModelError {
     Registry {
         /// Which file or model.
         path: String,
-        /// What is wrong.
         reason: String,
     },
     /// A file cannot be read or written.
     #[error("cannot use {path}: {reason}")]
-    Io {
-        /// Which file.
-        path: String,
-        /// The system's words.
-        reason: String,
-    },
+    Io { path: String, reason: String },
     /// No space, or a quota is used up.
     #[error(
         "there is not enough space at {path}: {reason}. Make space, or choose another place with models.cache_dir; what is downloaded is kept, and the next try goes on from there"
@@ -92,7 +85,6 @@ pub enum ModelError {
     DiskFull {
         /// Which file or folder.
         path: String,
-        /// The system's words.
         reason: String,
     },
     /// The cache cannot be written.
@@ -102,25 +94,18 @@ pub enum ModelError {
     ReadOnly {
         /// Which file or folder.
         path: String,
-        /// The system's words.
         reason: String,
     },
     /// Not downloaded yet, and whoever asks does not download.
     #[error(
         "the model {name} is not here yet (about {megabytes} MB): get it with `image-search model pull {name}`, or start the server, which does so by itself"
     )]
-    NotHere {
-        /// Which model.
-        name: String,
-        /// Its size.
-        megabytes: u64,
-    },
+    NotHere { name: String, megabytes: u64 },
     /// Downloads are switched off.
     #[error(
         "the model {name} is not in {cache}, and downloads are off (models.offline or HF_HUB_OFFLINE). On a machine with a network run `image-search model pull {name}`, then copy its cache folder here"
     )]
     Offline {
-        /// Which model.
         name: String,
         /// Where it was looked for.
         cache: String,
@@ -129,40 +114,28 @@ pub enum ModelError {
     #[error(
         "the model hub {hub} cannot be used: {reason} ({attempts} tries in a row). Check the network, the proxy variables and HF_ENDPOINT; the next try goes on from where it broke off"
     )]
-    Unreachable {
-        /// Address.
-        hub: String,
-        /// What happened last.
-        reason: String,
-        /// How often.
-        attempts: u32,
-    },
+    Unreachable { hub: String, reason: String, attempts: u32 },
     /// 401: the hub also says so of repositories that do not exist.
     #[error(
         "{hub} shows {repository} to nobody without a token (401). Check its name, or set HF_TOKEN if it is private"
     )]
     NeedsToken {
-        /// Address.
         hub: String,
         /// `owner/name`.
         repository: String,
     },
-    /// 403.
     #[error(
         "{hub} refuses {repository} (403). Accept its conditions at {hub}/{repository} and check that HF_TOKEN may read it"
     )]
     Forbidden {
-        /// Address.
         hub: String,
         /// `owner/name`.
         repository: String,
     },
-    /// 404.
     #[error(
         "{hub} has no {repository} at revision {revision} (404). Check repository and revision in the list of models"
     )]
     NotOnHub {
-        /// Address.
         hub: String,
         /// `owner/name`.
         repository: String,
@@ -176,7 +149,6 @@ pub enum ModelError {
     NoBundle {
         /// `owner/name`.
         repository: String,
-        /// What is missing.
         file: String,
     },
     /// Came whole and wrong, twice.
@@ -186,29 +158,15 @@ pub enum ModelError {
     WrongChecksum {
         /// `owner/name`.
         repository: String,
-        /// Which file.
         file: String,
     },
-    /// Larger than allowed.
     #[error("the model {name} has {bytes} bytes; the limit models.download_bytes_max is {limit}")]
-    TooLarge {
-        /// Which model.
-        name: String,
-        /// Its size.
-        bytes: u64,
-        /// The limit.
-        limit: u64,
-    },
+    TooLarge { name: String, bytes: u64, limit: u64 },
     /// An answer that makes no sense.
     #[error(
         "the model hub {hub} answered strangely: {reason}. Is it a hub, or a login page of the network? Check HF_ENDPOINT"
     )]
-    Hub {
-        /// Address.
-        hub: String,
-        /// What is strange.
-        reason: String,
-    },
+    Hub { hub: String, reason: String },
 }
 
 /// Finds and fetches models.

@@ -25,13 +25,11 @@ const WIDENINGS_MAX: usize = 4;
 /// The model and collection that answer. Both belong together and are switched together.
 #[derive(Clone)]
 pub struct Serving {
-    /// Embeds queries.
     pub embedder: Arc<Embedder>,
     /// Vectors of that very model.
     pub collection: Arc<dyn Collection>,
 }
 
-/// Answers searches.
 pub struct Searcher {
     serving: RwLock<Option<Serving>>,
     catalog: Arc<dyn Catalog>,
@@ -46,41 +44,32 @@ pub struct Searcher {
 /// What is searched for.
 #[derive(Debug, Clone)]
 pub enum Query {
-    /// Words.
     Text(String),
     /// The bytes of a picture.
     Picture(Vec<u8>),
-    /// An indexed image.
     Like(ImageName),
 }
 
 /// Which part of the ranking.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
-    /// Most matches.
     pub limit: u32,
     /// Matches to leave out at the top.
     pub offset: u32,
 }
 
-/// One result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Match {
     /// Content of the picture.
     pub hash: ContentHash,
     /// First name of the content, in name order.
     pub image_name: ImageName,
-    /// Further names: duplicates.
     pub other_names: Vec<ImageName>,
-    /// Cosine similarity.
     pub score: f32,
-    /// Pixels across.
     pub width: u32,
-    /// Pixels down.
     pub height: u32,
 }
 
-/// An answered search.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// Display name of the model.
@@ -109,13 +98,11 @@ pub enum SearchError {
     /// No indexed image of that name.
     #[error("there is no indexed image {0}")]
     NoSuchImage(ImageName),
-    /// The model failed.
     #[error(transparent)]
     Embed(EmbedError),
     /// The vector store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     /// The token could not be signed.
@@ -160,7 +147,6 @@ impl Searcher {
         *self.serving.write() = Some(serving);
     }
 
-    /// What answers now.
     pub fn serving(&self) -> Option<Serving> {
         self.serving.read().clone()
     }

@@ -36,9 +36,7 @@ struct Claims {
     iat: i64,
     exp: i64,
     jti: String,
-    /// Query.
     q: String,
-    /// Model and revision.
     m: String,
     /// Results in order, base64url: per result 8 bytes of content hash, then the score as little-endian f32.
     r: String,
@@ -47,7 +45,6 @@ struct Claims {
 /// Why a token does not count. The answer to the client is the same for all but expiry.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// Too old.
     #[error("the token has expired; search again and rate the new result")]
     Expired,
     /// Not ours, tampered with, or incomplete.

@@ -28,7 +28,6 @@ pub trait Source: Send + Sync + 'static {
     /// Stores a new picture; fails with [`SourceError::Exists`] rather than overwrite. Visible all at once, or not at all.
     async fn create(&self, name: &ImageName, bytes: &[u8]) -> Result<(), SourceError>;
 
-    /// Deletes a picture.
     async fn delete(&self, name: &ImageName) -> Result<(), SourceError>;
 }
 
@@ -48,11 +47,9 @@ pub struct Listing {
 pub struct Unreadable {
     /// Name as far as known; `None` is the root itself.
     pub name: Option<ImageName>,
-    /// The system's words.
     pub reason: String,
 }
 
-/// An open picture.
 pub struct Opened {
     /// Its bytes, from the start.
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
@@ -63,7 +60,6 @@ pub struct Opened {
 /// What can go wrong in a source.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// No such picture.
     #[error("{0} is not there any more")]
     NotFound(ImageName),
     /// A picture of that name exists.
@@ -75,9 +71,7 @@ pub enum SourceError {
     /// The operating system refuses.
     #[error("cannot read {name}: {reason}")]
     Io {
-        /// Which picture.
         name: ImageName,
-        /// The system's words.
         reason: String,
         /// Whether it is a matter of permissions.
         denied: bool,
@@ -86,10 +80,5 @@ pub enum SourceError {
     #[error(
         "cannot look into {location}: {reason}; check that the folder exists and that this user may read it"
     )]
-    Root {
-        /// The root.
-        location: String,
-        /// The system's words.
-        reason: String,
-    },
+    Root { location: String, reason: String },
 }

@@ -55,7 +55,6 @@ impl Thumbnails {
         WIDTHS.into_iter().find(|width| *width >= wanted).unwrap_or(WIDTHS[WIDTHS.len() - 1])
     }
 
-    /// A kept thumbnail.
     pub async fn cached(&self, hash: &ContentHash, width: u32) -> Option<Vec<u8>> {
         tokio::fs::read(self.path(hash, width)).await.ok()
     }

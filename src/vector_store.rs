@@ -177,9 +177,7 @@ pub(crate) fn check_field(field: &str) -> Result<(), StoreError> {
 /// What an indexed payload field holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldKind {
-    /// Text compared whole.
     Keyword,
-    /// 64-bit signed integer.
     Integer,
 }
 
@@ -197,14 +195,11 @@ pub struct Point {
 /// Payload fields by name.
 pub type Payload = BTreeMap<String, PayloadValue>;
 
-/// One payload value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PayloadValue {
-    /// Text.
     Keyword(String),
     /// Several texts; a filter matches if any of them does.
     Keywords(Vec<String>),
-    /// Integer.
     Integer(i64),
 }
 
@@ -250,26 +245,13 @@ impl Condition {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Condition {
     /// The keyword field has one of these values.
-    AnyOf {
-        /// Payload field.
-        field: String,
-        /// Accepted values.
-        values: Vec<String>,
-    },
+    AnyOf { field: String, values: Vec<String> },
     /// The integer field lies within the bounds, both inclusive. Exact up to 2^53: stores compare as f64.
-    Range {
-        /// Payload field.
-        field: String,
-        /// Lower bound.
-        min: Option<i64>,
-        /// Upper bound.
-        max: Option<i64>,
-    },
+    Range { field: String, min: Option<i64>, max: Option<i64> },
     /// The point has one of these ids.
     Ids(Vec<Uuid>),
 }
 
-/// A nearest-neighbour query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchQuery {
     /// L2-normalised, `dim` long.
@@ -282,10 +264,8 @@ pub struct SearchQuery {
     pub exact: bool,
 }
 
-/// One hit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoredPoint {
-    /// Point id.
     pub id: Uuid,
     /// Cosine similarity, -1..=1.
     pub score: f32,
@@ -301,7 +281,6 @@ pub enum StoreError {
         "collection {collection} holds vectors of {expected} dimensions, not {got}; delete that collection, or use another store or prefix (vector_store.qdrant.collection_prefix)"
     )]
     WrongDimension {
-        /// Collection name.
         collection: String,
         /// Dimension of the collection.
         expected: usize,
@@ -333,7 +312,6 @@ pub enum StoreError {
         /// What the engine says.
         reason: String,
     },
-    /// No such collection.
     #[error("there is no collection {0}")]
     NoCollection(String),
     /// Anything else, with the engine's own words.

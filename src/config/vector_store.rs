@@ -14,10 +14,8 @@ pub const EMBEDDED: &str = "embedded";
 /// Begins the address of a Qdrant server.
 pub const QDRANT_PREFIX: &str = "qdrant+";
 
-/// Where embeddings live.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "see config/default.toml")]
 pub struct VectorStoreConfig {
     pub url: String,
     pub api_key: Secret,

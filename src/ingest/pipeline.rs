@@ -61,13 +61,11 @@ enum Setback {
     Transient(Failure),
     /// Being written, or changed since it was listed.
     Unsettled(crate::catalog::Fingerprint),
-    /// Gone.
     Gone,
     /// Not the picture's fault; it stays leased and is tried again when the lease is given back.
     Trouble(IngestError),
 }
 
-/// The running stages.
 pub(super) struct Pipeline {
     stages: Arc<Stages>,
     tasks: TaskTracker,

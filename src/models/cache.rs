@@ -12,7 +12,6 @@ use super::{ModelError, io_error};
 /// What we note of our own snapshots, to verify them later without the hub.
 const MANIFEST: &str = ".image-search.json";
 
-/// The cache folder.
 #[derive(Debug, Clone)]
 pub(super) struct Cache {
     root: PathBuf,
@@ -35,7 +34,6 @@ pub(super) struct Manifest {
     pub(super) files: Vec<ManifestFile>,
 }
 
-/// One of them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ManifestFile {
     pub(super) path: String,

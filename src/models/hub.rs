@@ -19,7 +19,6 @@ const MOVES_MAX: usize = 5;
 const LISTING_BYTES_MAX: usize = 16 << 20;
 const USER_AGENT: &str = concat!("image-search/", env!("CARGO_PKG_VERSION"));
 
-/// A failed request.
 pub(super) enum Trouble {
     /// Trying again may help, after the pause that the hub asks for.
     Passing {
@@ -46,7 +45,6 @@ pub(super) struct FileFacts {
 /// What the hub names a file by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Checksum {
-    /// Large files.
     Sha256(String),
     /// Small files: the name of git's blob.
     GitBlob(String),

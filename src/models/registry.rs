@@ -14,7 +14,6 @@ const BUILT_IN: &str = include_str!("../../config/models.toml");
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelEntry {
-    /// Short name.
     pub name: String,
     /// `owner/name` on the hub.
     pub repository: String,
@@ -34,7 +33,6 @@ pub struct ModelEntry {
     pub megabytes: u64,
     /// Licence of the weights.
     pub licence: String,
-    /// Languages of queries.
     pub languages: String,
     /// One line for who chooses.
     pub good_for: String,

@@ -3,6 +3,8 @@
 //! Pure and synchronous: no tokio, no SQL, no HTTP, no printing. Everything here may block for as long as the work
 //! takes; the application decides on which thread. A model is a directory (a "bundle"), see [`Model::load`].
 
+#![warn(missing_docs)]
+
 mod bundle;
 mod decode;
 mod engine;

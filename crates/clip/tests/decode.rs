@@ -1,5 +1,5 @@
 //! Good pictures of every kind, and every kind of bad one.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 use std::io::Cursor;
 use std::path::Path;

@@ -3,7 +3,7 @@
 //!
 //! ONNX Runtime is found at `ORT_DYLIB_PATH` or where `make onnxruntime` puts it. Without it that half is skipped, aloud;
 //! with `CLIP_BOTH_ENGINES=1` that is a failure.
-#![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! What a broken bundle or library says. Alone in its process: a process can load one ONNX Runtime only, and here none
 //! may be loaded.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 
