@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{ContentHash, ImageName, ModelId};
+use crate::types::{ContentHash, Fingerprint, ImageName, Impression, ModelId, Scope};
 
 /// The tables, as the rest of the program sees them. Times are milliseconds since 1970.
 #[async_trait]
@@ -202,25 +202,6 @@ pub trait Catalog: Send + Sync + 'static {
 /// From how many interruptions on an image is handled alone, because it may be what kills the process.
 pub const SUSPECT_INTERRUPTIONS: i64 = 3;
 
-/// Names a reconciliation looks at.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// Every image of the source.
-    All,
-    /// The image of that name, and all images below it if it is a folder.
-    Under(ImageName),
-}
-
-/// What tells one version of a file from another without reading it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fingerprint {
-    pub size_bytes: u64,
-    /// Modification time in nanoseconds, or an etag.
-    pub version: String,
-    /// Modification time in milliseconds since 1970, to show.
-    pub modified_ms: i64,
-}
-
 /// An image as the reconciler remembers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownImage {
@@ -330,28 +311,6 @@ pub struct StateCounts {
     pub indexed: u64,
     /// Given up, with a reason.
     pub failed: u64,
-}
-
-/// One answered search, as the token carries it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Impression {
-    /// The token's `jti`.
-    pub id: String,
-    pub query: String,
-    /// Model and revision that answered.
-    pub model: String,
-    /// The first results in order.
-    pub results: Vec<ImpressionResult>,
-    /// When, in milliseconds since 1970.
-    pub searched_ms: i64,
-}
-
-/// One result of an impression.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ImpressionResult {
-    /// First 8 bytes of the content hash as 16 hexadecimal digits.
-    pub hash_prefix: String,
-    pub score: f32,
 }
 
 /// What a user said of an impression.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::catalog::{Catalog, CatalogError, FeedbackRow, ImageRating, RatingChange, SavedRating};
-use crate::ingest::now_ms;
 use crate::metrics::Metrics;
 use crate::search_token::{TokenError, TokenSigner};
+use crate::types::now_ms;
 
 /// Ratings of single images in one request.
 pub const IMAGE_RATINGS_MAX: usize = 200;

@@ -27,13 +27,8 @@ use crate::metrics::Metrics;
 use crate::source::folder::FolderSource;
 use crate::source::watcher::FolderWatcher;
 use crate::source::{Source, SourceError};
-use crate::types::ContentHash;
+use crate::types::{ContentHash, Scope};
 use crate::vector_store::{Collection, StoreError};
-
-/// Milliseconds since 1970.
-pub fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
-}
 
 /// Everything ingestion works with.
 pub struct IngestParts {
@@ -164,7 +159,7 @@ impl Ingest {
     /// One pass: looks at every source once, indexes until nothing is pending, tidies up.
     pub async fn run_once(&self) -> Result<(), IngestError> {
         for source in &self.shared.parts.sources {
-            reconciler::reconcile(&self.shared, source, &crate::catalog::Scope::All).await?;
+            reconciler::reconcile(&self.shared, source, &Scope::All).await?;
         }
         self.shared.scanned_once.store(true, Ordering::Relaxed);
         let worker = tokio::spawn(worker::run(self.shared.clone(), self.stop.clone()));
@@ -202,11 +197,7 @@ impl Ingest {
     }
 
     /// Has one part of a source looked at now (an upload, a deletion).
-    pub async fn look_at(
-        &self,
-        source: &FolderSource,
-        scope: &crate::catalog::Scope,
-    ) -> Result<(), IngestError> {
+    pub async fn look_at(&self, source: &FolderSource, scope: &Scope) -> Result<(), IngestError> {
         reconciler::reconcile(&self.shared, source, scope).await
     }
 

@@ -11,10 +11,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::SearchConfig;
 use crate::embedder::{EmbedError, Embedder};
-use crate::ingest::now_ms;
 use crate::metrics::{Metrics, Outcome};
 use crate::search_token::{TokenError, TokenSigner};
-use crate::types::{ContentHash, ImageName};
+use crate::types::{ContentHash, ImageName, now_ms};
 use crate::vector_store::{Collection, PayloadValue, ScoredPoint, SearchQuery, StoreError};
 
 /// Hits asked for beyond what is wanted, since some may belong to pictures that went a moment ago.

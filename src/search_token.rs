@@ -11,8 +11,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::catalog::{Impression, ImpressionResult};
-use crate::types::{ContentHash, hex};
+use crate::types::{ContentHash, Impression, ImpressionResult, hex};
 
 /// Results that a token carries; further ones of the same answer cannot be replayed.
 pub const TOKEN_RESULTS_MAX: usize = 50;

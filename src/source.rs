@@ -7,8 +7,7 @@ pub mod watcher;
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
-use crate::catalog::{Fingerprint, Scope};
-use crate::types::ImageName;
+use crate::types::{Fingerprint, ImageName, Scope};
 
 /// A place with pictures. `image_name`s are unique over all sources.
 #[async_trait]

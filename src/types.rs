@@ -65,6 +65,30 @@ impl fmt::Display for ImageName {
     }
 }
 
+/// Names a reconciliation looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Every image of the source.
+    All,
+    /// The image of that name, and all images below it if it is a folder.
+    Under(ImageName),
+}
+
+/// What tells one version of a file from another without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint {
+    pub size_bytes: u64,
+    /// Modification time in nanoseconds, or an etag.
+    pub version: String,
+    /// Modification time in milliseconds since 1970, to show.
+    pub modified_ms: i64,
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
 /// Lower-case hexadecimal digits of bytes.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -154,6 +178,28 @@ impl fmt::Display for ModelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.name, self.revision)
     }
+}
+
+/// One answered search, as the token carries it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Impression {
+    /// The token's `jti`.
+    pub id: String,
+    pub query: String,
+    /// Model and revision that answered.
+    pub model: String,
+    /// The first results in order.
+    pub results: Vec<ImpressionResult>,
+    /// When, in milliseconds since 1970.
+    pub searched_ms: i64,
+}
+
+/// One result of an impression.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImpressionResult {
+    /// First 8 bytes of the content hash as 16 hexadecimal digits.
+    pub hash_prefix: String,
+    pub score: f32,
 }
 
 #[cfg(test)]

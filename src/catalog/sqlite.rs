@@ -15,12 +15,13 @@ use sqlx::sqlite::{
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::{
-    Catalog, CatalogError, CompletedImage, FailedImage, Failure, FeedbackRow, Fingerprint,
-    ImageRating, ImageRow, Impression, ImpressionResult, KnownImage, LeasedImage, NamedContent,
-    PictureFacts, Rating, RatingChange, SUSPECT_INTERRUPTIONS, SavedRating, Scope, SeenImage,
-    StateCounts, UsedModel,
+    Catalog, CatalogError, CompletedImage, FailedImage, Failure, FeedbackRow, ImageRating,
+    ImageRow, KnownImage, LeasedImage, NamedContent, PictureFacts, Rating, RatingChange,
+    SUSPECT_INTERRUPTIONS, SavedRating, SeenImage, StateCounts, UsedModel,
 };
-use crate::types::{ContentHash, ImageName, ModelId};
+use crate::types::{
+    ContentHash, Fingerprint, ImageName, Impression, ImpressionResult, ModelId, Scope,
+};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 

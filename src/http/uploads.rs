@@ -14,10 +14,9 @@ use super::images::no_image;
 use super::json::too_large;
 use super::search::form_problem;
 use super::{Shared, ingest};
-use crate::catalog::Scope;
 use crate::ingest::Ingest;
 use crate::source::{Source, SourceError};
-use crate::types::{ContentHash, ImageName};
+use crate::types::{ContentHash, ImageName, Scope};
 
 /// Names tried for a picture whose name is taken: `a.jpg`, `a-2.jpg`, …
 const NAMES_TRIED_MAX: u32 = 1000;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{IngestError, Shared, now_ms};
-use crate::types::ContentHash;
+use super::{IngestError, Shared};
+use crate::types::{ContentHash, now_ms};
 
 const ROUND_MS: u64 = 1_000;
 const PAGE: u32 = 1_000;

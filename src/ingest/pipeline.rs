@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::worker::Lease;
-use super::{IngestError, Shared, back_off, now_ms};
+use super::{IngestError, Shared, back_off};
 use crate::catalog::{CompletedImage, Failure, LeasedImage, PictureFacts};
 use crate::metrics::Stage;
 use crate::source::{Source, SourceError};
-use crate::types::ContentHash;
+use crate::types::{ContentHash, Fingerprint, now_ms};
 use crate::vector_store::{Payload, PayloadValue, Point};
 
 /// How long a batch that is not full waits for one more picture.
@@ -60,7 +60,7 @@ enum Setback {
     /// May go away by itself.
     Transient(Failure),
     /// Being written, or changed since it was listed.
-    Unsettled(crate::catalog::Fingerprint),
+    Unsettled(Fingerprint),
     Gone,
     /// Not the picture's fault; it stays leased and is tried again when the lease is given back.
     Trouble(IngestError),

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{IngestError, Shared, now_ms};
-use crate::catalog::{Fingerprint, Scope, SeenImage};
+use super::{IngestError, Shared};
+use crate::catalog::SeenImage;
 use crate::source::folder::FolderSource;
 use crate::source::watcher::FolderWatcher;
 use crate::source::{Listing, Source, Unreadable};
-use crate::types::ImageName;
+use crate::types::{Fingerprint, ImageName, Scope, now_ms};
 
 /// Rows per page and per transaction.
 const PAGE: u32 = 1000;

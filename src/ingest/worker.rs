@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::pipeline::{Item, Pipeline};
-use super::{IngestError, Shared, back_off, now_ms};
+use super::{IngestError, Shared, back_off};
 use crate::catalog::{Failure, LeasedImage, SUSPECT_INTERRUPTIONS};
+use crate::types::now_ms;
 
 /// Most images leased in one statement.
 const LEASE_BATCH: usize = 32;

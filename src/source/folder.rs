@@ -13,8 +13,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
 use walkdir::WalkDir;
 
 use super::{Listing, Opened, Source, SourceError, Unreadable};
-use crate::catalog::{Fingerprint, Scope};
-use crate::types::ImageName;
+use crate::types::{Fingerprint, ImageName, Scope};
 
 /// See the head of this file.
 #[derive(Clone)]

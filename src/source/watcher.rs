@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::folder::FolderSource;
-use crate::catalog::Scope;
+use crate::types::Scope;
 
 /// More different paths than this at once are not worth looking at one by one.
 const PATHS_MAX: usize = 4096;
