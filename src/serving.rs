@@ -478,3 +478,6 @@ pub async fn prune(
     }
     Ok(pruned)
 }
+
+#[cfg(test)]
+mod tests;
