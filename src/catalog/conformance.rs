@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::*;
+use crate::types::ImpressionResult;
 
 const MODEL: &str = "clip@1";
 
