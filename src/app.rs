@@ -20,7 +20,7 @@ use crate::metrics::{Metrics, StateLabel};
 use crate::models::{self, Choice, LocatedModel, ModelError, Models, Progress};
 use crate::search::{Searcher, Serving};
 use crate::search_token::{TokenError, TokenSigner};
-use crate::source::folder::{FolderSource, IgnoreError};
+use crate::source::address::{self as source_address, AddressError};
 use crate::thumbnails::Thumbnails;
 use crate::types::ModelId;
 use crate::vector_store::{
@@ -129,9 +129,9 @@ pub enum AppError {
     /// See [`TokenError`].
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// See [`IgnoreError`].
+    /// See [`AddressError`].
     #[error(transparent)]
-    Ignore(#[from] IgnoreError),
+    SourceAddress(#[from] AddressError),
     /// See [`IngestError`].
     #[error(transparent)]
     Ingest(#[from] IngestError),
@@ -301,7 +301,7 @@ impl App {
         };
         self.catalog.remember_model(&used).await?;
         let ingest = Arc::new(Ingest::new(IngestParts {
-            sources: FolderSource::all(
+            sources: source_address::open(
                 &self.config.images,
                 &self.config.ingest.ignore,
                 self.config.ingest.images_max,
