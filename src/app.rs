@@ -15,7 +15,8 @@ use crate::models::ModelError;
 use crate::search::Searcher;
 use crate::search_token::{TokenError, TokenSigner};
 use crate::serving::{Serving, ServingParts};
-use crate::source::folder::{FolderSource, IgnoreError};
+use crate::source::Source;
+use crate::source::address::{self as source_address, AddressError};
 use crate::thumbnails::Thumbnails;
 use crate::vector_store::{StoreError, VectorStore, address};
 
@@ -25,7 +26,7 @@ pub struct App {
     pub catalog: Arc<dyn Catalog>,
     pub store: Arc<dyn VectorStore>,
     /// Where pictures come from, whether or not a model is up.
-    pub sources: Vec<FolderSource>,
+    pub sources: Vec<Arc<dyn Source>>,
     pub serving: Arc<Serving>,
     pub searcher: Arc<Searcher>,
     pub thumbnails: Arc<Thumbnails>,
@@ -50,7 +51,7 @@ pub enum AppError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Ignore(#[from] IgnoreError),
+    SourceAddress(#[from] AddressError),
     #[error(transparent)]
     Token(#[from] TokenError),
     #[error(transparent)]
@@ -67,7 +68,7 @@ impl App {
             address::open_at(&config.vector_store.url, &config.vector_store, data_dir.path())
                 .await?;
         let sources =
-            FolderSource::all(&config.images, &config.ingest.ignore, config.ingest.images_max)?;
+            source_address::open(&config.images, &config.ingest.ignore, config.ingest.images_max)?;
         let metrics = Arc::new(Metrics::default());
         let serving = Arc::new(Serving::new(ServingParts {
             config: config.clone(),
@@ -104,9 +105,8 @@ impl App {
     }
 
     /// The source with this id.
-    pub fn source(&self, id: &str) -> Option<&FolderSource> {
-        use crate::source::Source;
-        self.sources.iter().find(|source| source.id() == id)
+    pub fn source(&self, id: &str) -> Option<&dyn Source> {
+        self.sources.iter().find(|source| source.id() == id).map(Arc::as_ref)
     }
 
     /// Images by state, also put into the metrics.

@@ -19,7 +19,7 @@ use crate::embedder::{EmbedError, Embedder};
 use crate::ingest::{Ingest, IngestError, IngestParts};
 use crate::metrics::Metrics;
 use crate::models::{self, Choice, LocatedModel, ModelError, Models, Progress};
-use crate::source::folder::FolderSource;
+use crate::source::Source;
 use crate::types::ModelId;
 use crate::vector_store::{Collection, CollectionSpec, FieldKind, StoreError, VectorStore};
 
@@ -73,7 +73,7 @@ pub struct ServingParts {
     pub config: Config,
     pub catalog: Arc<dyn Catalog>,
     pub store: Arc<dyn VectorStore>,
-    pub sources: Vec<FolderSource>,
+    pub sources: Vec<Arc<dyn Source>>,
     pub metrics: Arc<Metrics>,
 }
 
