@@ -69,6 +69,17 @@ impl App {
                 .await?;
         let sources =
             source_address::open(&config.images, &config.ingest.ignore, config.ingest.images_max)?;
+        Self::assemble(config, data_dir, catalog, store, sources)
+    }
+
+    /// The application around handles that are open already.
+    pub fn assemble(
+        config: Config,
+        data_dir: DataDir,
+        catalog: Arc<dyn Catalog>,
+        store: Arc<dyn VectorStore>,
+        sources: Vec<Arc<dyn Source>>,
+    ) -> Result<Arc<Self>, AppError> {
         let metrics = Arc::new(Metrics::default());
         let serving = Arc::new(Serving::new(ServingParts {
             config: config.clone(),

@@ -319,3 +319,6 @@ async fn back_off(failures_in_a_row: &mut u32, stop: &CancellationToken) -> bool
     *failures_in_a_row = failures_in_a_row.saturating_add(1);
     stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some()
 }
+
+#[cfg(test)]
+mod tests;
