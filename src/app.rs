@@ -11,8 +11,7 @@ use clip::{EngineChoice, LoadOptions, Model};
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::sqlite::SqliteCatalog;
-use crate::catalog::{Catalog, CatalogError, StateCounts, UsedModel};
+use crate::catalog::{self, Catalog, CatalogError, StateCounts, UsedModel};
 use crate::config::{Config, Secret};
 use crate::embedder::{EmbedError, Embedder, StartError};
 use crate::ingest::{Ingest, IngestError, IngestParts};
@@ -141,8 +140,7 @@ impl App {
     /// Opens data folder, catalog, store and key; makes what is not there yet.
     pub async fn open(config: Config) -> Result<Arc<Self>, AppError> {
         let lock = DataDirLock::take(&config.data_dir)?;
-        let catalog: Arc<dyn Catalog> =
-            Arc::new(SqliteCatalog::open(&catalog_path(&config)).await?);
+        let catalog = catalog::address::open(&config).await?;
         let store =
             address::open_at(&config.vector_store.url, &config.vector_store, &config.data_dir)
                 .await?;
@@ -544,11 +542,6 @@ fn may_pass(error: &AppError) -> bool {
         return false;
     };
     matches!(error, StoreError::Unavailable(_) | StoreError::Refused(_))
-}
-
-/// Where the SQLite catalog is.
-pub fn catalog_path(config: &Config) -> PathBuf {
-    config.data_dir.join("catalog.db")
 }
 
 fn key_path(config: &Config) -> PathBuf {

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::{open_catalog, remote, say};
 use crate::app::running_server;
-use crate::catalog::Catalog;
 use crate::config::Config;
 
 #[derive(Args)]

@@ -9,7 +9,7 @@ use super::error::Problem;
 use super::images::Page;
 use super::json::{ApiJson, ApiQuery};
 use crate::app::{ModelState, NextModel, Stage};
-use crate::catalog::{FailedImage, StateCounts};
+use crate::catalog::{FailedImage, FailureCode, StateCounts};
 use crate::ingest::IngestState;
 use crate::types::ImageName;
 
@@ -213,6 +213,10 @@ pub(super) struct FailureList {
     failures: Vec<FailureEntry>,
     /// How many there are in all.
     total: u64,
+    /// The `after` of the next page; missing behind the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    next: Option<ImageName>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -220,7 +224,8 @@ struct FailureEntry {
     #[schema(value_type = String)]
     image_name: ImageName,
     /// Stable, for programs.
-    code: String,
+    #[schema(value_type = String)]
+    code: FailureCode,
     /// For people.
     reason: String,
     /// Tries so far.
@@ -244,11 +249,12 @@ pub(super) async fn list_failures(
     State(app): State<Shared>,
     ApiQuery(page): ApiQuery<Page>,
 ) -> Result<axum::Json<FailureList>, Problem> {
-    let (limit, offset) = page.bounds()?;
-    let (failures, total) = app.catalog.failures(limit, offset).await?;
+    let (limit, start) = page.bounds::<ImageName>()?;
+    let page = app.catalog.failures(limit, start).await?;
     Ok(axum::Json(FailureList {
-        failures: failures.into_iter().map(FailureEntry::from).collect(),
-        total,
+        failures: page.failures.into_iter().map(FailureEntry::from).collect(),
+        total: page.total,
+        next: page.next,
     }))
 }
 

@@ -16,7 +16,7 @@ use super::search::form_problem;
 use super::{Shared, ingest};
 use crate::ingest::Ingest;
 use crate::source::{Source, SourceError};
-use crate::types::{ContentHash, ImageName, Scope};
+use crate::types::{ContentHash, ImageName, Scope, now_ms};
 
 /// Names tried for a picture whose name is taken: `a.jpg`, `a-2.jpg`, …
 const NAMES_TRIED_MAX: u32 = 1000;
@@ -166,7 +166,8 @@ pub(super) async fn delete_image(
     let row = app.catalog.image(&ImageName::new(path)?).await?.ok_or_else(no_image)?;
     let source = ingest.source(&row.source).ok_or_else(no_image)?;
     source.delete(&row.name).await?;
-    ingest.look_at(source, &Scope::Under(row.name)).await?;
+    ingest.look_at(source, &Scope::Under(row.name.clone())).await?;
+    app.catalog.forget(&[row.name], now_ms()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
