@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::sqlite::SqliteCatalog;
-use crate::catalog::{Catalog, CatalogError, StateCounts};
+use crate::catalog::{self, Catalog, CatalogError, StateCounts};
 use crate::config::{Config, Secret};
-use crate::data_dir::{DataDir, DataDirError, catalog_file};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::metrics::{Metrics, StateLabel};
 use crate::models::ModelError;
 use crate::search::Searcher;
@@ -62,8 +61,7 @@ impl App {
     /// Opens data folder, catalog, store and key; makes what is not there yet.
     pub async fn open(config: Config) -> Result<Arc<Self>, AppError> {
         let data_dir = DataDir::take(&config.data_dir)?;
-        let catalog: Arc<dyn Catalog> =
-            Arc::new(SqliteCatalog::open(&catalog_file(data_dir.path())).await?);
+        let catalog = catalog::address::open(&config).await?;
         let store =
             address::open_at(&config.vector_store.url, &config.vector_store, data_dir.path())
                 .await?;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use clip::DecodeLimits;
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -66,8 +66,6 @@ struct Shared {
     decode_limits: DecodeLimits,
     /// Rung when something may be pending.
     work: Notify,
-    /// Storing holds it shared, garbage collection alone: a vector is never deleted between being stored and being counted on.
-    commit_gate: RwLock<()>,
     progress: Mutex<Progress>,
     scanned_once: AtomicBool,
     tidy: AtomicBool,
@@ -133,7 +131,6 @@ impl Ingest {
             model,
             decode_limits,
             work: Notify::new(),
-            commit_gate: RwLock::new(()),
             progress: Mutex::default(),
             scanned_once: AtomicBool::new(false),
             tidy: AtomicBool::new(false),

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::App;
-use crate::catalog::StateCounts;
-use crate::catalog::sqlite::SqliteCatalog;
+use crate::catalog::{self, StateCounts};
 use crate::config::Config;
-use crate::data_dir::{DataDir, catalog_file};
+use crate::data_dir::DataDir;
 use crate::embedder::Embedder;
 use crate::embedder::encoder::Encoder;
 use crate::embedder::encoder::stand_in::StandIn;
@@ -55,11 +54,11 @@ impl TestApp {
         let mut config = Config::load(None, [], flags).expect("valid");
         change(&mut config);
         let data_dir = DataDir::take(dir.path()).expect("free");
-        let catalog = SqliteCatalog::open(&catalog_file(dir.path())).await.expect("a catalog");
+        let catalog = catalog::address::open(&config).await.expect("a catalog");
         let store = address::open_at("embedded", &config.vector_store, dir.path()).await;
         let store = store.expect("a store");
         let sources: Vec<Arc<dyn crate::source::Source>> = vec![Arc::new(source.clone())];
-        let app = App::assemble(config, data_dir, Arc::new(catalog), store, sources);
+        let app = App::assemble(config, data_dir, catalog, store, sources);
         Self { app: app.expect("assembled"), source, model: StandIn::default(), dir: Some(dir) }
     }
 

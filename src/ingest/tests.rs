@@ -3,6 +3,7 @@
 
 use std::io::ErrorKind;
 
+use crate::catalog::PageStart;
 use crate::test_app::{TestApp, name_of};
 
 const RED: [u8; 3] = [250, 0, 0];
@@ -18,8 +19,8 @@ async fn copies_are_embedded_once_and_a_broken_picture_fails_alone() {
     test.source.put(&name_of("broken.png"), b"\x89PNG\r\n\x1a\nand nothing more");
     test.until_counts(6, 1).await;
     assert_eq!(test.model.pictures_encoded(), 2);
-    let (failures, _) = test.app.catalog.failures(10, 0).await.expect("listed");
-    assert_eq!(failures[0].name, name_of("broken.png"));
+    let page = test.app.catalog.failures(10, PageStart::Offset(0)).await.expect("listed");
+    assert_eq!(page.failures[0].name, name_of("broken.png"));
     test.finish().await;
 }
 

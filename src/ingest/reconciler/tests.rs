@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::catalog::sqlite::SqliteCatalog;
+use crate::catalog::sqlite::{SqliteCatalog, SqliteOptions};
+use crate::catalog::{Images, Queue};
 use crate::source::Source;
 use crate::source::memory::MemorySource;
 
@@ -19,7 +20,9 @@ struct Bench {
 impl Bench {
     async fn new(names: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("temp");
-        let catalog = SqliteCatalog::open(&dir.path().join("catalog.db")).await.expect("a catalog");
+        let catalog = SqliteCatalog::open(&dir.path().join("catalog.db"), SqliteOptions::default())
+            .await
+            .expect("a catalog");
         let source = MemorySource::default();
         names.iter().for_each(|text| source.put(&name(text), b"x"));
         let followed = Followed::new(Arc::new(source.clone()));
