@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::catalog::{Catalog, CatalogError, StateCounts, UsedModel};
-use crate::config::{Config, Secret};
+use crate::config::{Config, KeyFileError, Secret};
 use crate::embedder::{EmbedError, Embedder, StartError};
 use crate::ingest::{Ingest, IngestError, IngestParts};
 use crate::metrics::{Metrics, StateLabel};
@@ -21,10 +21,11 @@ use crate::models::{self, Choice, LocatedModel, ModelError, Models, Progress};
 use crate::search::{Searcher, Serving};
 use crate::search_token::{TokenError, TokenSigner};
 use crate::source::folder::{FolderSource, IgnoreError};
+use crate::store_check::{self, CheckError};
 use crate::thumbnails::Thumbnails;
 use crate::types::ModelId;
 use crate::vector_store::{
-    Collection, CollectionSpec, FieldKind, StoreError, VectorStore, address,
+    Collection, CollectionSpec, StoreError, VectorStore, address,
 };
 
 /// Pauses between tries to reach a vector store at start.
@@ -105,9 +106,8 @@ pub enum AppError {
         /// Address of the other process's server, as ` (http://…)`, if it is one.
         whom: String,
     },
-    /// The file with the API key is unusable.
-    #[error("cannot use uploads.api_key_file {path}: {reason}")]
-    ApiKey { path: String, reason: String },
+    #[error(transparent)]
+    ApiKey(#[from] KeyFileError),
     /// `embed.engine` is no engine.
     #[error("embed.engine: {0}")]
     Engine(String),
@@ -126,6 +126,9 @@ pub enum AppError {
     /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// See [`CheckError`].
+    #[error(transparent)]
+    Check(#[from] CheckError),
     /// See [`TokenError`].
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -144,7 +147,7 @@ impl App {
         let catalog: Arc<dyn Catalog> =
             Arc::new(SqliteCatalog::open(&catalog_path(&config)).await?);
         let store =
-            address::open_at(&config.vector_store.url, &config.vector_store, &config.data_dir)
+            address::open_at(&config.vector_store.url, &config.vector_store, &config.data_dir, &catalog.installation().await?)
                 .await?;
         let metrics = Arc::new(Metrics::default());
         let limits = config.decode.limits();
@@ -307,6 +310,8 @@ impl App {
                 self.config.ingest.images_max,
             )?,
             catalog: self.catalog.clone(),
+            store: self.store.clone(),
+            check_interval_ms: self.config.vector_store.check_interval_ms,
             collection,
             embedder,
             metrics: self.metrics.clone(),
@@ -390,22 +395,14 @@ impl App {
         Ok(())
     }
 
-    /// Deletes the vectors of every model but the one that is active; returns the names of the collections.
+    /// Deletes the vectors of every model of ours but the one that answers and the one that is being prepared; returns the
+    /// names of the collections.
     pub async fn prune(&self) -> Result<Vec<String>, AppError> {
-        let active = self.store.active().await?;
-        let mut pruned = Vec::new();
-        for name in self.store.list().await? {
-            if active.as_ref().is_some_and(|active| *active != name) {
-                self.store.drop_collection(&name).await?;
-                pruned.push(name);
-            }
-        }
-        for used in self.catalog.used_models().await? {
-            if pruned.contains(&used.id.collection_name()) {
-                self.catalog.forget_model(&used.id).await?;
-            }
-        }
-        Ok(pruned)
+        let being_built = match self.models.find(&self.config.model) {
+            Ok(Choice::Here(located)) => vec![located.id.collection_name()],
+            _ => Vec::new(),
+        };
+        Ok(store_check::prune(&*self.catalog, &*self.store, &being_built).await?)
     }
 
     /// Opens the collection. A damaged one is moved out of the way and made again from the pictures.
@@ -421,6 +418,15 @@ impl App {
             }
             opened => opened,
         }
+    }
+
+    /// Asks the store, and the collections in it that we answer from and write to. The error says what to do.
+    pub async fn check_store(&self) -> Result<(), String> {
+        self.store.health().await.map_err(|error| error.to_string())?;
+        if let Some(serving) = self.searcher.serving() {
+            serving.collection.marker().await.map_err(|error| error.to_string())?;
+        }
+        self.ingest().and_then(|ingest| ingest.store_trouble()).map_or(Ok(()), Err)
     }
 
     /// What uploads and deletions are protected by.
@@ -524,18 +530,8 @@ async fn load(config: &Config, located: LocatedModel) -> Result<Embedder, AppErr
     loading.await.map_err(|error| EmbedError::Model(error.to_string()))?
 }
 
-/// What a collection of ours is made with.
-pub fn named_collection(name: String, dim: usize) -> CollectionSpec {
-    let indexed_fields = vec![
-        ("format".to_owned(), FieldKind::Keyword),
-        ("width".to_owned(), FieldKind::Integer),
-        ("height".to_owned(), FieldKind::Integer),
-    ];
-    CollectionSpec { name, dim, indexed_fields }
-}
-
 fn collection_spec(id: &ModelId, dim: usize) -> CollectionSpec {
-    named_collection(id.collection_name(), dim)
+    CollectionSpec::of_pictures(id.collection_name(), dim)
 }
 
 /// Whether a vector store that fails so may be there later: it is away, or someone has to act (key, disk, rights).
@@ -560,16 +556,9 @@ fn key_path(config: &Config) -> PathBuf {
 }
 
 fn api_key(config: &Config) -> Result<Secret, AppError> {
-    let path = &config.uploads.api_key_file;
-    if *path == Path::new("") {
-        return Ok(config.uploads.api_key.clone());
-    }
-    let failed = |reason: String| AppError::ApiKey { path: path.display().to_string(), reason };
-    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    match text.trim() {
-        "" => Err(failed("it is empty".into())),
-        key => Ok(Secret::from(key.to_owned())),
-    }
+    let uploads = &config.uploads;
+    let named = Secret::from_file("uploads.api_key_file", &uploads.api_key_file)?;
+    Ok(named.unwrap_or_else(|| uploads.api_key.clone()))
 }
 
 /// One process per data folder: two would work on the same rows. The file names the server of who has it.
@@ -593,7 +582,7 @@ impl DataDirLock {
             .truncate(false)
             .open(data_dir.join("LOCK"))
             .map_err(failed)?;
-        if fs4::FileExt::try_lock(&file).is_err() {
+        if file.try_lock().is_err() {
             let mut url = String::new();
             let _ = file.read_to_string(&mut url);
             let whom = if url.is_empty() { String::new() } else { format!(" ({})", url.trim()) };
@@ -617,7 +606,7 @@ impl DataDirLock {
 /// Address of the server that works with this data folder, if one does.
 pub fn running_server(data_dir: &Path) -> Option<String> {
     let mut file = File::open(data_dir.join("LOCK")).ok()?;
-    if fs4::FileExt::try_lock_shared(&file).is_ok() {
+    if file.try_lock_shared().is_ok() {
         return None;
     }
     let mut url = String::new();

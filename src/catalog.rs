@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 pub(crate) mod conformance;
+mod ledger;
 pub mod sqlite;
 
 use std::collections::HashMap;
@@ -12,11 +13,12 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use self::ledger::StoreLedger;
 use crate::types::{ContentHash, Fingerprint, ImageName, Impression, ModelId, Scope};
 
 /// The tables, as the rest of the program sees them. Times are milliseconds since 1970.
 #[async_trait]
-pub trait Catalog: Send + Sync + 'static {
+pub trait Catalog: StoreLedger + Send + Sync + 'static {
     // --- what the reconciler needs ---
 
     /// A page of the images of a source whose name is in `scope`, in name order, after the name `after`.

@@ -5,6 +5,7 @@
 mod housekeeping;
 mod pipeline;
 mod reconciler;
+mod store_guard;
 mod worker;
 
 use std::collections::VecDeque;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::backoff::Backoff;
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::{DecodeConfig, IngestConfig};
 use crate::embedder::{EmbedError, Embedder};
@@ -27,8 +29,9 @@ use crate::metrics::Metrics;
 use crate::source::folder::FolderSource;
 use crate::source::watcher::FolderWatcher;
 use crate::source::{Source, SourceError};
+use crate::store_check::CheckError;
 use crate::types::{ContentHash, Scope};
-use crate::vector_store::{Collection, StoreError};
+use crate::vector_store::{Collection, StoreError, VectorStore};
 
 /// Everything ingestion works with.
 pub struct IngestParts {
@@ -36,6 +39,10 @@ pub struct IngestParts {
     pub sources: Vec<FolderSource>,
     /// Images and their state.
     pub catalog: Arc<dyn Catalog>,
+    /// Where the collection below is made again if it is lost.
+    pub store: Arc<dyn VectorStore>,
+    /// `vector_store.check_interval_ms`.
+    pub check_interval_ms: u64,
     /// Vectors of the model below.
     pub collection: Arc<dyn Collection>,
     pub embedder: Arc<Embedder>,
@@ -67,6 +74,7 @@ struct Shared {
     progress: Mutex<Progress>,
     scanned_once: AtomicBool,
     tidy: AtomicBool,
+    guard: store_guard::GuardState,
 }
 
 #[derive(Default)]
@@ -117,6 +125,15 @@ pub enum IngestError {
     Embed(#[from] EmbedError),
 }
 
+impl From<CheckError> for IngestError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Catalog(error) => error.into(),
+            CheckError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl Ingest {
     /// Puts the parts together; nothing runs yet.
     pub fn new(parts: IngestParts) -> Self {
@@ -131,6 +148,7 @@ impl Ingest {
             progress: Mutex::default(),
             scanned_once: AtomicBool::new(false),
             tidy: AtomicBool::new(false),
+            guard: store_guard::GuardState::default(),
         };
         Self { shared: Arc::new(shared), tasks: TaskTracker::new(), stop: CancellationToken::new() }
     }
@@ -153,6 +171,7 @@ impl Ingest {
         }
         self.tasks.spawn(worker::run(self.shared.clone(), self.stop.clone()));
         self.tasks.spawn(housekeeping::run(self.shared.clone(), self.stop.clone()));
+        self.tasks.spawn(store_guard::run(self.shared.clone(), self.stop.clone()));
         self.tasks.close();
     }
 
@@ -182,12 +201,18 @@ impl Ingest {
         let images_per_second = progress.rate();
         let settled = self.shared.scanned_once.load(Ordering::Relaxed)
             && self.shared.tidy.load(Ordering::Relaxed);
-        let state = match (&progress.message, pending > 0 || progress.busy || !settled) {
+        let message = progress.message.clone().or_else(|| self.shared.store_trouble());
+        let state = match (&message, pending > 0 || progress.busy || !settled) {
             (Some(_), true) => IngestState::Paused,
             (_, true) => IngestState::Indexing,
             (_, false) => IngestState::Idle,
         };
-        IngestStatus { state, images_per_second, message: progress.message.clone() }
+        IngestStatus { state, images_per_second, message }
+    }
+
+    /// What is wrong with the collection that is written to, if anything: away, lost, another installation's.
+    pub fn store_trouble(&self) -> Option<String> {
+        self.shared.store_trouble()
     }
 
     /// Tells the worker that images became pending (a retry, an upload).
@@ -265,9 +290,7 @@ impl Progress {
     }
 }
 
-/// Waits for a while, growing with each failure in a row up to half a minute; `false` when stopped meanwhile.
-async fn back_off(failures_in_a_row: &mut u32, stop: &CancellationToken) -> bool {
-    let wait = Duration::from_millis(250u64.saturating_mul(1 << (*failures_in_a_row).min(7)));
-    *failures_in_a_row = failures_in_a_row.saturating_add(1);
-    stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some()
+/// Pauses while store or catalog is away.
+fn pauses() -> Backoff {
+    Backoff::new(Duration::from_millis(250), Duration::from_secs(30))
 }

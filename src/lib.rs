@@ -1,11 +1,8 @@
 //! image-search: drop pictures in a folder, search them by words, rate the result.
-//! The modules in dependency order are listed in ARCHITECTURE.md; a tidy test keeps the direction.
-
-// Test support that unit and integration tests share names this crate alike in both.
-#[cfg(test)]
-extern crate self as image_search;
+//! ARCHITECTURE.md says which module may import which; `tests/it/house_rules.rs` checks it.
 
 pub mod app;
+pub mod backoff;
 pub mod catalog;
 pub mod cli;
 pub mod config;
@@ -18,6 +15,7 @@ pub mod models;
 pub mod search;
 pub mod search_token;
 pub mod source;
+pub mod store_check;
 pub mod thumbnails;
 pub mod types;
 pub mod vector_store;

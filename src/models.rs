@@ -17,7 +17,7 @@ use self::download::Sums;
 use self::hub::Hub;
 pub use self::progress::Progress;
 pub use self::registry::{ModelEntry, Registry};
-use crate::config::{Config, ModelsConfig};
+use crate::config::{Config, KeyFileError, ModelsConfig};
 use crate::types::ModelId;
 
 /// Stands for the preferred model if it can be had, and the bundled one otherwise.
@@ -63,6 +63,8 @@ pub struct Verified {
 /// Why there is no model. The texts name the place and the next step; none carries a token.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
+    #[error(transparent)]
+    Token(#[from] KeyFileError),
     /// Neither a directory nor a known name.
     #[error(
         "there is no model {0:?}: give a folder with a model bundle (config.json, visual/, textual/), \"emoji-clip\" for the bundled one, or a name that `image-search model list` shows"

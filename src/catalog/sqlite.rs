@@ -65,6 +65,14 @@ impl SqliteCatalog {
             .map_err(opening)?;
         Ok(Self { writer, readers })
     }
+
+    pub(super) fn writer(&self) -> &SqlitePool {
+        &self.writer
+    }
+
+    pub(super) fn readers(&self) -> &SqlitePool {
+        &self.readers
+    }
 }
 
 #[async_trait]
@@ -635,11 +643,11 @@ async fn insert_impression(
     Ok(())
 }
 
-fn hex_list(hashes: &[ContentHash]) -> String {
+pub(super) fn hex_list(hashes: &[ContentHash]) -> String {
     json!(hashes).to_string()
 }
 
-fn damaged(what: impl std::fmt::Display) -> CatalogError {
+pub(super) fn damaged(what: impl std::fmt::Display) -> CatalogError {
     CatalogError::Damaged(what.to_string())
 }
 
@@ -647,7 +655,7 @@ fn name_at(row: &SqliteRow) -> Result<ImageName, CatalogError> {
     ImageName::new(row.try_get::<String, _>("name")?).map_err(damaged)
 }
 
-fn hash_at(row: &SqliteRow) -> Result<ContentHash, CatalogError> {
+pub(super) fn hash_at(row: &SqliteRow) -> Result<ContentHash, CatalogError> {
     ContentHash::from_slice(row.try_get("content_hash")?).map_err(damaged)
 }
 

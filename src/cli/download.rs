@@ -1,13 +1,11 @@
 //! A progress bar while a model is downloaded, for commands that wait for it. On a terminal only.
 
 use std::future::Future;
-use std::io::IsTerminal;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
+use super::progress_bar::{BYTES, progress_bar};
 use crate::app::{App, AppError, ModelState};
 use crate::ingest::Ingest;
 use crate::models::Progress;
@@ -19,16 +17,7 @@ pub(super) async fn with_bar<P, T>(look: impl Fn() -> Option<P>, work: impl Futu
 where
     P: Deref<Target = Progress>,
 {
-    let bar = if std::io::stderr().is_terminal() {
-        ProgressBar::no_length()
-    } else {
-        ProgressBar::hidden()
-    };
-    if let Ok(style) = ProgressStyle::with_template(
-        "{msg} {bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
-    ) {
-        bar.set_style(style);
-    }
+    let bar = progress_bar(BYTES);
     let mut ticks = tokio::time::interval(Duration::from_millis(REFRESH_MS));
     tokio::pin!(work);
     let done = loop {

@@ -56,8 +56,9 @@ async fn collect_garbage(shared: &Shared) -> Result<usize, IngestError> {
 
 /// Store first: if we die between the two, the rows are still there and the deletion is done again.
 async fn delete_vectors(shared: &Shared, hashes: &[ContentHash]) -> Result<(), IngestError> {
+    let epoch = shared.begin_write().await?;
     shared.parts.collection.delete(&shared.point_ids(hashes)).await?;
-    shared.parts.collection.flush().await?;
+    shared.end_write(epoch).await?;
     shared.parts.catalog.forget_vectors(&shared.model, hashes).await?;
     Ok(())
 }
@@ -72,7 +73,7 @@ pub(super) async fn recover(shared: &Shared) -> Result<(), IngestError> {
             "the last run ended in the middle of indexing; going on from there"
         );
     }
-    forget_missing_vectors(shared).await?;
+    shared.attach().await?;
     let pending = catalog.require_vectors(&shared.model).await?;
     if pending > 0 {
         tracing::info!(
@@ -82,37 +83,4 @@ pub(super) async fn recover(shared: &Shared) -> Result<(), IngestError> {
         );
     }
     Ok(())
-}
-
-/// If the store has fewer vectors than the catalog believes (it was deleted, or restored from an older copy),
-/// finds out which and forgets them, so that they are made again.
-async fn forget_missing_vectors(shared: &Shared) -> Result<(), IngestError> {
-    let (catalog, collection) = (&shared.parts.catalog, &shared.parts.collection);
-    let believed = catalog
-        .models()
-        .await?
-        .into_iter()
-        .find(|(model, _)| *model == shared.model)
-        .map_or(0, |(_, stored)| stored);
-    let stored = collection.count(None).await?;
-    if stored >= believed {
-        return Ok(());
-    }
-    tracing::warn!(stored, believed, "the vector store has lost vectors; making them again");
-    let mut after: Option<ContentHash> = None;
-    loop {
-        let page = catalog.stored_hashes(&shared.model, after.as_ref(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        after = Some(*last);
-        let ids = shared.point_ids(&page);
-        let found: std::collections::HashSet<_> =
-            collection.get(&ids).await?.into_iter().map(|point| point.id).collect();
-        let missing: Vec<ContentHash> = page
-            .iter()
-            .zip(&ids)
-            .filter(|(_, id)| !found.contains(id))
-            .map(|(hash, _)| *hash)
-            .collect();
-        catalog.forget_vectors(&shared.model, &missing).await?;
-    }
 }

@@ -133,7 +133,7 @@ impl Fetch<'_> {
         ));
         let mut target = Target::open(&part, file.size_bytes).await?;
         self.progress.add(target.length);
-        let mut backoff = self.hub.backoff();
+        let mut patience = self.hub.patience();
         let mut wrong = 0;
         loop {
             let before = target.length;
@@ -156,9 +156,9 @@ impl Fetch<'_> {
                 }
                 Err(trouble) => {
                     if target.length > before {
-                        backoff.reset();
+                        patience.reset();
                     }
-                    backoff.wait(trouble).await?;
+                    patience.wait(trouble).await?;
                 }
             }
         }

@@ -2,6 +2,7 @@
 //! `conformance_tests!(Subject)` in the implementation's tests. A case that fails tells by its name what is broken.
 
 mod collections;
+mod markers;
 mod points;
 mod searches;
 
@@ -15,6 +16,7 @@ use super::{
 };
 
 pub(crate) use self::collections::*;
+pub(crate) use self::markers::*;
 pub(crate) use self::points::*;
 pub(crate) use self::searches::*;
 
@@ -70,6 +72,9 @@ macro_rules! conformance_tests {
             a_healthy_store_says_so,
             maintenance_changes_no_answer,
             unsafe_names_are_refused,
+            markers_are_kept_and_replaced,
+            a_marker_is_no_point,
+            a_collection_that_is_not_there_has_no_marker,
         );
     };
     ($(#[$attribute:meta])* $subject:ty; $($case:ident),+ $(,)?) => {

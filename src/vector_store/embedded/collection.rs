@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::directory::Directory;
 use super::shard::{Shard, panic_text};
 use crate::vector_store::{
-    Collection, CollectionSpec, Filter, Point, ScoredPoint, SearchQuery, StoreError,
+    Collection, CollectionSpec, Filter, Marker, Point, ScoredPoint, SearchQuery, StoreError,
 };
 
 /// Closing waits this long for searches and index building under way; then the process may end without them.
@@ -122,6 +122,15 @@ impl EmbeddedCollection {
 impl Collection for EmbeddedCollection {
     fn spec(&self) -> &CollectionSpec {
         &self.spec
+    }
+
+    async fn marker(&self) -> Result<Option<Marker>, StoreError> {
+        self.read(Shard::marker).await
+    }
+
+    async fn set_marker(&self, marker: &Marker) -> Result<(), StoreError> {
+        let marker = *marker;
+        self.write(move |shard| shard.set_marker(&marker)).await
     }
 
     async fn upsert(&self, points: Vec<Point>) -> Result<(), StoreError> {

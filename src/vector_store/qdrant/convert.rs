@@ -172,7 +172,7 @@ fn to_value(value: &PayloadValue) -> proto::Value {
 }
 
 /// Values of kinds that we never write are left out.
-fn from_payload(payload: HashMap<String, proto::Value>) -> Payload {
+pub(super) fn from_payload(payload: HashMap<String, proto::Value>) -> Payload {
     let value = |value: proto::Value| match value.kind? {
         Kind::StringValue(text) => Some(PayloadValue::Keyword(text)),
         Kind::IntegerValue(number) => Some(PayloadValue::Integer(number)),
