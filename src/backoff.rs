@@ -54,8 +54,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_longest_and_are_jittered_within_bounds() {
         for _ in 0..100 {
-            let mut backoff =
-                Backoff::new(Duration::from_millis(100), Duration::from_millis(500));
+            let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(500));
             for whole in [100, 200, 400, 500, 500] {
                 let pause = backoff.next_pause().as_millis();
                 assert!((whole / 2..=whole).contains(&pause), "{pause} of {whole}");

@@ -176,7 +176,9 @@ impl ModelsConfig {
                 .map(PathBuf::from)
                 .or_else(|| Some(hub_home()?.join("token")));
             // One that others left empty is as good as none.
-            let holds = |file: &PathBuf| std::fs::metadata(file).is_ok_and(|found| found.is_file() && found.len() > 0);
+            let holds = |file: &PathBuf| {
+                std::fs::metadata(file).is_ok_and(|found| found.is_file() && found.len() > 0)
+            };
             self.token_file = file.filter(holds).unwrap_or_default();
         }
         let says_yes =
@@ -580,7 +582,10 @@ mod tests {
         for text in ["", " \n"] {
             std::fs::write(&path, text).expect("written");
             let error = read().expect_err("empty").to_string();
-            assert!(error.contains("a.key_file") && error.contains("key cannot be used"), "{error}");
+            assert!(
+                error.contains("a.key_file") && error.contains("key cannot be used"),
+                "{error}"
+            );
         }
         std::fs::write(&path, "hunter2\r\n").expect("written");
         assert_eq!(read().expect("read").expect("a key").reveal(), "hunter2");

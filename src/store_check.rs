@@ -11,9 +11,7 @@ use uuid::Uuid;
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::types::{ContentHash, ModelId};
-use crate::vector_store::{
-    Collection, CollectionSpec, Marker, StoreError, VectorStore, payload,
-};
+use crate::vector_store::{Collection, CollectionSpec, Marker, StoreError, VectorStore, payload};
 
 /// Contents asked of the catalog at a time.
 const HASHES_PER_PAGE: u32 = 5_000;
@@ -132,7 +130,8 @@ impl StoreCheck<'_> {
         if marker.installation == self.catalog.installation().await?.id {
             return Ok(());
         }
-        let why = format!("belongs to another installation of image-search ({})", marker.installation);
+        let why =
+            format!("belongs to another installation of image-search ({})", marker.installation);
         Err(self.not_ours(why).into())
     }
 
@@ -174,7 +173,14 @@ impl StoreCheck<'_> {
         if !found.none() {
             let Differences { known, missing, strangers } = found;
             let collection = &self.collection.spec().name;
-            tracing::warn!(collection, known, missing, strangers, mend, "vector store and catalog differ");
+            tracing::warn!(
+                collection,
+                known,
+                missing,
+                strangers,
+                mend,
+                "vector store and catalog differ"
+            );
         }
         if mend {
             self.forget(&missing).await?;
@@ -257,7 +263,9 @@ impl StoreCheck<'_> {
             let hashes: Vec<ContentHash> = contents.iter().filter_map(|(_, hash)| *hash).collect();
             let known = self.catalog.known_vectors(&model, &hashes).await?;
             strangers.extend(
-                contents.into_iter().filter(|(_, hash)| hash.is_none_or(|hash| !known.contains(&hash))),
+                contents
+                    .into_iter()
+                    .filter(|(_, hash)| hash.is_none_or(|hash| !known.contains(&hash))),
             );
         }
         Ok(strangers)

@@ -327,16 +327,15 @@ pub enum StoreError {
         /// What the engine says.
         reason: String,
     },
-    #[error("the vector store has no collection {0}; a running server makes it again and fills it from the pictures")]
+    #[error(
+        "the vector store has no collection {0}; a running server makes it again and fills it from the pictures"
+    )]
     NoSuchCollection(String),
     /// Its marker names another installation, or it has none and holds what we do not know.
     #[error(
         "collection {collection} {why}; give this installation collections of its own (vector_store.qdrant.collection_prefix, or another --data-dir), or, if the other one is gone, take it over: image-search store verify --repair --take-over"
     )]
-    NotOurs {
-        collection: String,
-        why: String,
-    },
+    NotOurs { collection: String, why: String },
     /// Anything else, with the engine's own words.
     #[error("the vector store failed: {0}")]
     Internal(String),

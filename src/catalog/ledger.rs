@@ -36,15 +36,17 @@ impl StoreLedger for SqliteCatalog {
             .fetch_one(self.readers())
             .await?;
         let id: String = row.try_get(0)?;
-        let id = id.parse().map_err(|error| damaged(format_args!("installation {id:?}: {error}")))?;
+        let id =
+            id.parse().map_err(|error| damaged(format_args!("installation {id:?}: {error}")))?;
         Ok(Installation { id, has_plain_names: row.try_get(1)? })
     }
 
     async fn epoch(&self, model: &str) -> Result<u64, CatalogError> {
-        let epoch: Option<i64> = sqlx::query_scalar("SELECT epoch FROM store_epochs WHERE model = ?1")
-            .bind(model)
-            .fetch_optional(self.readers())
-            .await?;
+        let epoch: Option<i64> =
+            sqlx::query_scalar("SELECT epoch FROM store_epochs WHERE model = ?1")
+                .bind(model)
+                .fetch_optional(self.readers())
+                .await?;
         Ok(epoch.unwrap_or(0) as u64)
     }
 
@@ -103,8 +105,7 @@ mod tests {
     #[tokio::test]
     async fn vectors_are_known_from_their_intent_on() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let catalog =
-            SqliteCatalog::open(&dir.path().join("catalog.db")).await.expect("opened");
+        let catalog = SqliteCatalog::open(&dir.path().join("catalog.db")).await.expect("opened");
         let (a, b) = (ContentHash::of(b"a"), ContentHash::of(b"b"));
         let facts = PictureFacts { format: "png".to_owned(), width: 1, height: 1 };
         catalog.intend_vectors("m", &[(a, facts)]).await.expect("noted");

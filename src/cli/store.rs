@@ -107,7 +107,8 @@ async fn copy_all(
             say(format_args!("{name}: belongs to another installation; left alone"));
             continue;
         }
-        let dim = from.dim(&name).await?.ok_or_else(|| StoreError::NoSuchCollection(name.clone()))?;
+        let dim =
+            from.dim(&name).await?.ok_or_else(|| StoreError::NoSuchCollection(name.clone()))?;
         let spec = CollectionSpec::of_pictures(name.clone(), dim);
         let (source, target) = (from.open(&spec).await?, to.open(&spec).await?);
         check_target(&*target, installation).await?;
@@ -141,7 +142,10 @@ async fn check_target(target: &dyn Collection, installation: &Installation) -> a
     match target.marker().await? {
         Some(marker) if marker.installation != installation.id => Err(StoreError::NotOurs {
             collection: target.spec().name.clone(),
-            why: format!("belongs to another installation of image-search ({})", marker.installation),
+            why: format!(
+                "belongs to another installation of image-search ({})",
+                marker.installation
+            ),
         }
         .into()),
         _ => Ok(()),

@@ -46,7 +46,9 @@ impl VectorStoreConfig {
                 "it holds a user or password; leave these out and use vector_store.api_key_file",
             ),
             Some(address) if is_http(address) => None,
-            _ => Some("use \"embedded\", \"embedded:DIR\" (another data folder) or an address such as \"qdrant+https://host:6334\""),
+            _ => Some(
+                "use \"embedded\", \"embedded:DIR\" (another data folder) or an address such as \"qdrant+https://host:6334\"",
+            ),
         }
     }
 }

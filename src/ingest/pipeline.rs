@@ -338,18 +338,24 @@ async fn embed(shared: &Shared, batch: Vec<Decoded>, embedded: &mpsc::Sender<Emb
         waiting.push((item, hash, facts, index));
     }
     let started = Instant::now();
-    match shared.parts.embedder.embed_pictures(pixels).await {
-        Ok(vectors) => {
-            shared.parts.metrics.observe(Stage::Embed, started.elapsed());
-            for (item, hash, facts, index) in waiting {
-                let vector = vectors.get(index).cloned();
+    let count = pixels.len();
+    let vectors = match shared.parts.embedder.embed_pictures(pixels).await {
+        Ok(vectors) => vectors,
+        Err(error) => vec![Err(error); count],
+    };
+    shared.parts.metrics.observe(Stage::Embed, started.elapsed());
+    for (item, hash, facts, index) in waiting {
+        match vectors.get(index) {
+            Some(Ok(vector)) => {
+                let vector = Some(vector.clone());
                 let _ = embedded.send(Embedded { item, hash, facts, vector }).await;
             }
-        }
-        Err(error) => {
-            let reason = error.to_string();
-            for (item, ..) in waiting {
-                let failure = Failure { code: "model_failed".into(), reason: reason.clone() };
+            failed => {
+                let reason = match failed {
+                    Some(Err(error)) => error.to_string(),
+                    _ => "it returned nothing".into(),
+                };
+                let failure = Failure { code: "model_failed".into(), reason };
                 if let Err(error) = settle(shared, &item, Setback::Transient(failure)).await {
                     tracing::warn!(image = %item.image.name, %error, "could not note what became of an image");
                 }

@@ -36,12 +36,7 @@ impl Site {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let catalog = SqliteCatalog::open(&dir.path().join("catalog.db")).await.expect("opened");
         let model = ModelId { name: "clip".to_owned(), revision: "1".to_owned() };
-        let used = UsedModel {
-            id: model.clone(),
-            dir: "/somewhere".into(),
-            display_name: "CLIP".to_owned(),
-            banner: None,
-        };
+        let used = UsedModel { id: model.clone(), display_name: "CLIP".to_owned(), banner: None };
         catalog.remember_model(&used).await.expect("noted");
         Self { catalog, model, _dir: dir }
     }
@@ -84,8 +79,7 @@ impl Site {
             })
             .collect();
         self.catalog.record("pictures", &seen, &[], 0).await.expect("recorded");
-        let leased =
-            self.catalog.lease(10_000, "token", 1, UNTIL_MS, false).await.expect("leased");
+        let leased = self.catalog.lease(10_000, "token", 1, UNTIL_MS, false).await.expect("leased");
         let contents: Vec<_> = numbers.clone().map(|number| (hash(number), facts())).collect();
         self.catalog.intend_vectors(&model, &contents).await.expect("intended");
         let epoch = self.catalog.next_epoch(&model).await.expect("numbered");
@@ -187,10 +181,7 @@ async fn an_unmarked_collection_is_adopted_when_we_know_all_of_it(subject: &impl
     store.drop_collection(&site.name()).await.expect("dropped");
     let collection = site.collection(&*store).await;
     collection.upsert(site.points(5..30)).await.expect("stored");
-    assert_eq!(
-        site.check(&*collection).attach().await.expect("adopted"),
-        differences(30, 5, 0)
-    );
+    assert_eq!(site.check(&*collection).attach().await.expect("adopted"), differences(30, 5, 0));
     assert!(collection.marker().await.expect("asked").is_some());
     assert_eq!(site.believed().await, 25);
 }
@@ -272,9 +263,7 @@ async fn pruning_takes_what_is_marked_as_ours_and_nothing_else(subject: &impl Su
     assert!(ours.catalog.used_models().await.expect("asked").is_empty());
 }
 
-async fn an_unmarked_collection_that_we_do_not_know_entirely_is_not_pruned(
-    subject: &impl Subject,
-) {
+async fn an_unmarked_collection_that_we_do_not_know_entirely_is_not_pruned(subject: &impl Subject) {
     let store = subject.open().await.expect("a store");
     let site = Site::new().await;
     store.open(&CollectionSpec::of_pictures("answering".to_owned(), DIM)).await.expect("opened");

@@ -16,9 +16,7 @@ use qdrant_client::qdrant::alias_operations;
 
 use self::collection::QdrantCollection;
 use self::connection::Connection;
-use super::{
-    Collection, CollectionSpec, Marker, StoreError, VectorStore, check_field, check_name,
-};
+use super::{Collection, CollectionSpec, Marker, StoreError, VectorStore, check_field, check_name};
 pub use crate::config::QdrantOptions;
 
 /// The store on one server or cluster.
@@ -52,10 +50,7 @@ impl QdrantStore {
         match self
             .connection
             .call(name, timeout, name.to_owned(), |mut client, collection_name| async move {
-                client
-                    .collections
-                    .get(proto::GetCollectionInfoRequest { collection_name })
-                    .await
+                client.collections.get(proto::GetCollectionInfoRequest { collection_name }).await
             })
             .await
         {

@@ -73,12 +73,16 @@ fn imports_are_those_of_the_architecture() {
     let none = BTreeSet::new();
     let mut wrong = Vec::new();
     for module in modules {
-        let (is, may) =
-            (real.get(module).unwrap_or(&none), allowed.get(module).unwrap_or(&none));
+        let (is, may) = (real.get(module).unwrap_or(&none), allowed.get(module).unwrap_or(&none));
         let unknown = is.difference(may).filter(|name| real.contains_key(*name));
-        wrong.extend(unknown.map(|name| format!("{module} imports {name}: ARCHITECTURE.md does not allow it")));
+        wrong.extend(
+            unknown
+                .map(|name| format!("{module} imports {name}: ARCHITECTURE.md does not allow it")),
+        );
         let stale = may.difference(is);
-        wrong.extend(stale.map(|name| format!("{module} does not import {name} any more: take it out of ARCHITECTURE.md")));
+        wrong.extend(stale.map(|name| {
+            format!("{module} does not import {name} any more: take it out of ARCHITECTURE.md")
+        }));
         if !allowed.contains_key(module) {
             wrong.push(format!("{module} has no line in ARCHITECTURE.md yet"));
         }
@@ -89,8 +93,7 @@ fn imports_are_those_of_the_architecture() {
 /// What a module imports of its neighbours in the same folder, for every folder.
 fn arrows_between_neighbours(root: &str) -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     let imports = imports(root);
-    let modules: BTreeSet<Vec<String>> =
-        imports.iter().map(|(module, _)| module.clone()).collect();
+    let modules: BTreeSet<Vec<String>> = imports.iter().map(|(module, _)| module.clone()).collect();
     let is_module = |path: &[String]| modules.iter().any(|module| module.starts_with(path));
     let mut folders: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
     for (module, path) in &imports {
@@ -113,7 +116,8 @@ fn circle(arrows: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
         let before = left.len();
         left.retain(|_, imported| imported.iter().any(|name| names.contains(name)));
         if left.len() == before {
-            return Some(left.into_keys().collect()).filter(|names: &Vec<String>| !names.is_empty());
+            return Some(left.into_keys().collect())
+                .filter(|names: &Vec<String>| !names.is_empty());
         }
     }
 }
@@ -124,7 +128,8 @@ fn no_modules_import_each_other_in_a_circle() {
     for root in ["src", "crates/clip/src"] {
         for (folder, arrows) in arrows_between_neighbours(root) {
             if let Some(names) = circle(&arrows) {
-                circles.push(format!("{root}, {folder}: {} (or what they lead to)", names.join(", ")));
+                circles
+                    .push(format!("{root}, {folder}: {} (or what they lead to)", names.join(", ")));
             }
         }
     }
@@ -230,6 +235,7 @@ fn the_documentation_of_the_api_names_every_code_and_no_other() {
     let missing: Vec<_> = known.difference(&in_backticks).collect();
     assert!(missing.is_empty(), "docs/api.md does not name {missing:?}");
     let is_code = |word: &&String| word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-    let stale: Vec<_> = in_backticks.iter().filter(is_code).filter(|word| !known.contains(*word)).collect();
+    let stale: Vec<_> =
+        in_backticks.iter().filter(is_code).filter(|word| !known.contains(*word)).collect();
     assert!(stale.is_empty(), "docs/api.md names codes that the program does not know: {stale:?}");
 }

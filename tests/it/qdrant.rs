@@ -11,7 +11,8 @@ use crate::fault_proxy::{FaultProxy, Weather};
 use crate::harness::{Server, World, picture, problem};
 
 pub(crate) const KEY: &str = "the-key-of-these-tests";
-pub(crate) const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) const ANY_PORT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 pub(crate) const PICTURES: u32 = 120;
 
 /// A stand-in server behind a proxy, and a world that uses it.

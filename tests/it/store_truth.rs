@@ -166,9 +166,7 @@ async fn two_installations_share_a_server_and_are_kept_apart() {
     let site = installation().await;
     site.add_pictures();
     let second = || {
-        World::new()
-            .set("VECTOR_STORE__URL", &site.proxy.url())
-            .set("VECTOR_STORE__API_KEY", KEY)
+        World::new().set("VECTOR_STORE__URL", &site.proxy.url()).set("VECTOR_STORE__API_KEY", KEY)
     };
     let server = site.world.serve().await;
     site.assert_complete(&server).await;

@@ -110,9 +110,8 @@ impl State {
     /// Points of all collections, without the reserved one that says whose a collection is.
     pub async fn points(&self) -> io::Result<usize> {
         let Snapshot(collections) = self.snapshot().await?;
-        let pictures = |points: &Vec<Point>| {
-            points.iter().filter(|point| point.id != Uuid::max()).count()
-        };
+        let pictures =
+            |points: &Vec<Point>| points.iter().filter(|point| point.id != Uuid::max()).count();
         Ok(collections.iter().map(|(_, points)| pictures(points)).sum())
     }
 

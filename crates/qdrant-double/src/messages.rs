@@ -87,7 +87,11 @@ pub(super) fn proto_payload(payload: Payload) -> std::collections::HashMap<Strin
     payload.into_iter().map(|(field, content)| (field, value(content))).collect()
 }
 
-pub(super) fn retrieved(point: Point, with_payload: bool, with_vectors: bool) -> proto::RetrievedPoint {
+pub(super) fn retrieved(
+    point: Point,
+    with_payload: bool,
+    with_vectors: bool,
+) -> proto::RetrievedPoint {
     let dense = vector_output::Vector::Dense(proto::DenseVector { data: point.vector });
     let vector = proto::VectorOutput { vector: Some(dense), ..proto::VectorOutput::default() };
     let vectors = proto::VectorsOutput {

@@ -1,6 +1,7 @@
 //! The three services of the protocol: what our store calls, answered; everything else named, so that a new call of the
 //! store fails loudly instead of being taken for an answer.
 
+use image_search::vector_store::{CollectionSpec, FieldKind, SearchQuery, VectorStore};
 use qdrant_client::qdrant as proto;
 use qdrant_client::qdrant::alias_operations::Action;
 use qdrant_client::qdrant::collections_server::Collections;
@@ -8,7 +9,6 @@ use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
 use qdrant_client::qdrant::points_server::Points;
 use qdrant_client::qdrant::qdrant_server::Qdrant;
 use qdrant_client::qdrant::{query, vector_input, vectors_config};
-use image_search::vector_store::{CollectionSpec, FieldKind, SearchQuery, VectorStore};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 

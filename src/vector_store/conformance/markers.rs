@@ -72,7 +72,9 @@ pub(crate) async fn a_marker_is_no_point(subject: &impl Subject) -> Outcome {
     store.close().await
 }
 
-pub(crate) async fn a_collection_that_is_not_there_has_no_marker(subject: &impl Subject) -> Outcome {
+pub(crate) async fn a_collection_that_is_not_there_has_no_marker(
+    subject: &impl Subject,
+) -> Outcome {
     let store = subject.open().await?;
     let missing = store.marker("nowhere").await;
     assert!(matches!(missing, Err(StoreError::NoSuchCollection(_))), "{missing:?}");

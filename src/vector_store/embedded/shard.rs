@@ -377,8 +377,9 @@ impl Shard {
     /// Brings the noted points to their noted state: deletes what was deleted, and stores again what was stored, with
     /// which the engine deletes the older versions of it in other segments.
     pub(super) fn replay(&self, changes: &BTreeMap<Uuid, Change>) -> Result<(), StoreError> {
-        let ids =
-            |wanted| changes.iter().filter(move |(_, change)| **change == wanted).map(|(id, _)| *id);
+        let ids = |wanted| {
+            changes.iter().filter(move |(_, change)| **change == wanted).map(|(id, _)| *id)
+        };
         self.delete(&ids(Change::Deleted).collect::<Vec<_>>())?;
         for page in ids(Change::Upserted).collect::<Vec<_>>().chunks(POINTS_PER_OPERATION) {
             self.upsert(self.get(page)?)?;

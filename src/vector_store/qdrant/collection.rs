@@ -85,7 +85,11 @@ impl QdrantCollection {
         let response = self.connection.call(&self.spec.name, timeout, request, call).await?;
         let count = response.result.unwrap_or_default().count;
         // With a filter the server leaves the reserved point out; without one, counting is quick and we do.
-        Ok(if filter.is_none() { count.saturating_sub(self.reserved_points().await?) } else { count })
+        Ok(if filter.is_none() {
+            count.saturating_sub(self.reserved_points().await?)
+        } else {
+            count
+        })
     }
 
     async fn reserved_points(&self) -> Result<u64, StoreError> {
@@ -283,7 +287,8 @@ impl Collection for QdrantCollection {
                 points: Some(proto::PointsSelector { points_selector_one_of: Some(points) }),
                 ..proto::DeletePoints::default()
             };
-            let call = |mut client: Client, request| async move { client.points.delete(request).await };
+            let call =
+                |mut client: Client, request| async move { client.points.delete(request).await };
             Self::done(
                 &self
                     .connection
@@ -339,7 +344,8 @@ impl Collection for QdrantCollection {
                 ..proto::GetPoints::default()
             };
             let timeout = self.connection.options.read_timeout();
-            let call = |mut client: Client, request| async move { client.points.get(request).await };
+            let call =
+                |mut client: Client, request| async move { client.points.get(request).await };
             let response = self.connection.call(&self.spec.name, timeout, request, call).await?;
             points.extend(response.result.into_iter().filter_map(convert::from_retrieved));
         }
