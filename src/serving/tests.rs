@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use sqlx::Connection;
 
 use super::*;
+use crate::catalog::StoreLedger;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::data_dir::catalog_file;
 use crate::vector_store::address;

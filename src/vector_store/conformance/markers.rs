@@ -46,7 +46,7 @@ pub(crate) async fn a_marker_is_no_point(subject: &impl Subject) -> Outcome {
     assert_eq!(collection.count(None).await?, 30);
     for page in [7, 10, 30, 31, 100] {
         assert_eq!(scroll_all(&*collection, page).await?.len(), 30, "pages of {page}");
-        assert_eq!(collection.scroll_ids(Some(id(29)), page).await?, []);
+        assert!(collection.scroll_ids(Some(id(29)), page).await?.is_empty());
     }
     assert_eq!(collection.get(&[Uuid::max(), id(1)]).await?.len(), 1);
     let mut like_the_marker = vec![0.0; DIM];
