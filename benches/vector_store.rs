@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use image_search::config::Config;
 use image_search::vector_store::embedded::{EmbeddedOptions, EmbeddedStore};
 use image_search::vector_store::{
-    Collection, CollectionSpec, Condition, FieldKind, Filter, PayloadValue, Point, SearchQuery,
-    VectorStore,
+    Collection, CollectionSpec, Condition, FieldKind, PayloadValue, Point, PointFilter,
+    SearchQuery, VectorStore,
 };
 use uuid::Uuid;
 
@@ -75,12 +75,12 @@ fn point(number: u64, uniform: bool) -> Point {
     }
 }
 
-fn filters() -> Vec<(&'static str, Option<Filter>)> {
+fn filters() -> Vec<(&'static str, Option<PointFilter>)> {
     let range =
         |field: &str, max| Condition::Range { field: field.to_owned(), min: None, max: Some(max) };
     let below = |max| range("percent", max);
     let half = Condition::AnyOf { field: "half".to_owned(), values: vec!["1".to_owned()] };
-    let must = |condition| Some(Filter { must: vec![condition], must_not: Vec::new() });
+    let must = |condition| Some(PointFilter { must: vec![condition], must_not: Vec::new() });
     vec![
         ("no filter", None),
         ("90 % kept", must(below(89))),
@@ -115,7 +115,7 @@ fn disk_mib(dir: &Path) -> u64 {
 
 async fn recall_and_latency(
     collection: &dyn Collection,
-    filter: Option<&Filter>,
+    filter: Option<&PointFilter>,
     uniform: bool,
 ) -> Outcome<String> {
     let (mut found, mut wanted, mut times, mut exact_times) = (0, 0, Vec::new(), Vec::new());

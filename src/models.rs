@@ -17,7 +17,7 @@ pub use self::cache::Snapshot;
 use self::download::Sums;
 use self::folders::NotedFolders;
 use self::hub::Hub;
-pub use self::progress::Progress;
+pub use self::progress::DownloadProgress;
 pub use self::registry::{ModelEntry, Registry};
 use crate::catalog::UsedModel;
 use crate::config::{Config, KeyFileError, ModelsConfig};
@@ -288,7 +288,7 @@ impl Models {
         &self,
         entry: &ModelEntry,
         substitute: bool,
-        progress: &Progress,
+        progress: &DownloadProgress,
     ) -> Result<LocatedModel, ModelError> {
         if let Some(snapshot) = self.cache.find(entry) {
             return Ok(from_snapshot(entry, snapshot));
@@ -532,7 +532,8 @@ mod tests {
         let Choice::Elsewhere(entry) = models.find(AUTO).expect("known") else {
             panic!("nothing was downloaded")
         };
-        let error = models.fetch(&entry, true, &Progress::default()).await.expect_err("offline");
+        let error =
+            models.fetch(&entry, true, &DownloadProgress::default()).await.expect_err("offline");
         assert!(error.to_string().contains("model pull ViT-B-32__openai"), "{error}");
         let stand_in = models.stand_in(&error).expect("bundled");
         assert_eq!(stand_in.id.name, BUNDLED);

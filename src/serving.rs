@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::embedder::{EmbedError, Embedder};
 use crate::ingest::{Ingest, IngestError, IngestParts};
 use crate::metrics::Metrics;
-use crate::models::{self, Choice, LocatedModel, ModelError, Models, Progress};
+use crate::models::{self, Choice, DownloadProgress, LocatedModel, ModelError, Models};
 use crate::source::folder::FolderSource;
 use crate::types::ModelId;
 use crate::vector_store::{Collection, CollectionSpec, StoreError, VectorStore};
@@ -167,7 +167,7 @@ impl Serving {
         let located = match self.models.find(wanted)? {
             Choice::Here(located) => *located,
             Choice::Elsewhere(entry) => {
-                let progress = Arc::new(Progress::default());
+                let progress = Arc::new(DownloadProgress::default());
                 let name = entry.name.clone();
                 self.set(ServingState::Downloading { name, progress: progress.clone() });
                 let fetched = self.models.fetch(&entry, wanted == models::AUTO, &progress).await;
@@ -419,7 +419,7 @@ impl Serving {
         let located = match self.models.find(models::AUTO)? {
             Choice::Here(located) => *located,
             Choice::Elsewhere(entry) => {
-                let progress = Arc::new(Progress::default());
+                let progress = Arc::new(DownloadProgress::default());
                 let (name, downloading) = (entry.name.clone(), progress.clone());
                 self.set_next(Some(NextModel::Downloading { name, progress: downloading }));
                 let fetched = self.models.fetch(&entry, true, &progress).await;

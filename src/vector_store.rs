@@ -97,7 +97,7 @@ pub trait Collection: Send + Sync + 'static {
     async fn get(&self, ids: &[Uuid]) -> Result<Vec<Point>, StoreError>;
 
     /// Exact number of points (that match the filter).
-    async fn count(&self, filter: Option<&Filter>) -> Result<u64, StoreError>;
+    async fn count(&self, filter: Option<&PointFilter>) -> Result<u64, StoreError>;
 
     /// Walks all points in ascending id order: at most `limit` points with an id greater than `after`.
     async fn scroll(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Point>, StoreError>;
@@ -145,7 +145,7 @@ impl CollectionSpec {
     }
 
     /// Refuses field names that stores would read as a path. Fields without an index may be asked for; that is slower.
-    pub fn check_filter(&self, filter: &Filter) -> Result<(), StoreError> {
+    pub fn check_filter(&self, filter: &PointFilter) -> Result<(), StoreError> {
         let field = |condition: &'_ Condition| match condition {
             Condition::AnyOf { field, .. } | Condition::Range { field, .. } => Some(field.clone()),
             Condition::Ids(_) => None,
@@ -220,14 +220,14 @@ pub enum PayloadValue {
 
 /// All of `must` and none of `must_not`. Empty = everything.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Filter {
+pub struct PointFilter {
     /// Every one of these holds.
     pub must: Vec<Condition>,
     /// None of these holds.
     pub must_not: Vec<Condition>,
 }
 
-impl Filter {
+impl PointFilter {
     /// Whether a point with this id and payload matches.
     pub fn matches(&self, id: Uuid, payload: &Payload) -> bool {
         let holds = |condition: &Condition| condition.holds(id, payload);
@@ -274,7 +274,7 @@ pub struct SearchQuery {
     /// Most points to return.
     pub limit: usize,
     /// Only points that match.
-    pub filter: Option<Filter>,
+    pub filter: Option<PointFilter>,
     /// Compare with every point instead of using the index.
     pub exact: bool,
 }

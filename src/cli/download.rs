@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::progress_bar::{BYTES, progress_bar};
 use crate::app::App;
 use crate::ingest::Ingest;
-use crate::models::Progress;
+use crate::models::DownloadProgress;
 use crate::serving::{ServingError, ServingState};
 
 const REFRESH_MS: u64 = 100;
@@ -16,7 +16,7 @@ const REFRESH_MS: u64 = 100;
 /// Does `work`, and shows the progress that `look` finds meanwhile.
 pub(super) async fn with_bar<P, T>(look: impl Fn() -> Option<P>, work: impl Future<Output = T>) -> T
 where
-    P: Deref<Target = Progress>,
+    P: Deref<Target = DownloadProgress>,
 {
     let bar = progress_bar(BYTES);
     let mut ticks = tokio::time::interval(Duration::from_millis(REFRESH_MS));

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::{EXIT_ERROR, download, say};
 use crate::app::App;
 use crate::config::Config;
-use crate::models::{Models, Progress};
+use crate::models::{DownloadProgress, Models};
 use crate::store_check;
 
 const PREPARE: &str = "\
@@ -83,7 +83,7 @@ fn list(models: &Models, config: &Config) {
 
 async fn pull(models: &Models, name: &str) -> anyhow::Result<ExitCode> {
     let entry = models.entry(name)?;
-    let progress = Progress::default();
+    let progress = DownloadProgress::default();
     let located =
         download::with_bar(|| Some(&progress), models.fetch(entry, false, &progress)).await?;
     say(format_args!("{} is in {}", located.id, located.dir.display()));

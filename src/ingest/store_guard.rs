@@ -14,8 +14,8 @@ use crate::backoff::Backoff;
 use crate::store_check::{Differences, StoreCheck};
 use crate::vector_store::{Marker, StoreError};
 
-/// After a comparison that found nothing, the next one waits at least so long, doubling up to the second: processes that
-/// write at the same time may leave markers out of order, which only looks like a restored snapshot.
+/// After a comparison that failed or found nothing, the next one waits about so long, doubling up to the second: processes
+/// that write at the same time may leave markers out of order, which only looks like a restored snapshot.
 const REST_FIRST: Duration = Duration::from_mins(1);
 const REST_LONGEST: Duration = Duration::from_hours(1);
 
@@ -130,21 +130,27 @@ impl<'a> Guard<'a> {
             Err(StoreError::NoSuchCollection(name)) => return self.refill(&name).await,
             marker => marker?,
         };
-        let Some(marker) = marker else { return shared.attach().await };
-        shared.check().check_owner(&marker).await?;
-        let epoch = shared.parts.catalog.epoch(&shared.model).await?;
-        let pair = (marker.epoch, epoch);
-        let is_certain = shared.guard.doubt.load(Ordering::Relaxed) || self.differed == Some(pair);
-        self.differed = (marker.epoch != epoch).then_some(pair);
+        let is_certain = match &marker {
+            None => true,
+            Some(marker) => {
+                shared.check().check_owner(marker).await?;
+                let epoch = shared.parts.catalog.epoch(&shared.model).await?;
+                let pair = (marker.epoch != epoch).then_some((marker.epoch, epoch));
+                let is_still = pair.is_some() && pair == self.differed;
+                self.differed = pair;
+                is_still || shared.guard.doubt.load(Ordering::Relaxed)
+            }
+        };
         if !is_certain || Instant::now() < self.rest_until {
             return Ok(());
         }
+        self.rest_until = Instant::now() + self.rests.next_pause();
         shared.guard.doubt.store(false, Ordering::Relaxed);
-        let found = shared.check().mend().await?;
-        if found.none() {
-            self.rest_until = Instant::now() + self.rests.next_pause();
-        } else {
+        let check = shared.check();
+        let found = if marker.is_some() { check.mend().await? } else { check.attach().await? };
+        if !found.none() {
             self.rests.reset();
+            self.rest_until = Instant::now();
         }
         self.differed = None;
         shared.make_again(found).await

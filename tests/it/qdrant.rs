@@ -16,7 +16,7 @@ pub(crate) const ANY_PORT: SocketAddr =
 pub(crate) const PICTURES: u32 = 120;
 
 /// A stand-in server behind a proxy, and a world that uses it.
-pub(crate) struct Installation {
+pub(crate) struct OnQdrant {
     pub(crate) state: State,
     pub(crate) double: Double,
     pub(crate) proxy: FaultProxy,
@@ -24,7 +24,7 @@ pub(crate) struct Installation {
     _dir: tempfile::TempDir,
 }
 
-pub(crate) async fn installation() -> Installation {
+pub(crate) async fn on_qdrant() -> OnQdrant {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let state = State::new(dir.path(), Some(KEY)).expect("a stand-in");
     let double = Double::start(ANY_PORT, state.clone()).await.expect("it listens");
@@ -37,10 +37,10 @@ pub(crate) async fn installation() -> Installation {
         .set("VECTOR_STORE__QDRANT__CONNECT_TIMEOUT_MS", "500")
         .set("EMBED__BATCH_MAX", "4")
         .set("INGEST__IN_FLIGHT_MAX", "8");
-    Installation { state, double, proxy, world, _dir: dir }
+    OnQdrant { state, double, proxy, world, _dir: dir }
 }
 
-impl Installation {
+impl OnQdrant {
     pub(crate) fn add_pictures(&self) {
         for number in 0..PICTURES {
             self.world.write(&format!("{number}.png"), &picture(number));
@@ -49,12 +49,17 @@ impl Installation {
 
     /// Every picture exactly once: in the catalog, in the store, in the answers.
     pub(crate) async fn assert_complete(&self, server: &Server) {
+        self.assert_complete_beside(server, 0).await;
+    }
+
+    /// The same on a server that also holds so many pictures of others.
+    pub(crate) async fn assert_complete_beside(&self, server: &Server, others: usize) {
         let status = server.until_counts(u64::from(PICTURES), 0).await;
         assert_eq!(
             (&status["store"]["kind"], &status["store"]["vectors"]),
             (&json!("qdrant"), &json!(PICTURES))
         );
-        assert_eq!(self.state.points().await.expect("it counts"), PICTURES as usize);
+        assert_eq!(self.state.points().await.expect("it counts"), PICTURES as usize + others);
         let mut names = server.names("a dog", 200).await;
         names.sort();
         names.dedup();
@@ -105,7 +110,7 @@ pub(crate) fn told(world: &World, command: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_away_at_start_is_waited_for() {
-    let site = installation().await;
+    let site = on_qdrant().await;
     site.add_pictures();
     site.proxy.set(Weather::Reset);
     let server = site.world.start();
@@ -134,7 +139,7 @@ async fn a_server_that_is_away_at_start_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_or_doubled_when_connections_fail_during_indexing() {
-    let site = installation().await;
+    let site = on_qdrant().await;
     site.add_pictures();
     let server = site.world.serve().await;
     until_some_are_indexed(&server).await;
@@ -153,7 +158,7 @@ async fn nothing_is_lost_or_doubled_when_connections_fail_during_indexing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_restarted_is_found_again() {
-    let mut site = installation().await;
+    let mut site = on_qdrant().await;
     site.add_pictures();
     let server = site.world.serve().await;
     until_some_are_indexed(&server).await;
@@ -170,7 +175,7 @@ async fn a_server_that_takes_no_writes_pauses_indexing_and_still_answers() {
     for (mode, words) in
         [(Mode::ReadOnly, "read and write access"), (Mode::DiskFull, "free some space")]
     {
-        let site = installation().await;
+        let site = on_qdrant().await;
         site.add_pictures();
         let server = site.world.serve().await;
         until_some_are_indexed(&server).await;
@@ -191,7 +196,7 @@ async fn a_server_that_takes_no_writes_pauses_indexing_and_still_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_key_and_a_foreign_collection_say_what_to_do() {
-    let site = installation().await;
+    let site = on_qdrant().await;
     site.add_pictures();
     let wrong = World::new()
         .set("VECTOR_STORE", &site.proxy.url())
@@ -242,7 +247,7 @@ async fn a_wrong_key_and_a_foreign_collection_say_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_moves_to_a_server_and_back_without_a_new_embedding() {
-    let site = installation().await;
+    let site = on_qdrant().await;
     let world = World::new();
     for number in 0..PICTURES {
         world.write(&format!("{number}.png"), &picture(number));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::fault_proxy::Weather;
 use crate::harness::{Server, World, picture, problem};
 use crate::qdrant::{
-    KEY, PICTURES, assert_search_is_refused_in_time, installation, told, until_some_are_indexed,
+    KEY, PICTURES, assert_search_is_refused_in_time, on_qdrant, told, until_some_are_indexed,
     until_store_is_wrong,
 };
 
@@ -39,7 +39,7 @@ async fn assert_found(server: &Server, numbers: impl Iterator<Item = u32>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collection_that_is_deleted_while_serving_is_told_made_again_and_filled() {
-    let site = installation().await;
+    let site = on_qdrant().await;
     site.add_pictures();
     let server = site.world.serve().await;
     site.assert_complete(&server).await;
@@ -60,7 +60,7 @@ async fn a_collection_that_is_deleted_while_serving_is_told_made_again_and_fille
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_comes_back_with_an_empty_volume_is_filled_again() {
-    let mut site = installation().await;
+    let mut site = on_qdrant().await;
     site.add_pictures();
     let server = site.world.serve().await;
     site.assert_complete(&server).await;
@@ -76,7 +76,7 @@ async fn a_server_that_comes_back_with_an_empty_volume_is_filled_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_with_as_many_vectors_is_noticed_while_serving_and_at_the_start() {
     const CHANGED: u32 = 20;
-    let site = installation().await;
+    let site = on_qdrant().await;
     let world = site.world.set("INGEST__ORPHAN_GRACE_MS", "0");
     for number in 0..PICTURES {
         world.write(&format!("{number}.png"), &picture(number));
@@ -163,7 +163,7 @@ fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_installations_share_a_server_and_are_kept_apart() {
-    let site = installation().await;
+    let site = on_qdrant().await;
     site.add_pictures();
     let second = || {
         World::new().set("VECTOR_STORE__URL", &site.proxy.url()).set("VECTOR_STORE__API_KEY", KEY)
@@ -192,13 +192,18 @@ async fn two_installations_share_a_server_and_are_kept_apart() {
             && text.contains("collection_prefix"),
         "{text}"
     );
-    site.assert_complete(&server).await;
+    site.assert_complete_beside(&server, 1).await;
 
     // And pruning takes nobody else's collections, although their names begin with the prefix.
-    assert!(server.terminate().await.success());
-    let wide = site.world.set("VECTOR_STORE__QDRANT__COLLECTION_PREFIX", "image-search-");
-    run(&wide, "model", &["prune"]);
-    assert_eq!(site.state.collections().await.len(), 2);
+    let wide = second().set("VECTOR_STORE__QDRANT__COLLECTION_PREFIX", "image-search-");
+    wide.write("c.png", &picture(3));
+    assert!(run(&wide, "index", &[]).0.status.success());
+    let before = site.state.collections().await;
+    assert_eq!(before.len(), 3);
+    let (output, text) = run(&wide, "model", &["prune"]);
+    assert!(output.status.success() && text.contains("no vectors of other models"), "{text}");
+    assert_eq!(site.state.collections().await, before);
+    site.assert_complete_beside(&server, 2).await;
 }
 
 fn other_collections(all: &[String], ours: &[String]) -> Vec<String> {
@@ -207,7 +212,7 @@ fn other_collections(all: &[String], ours: &[String]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_may_only_read_answers_searches_also_after_a_restart() {
-    let site = installation().await;
+    let site = on_qdrant().await;
     site.add_pictures();
     let server = site.world.serve().await;
     site.assert_complete(&server).await;
@@ -229,7 +234,7 @@ async fn a_key_that_may_only_read_answers_searches_also_after_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_cancels_what_it_does_is_away_and_not_broken() {
-    let site = installation().await;
+    let site = on_qdrant().await;
     site.add_pictures();
     let server = site.world.serve().await;
     site.assert_complete(&server).await;
@@ -244,7 +249,7 @@ async fn a_server_that_cancels_what_it_does_is_away_and_not_broken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_moved_is_found_at_its_new_place() {
-    let site = installation().await;
+    let site = on_qdrant().await;
     site.add_pictures();
     let server = site.world.serve().await;
     site.assert_complete(&server).await;
@@ -264,7 +269,7 @@ async fn a_server_that_moved_is_found_at_its_new_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_server_is_given_as_the_reason_while_the_write_still_waits() {
-    let site = installation().await;
+    let site = on_qdrant().await;
     // With the default of a minute for a write, it used to say nothing for as long.
     let world = site.world.set("VECTOR_STORE__QDRANT__WRITE_TIMEOUT_MS", "600000");
     for number in 0..PICTURES {

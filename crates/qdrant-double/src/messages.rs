@@ -1,6 +1,8 @@
 //! The messages of Qdrant's protocol into the embedded store's types and back. What is not spoken says so.
 
-use image_search::vector_store::{Condition, Filter, Payload, PayloadValue, Point, StoreError};
+use image_search::vector_store::{
+    Condition, Payload, PayloadValue, Point, PointFilter, StoreError,
+};
 use qdrant_client::qdrant as proto;
 use qdrant_client::qdrant::condition::ConditionOneOf;
 use qdrant_client::qdrant::r#match::MatchValue;
@@ -109,7 +111,7 @@ pub(super) fn retrieved(
     }
 }
 
-pub(super) fn filter(filter: Option<proto::Filter>) -> Result<Option<Filter>, Status> {
+pub(super) fn filter(filter: Option<proto::Filter>) -> Result<Option<PointFilter>, Status> {
     let Some(filter) = filter else { return Ok(None) };
     if !filter.should.is_empty() || filter.min_should.is_some() {
         return Err(not_spoken("should"));
@@ -117,7 +119,7 @@ pub(super) fn filter(filter: Option<proto::Filter>) -> Result<Option<Filter>, St
     let all = |conditions: Vec<proto::Condition>| {
         conditions.into_iter().map(condition).collect::<Result<_, _>>()
     };
-    Ok(Some(Filter { must: all(filter.must)?, must_not: all(filter.must_not)? }))
+    Ok(Some(PointFilter { must: all(filter.must)?, must_not: all(filter.must_not)? }))
 }
 
 pub(super) fn condition(condition: proto::Condition) -> Result<Condition, Status> {

@@ -20,7 +20,7 @@ use super::journal::{Change, Journal};
 use super::{EmbeddedOptions, convert, wal};
 use crate::vector_store::ranking::{FilteredSearch, TIES_MAX, cuts_a_tie, ranked};
 use crate::vector_store::{
-    CollectionSpec, Filter, Marker, Point, ScoredPoint, SearchQuery, StoreError,
+    CollectionSpec, Marker, Point, PointFilter, ScoredPoint, SearchQuery, StoreError,
 };
 
 /// What makes a directory a collection; written last, so that half-created ones are recognised.
@@ -85,6 +85,8 @@ pub(super) struct Shard {
     dim: usize,
     /// Open while indexes are being built.
     journal: Mutex<Option<Journal>>,
+    /// A marker that is not written yet.
+    new_marker: Mutex<Option<Marker>>,
     upserted_since_attempt: AtomicUsize,
     deleted_since_attempt: AtomicUsize,
     /// Whether this process has asked the engine for optimisations yet: what the last one left is unknown.
@@ -134,6 +136,7 @@ impl Shard {
             options: options.clone(),
             dim: spec.dim,
             journal: Mutex::new(None),
+            new_marker: Mutex::new(None),
             upserted_since_attempt: AtomicUsize::new(0),
             deleted_since_attempt: AtomicUsize::new(0),
             attempted: AtomicBool::new(false),
@@ -164,16 +167,24 @@ impl Shard {
         Ok(())
     }
 
-    /// Durable when it returns, so points that it stands for are flushed before.
-    pub(super) fn set_marker(&self, marker: &Marker) -> Result<(), StoreError> {
-        self.flush()?;
-        let json =
-            serde_json::to_vec(marker).map_err(|error| StoreError::Internal(error.to_string()))?;
-        write_atomically(&self.dir.join(MARKER_FILE), &json)
+    /// Goes to the disk with the next flush, after the points that it stands for.
+    pub(super) fn set_marker(&self, marker: &Marker) {
+        *self.new_marker.lock() = Some(*marker);
     }
 
     pub(super) fn marker(&self) -> Result<Option<Marker>, StoreError> {
-        read_marker(&self.dir)
+        let written = read_marker(&self.dir)?;
+        Ok(self.new_marker.lock().or(written))
+    }
+
+    fn write_marker(&self) -> Result<(), StoreError> {
+        let mut new = self.new_marker.lock();
+        let Some(marker) = *new else { return Ok(()) };
+        let json =
+            serde_json::to_vec(&marker).map_err(|error| StoreError::Internal(error.to_string()))?;
+        write_atomically(&self.dir.join(MARKER_FILE), &json)?;
+        *new = None;
+        Ok(())
     }
 
     pub(super) fn delete(&self, ids: &[Uuid]) -> Result<(), StoreError> {
@@ -209,6 +220,7 @@ impl Shard {
                 Err(_) => thread::sleep(Duration::from_millis(20)),
             }
         }
+        self.write_marker()?;
         wal::shorten(&self.dir.join(SHARD_DIR))
     }
 
@@ -301,7 +313,7 @@ impl Shard {
         Ok(records.into_iter().filter_map(convert::from_record).collect())
     }
 
-    pub(super) fn count(&self, filter: Option<&Filter>) -> Result<u64, StoreError> {
+    pub(super) fn count(&self, filter: Option<&PointFilter>) -> Result<u64, StoreError> {
         let filter = filter.map(convert::to_filter).transpose()?;
         let count = self.edge()?.count(edge::CountRequest { filter, exact: true });
         count.map(|count| count as u64).map_err(|error| convert::error(&error))

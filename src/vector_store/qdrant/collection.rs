@@ -26,7 +26,7 @@ use super::convert;
 use crate::vector_store::marker::MARKER_ID;
 use crate::vector_store::ranking::{FilteredSearch, TIES_MAX, cuts_a_tie, ranked};
 use crate::vector_store::{
-    Collection, CollectionSpec, Condition, Filter, Marker, Point, ScoredPoint, SearchQuery,
+    Collection, CollectionSpec, Condition, Marker, Point, PointFilter, ScoredPoint, SearchQuery,
     StoreError,
 };
 
@@ -73,7 +73,11 @@ impl QdrantCollection {
         Self::done(&self.connection.call(&self.spec.name, timeout, request, call).await?)
     }
 
-    async fn count_points(&self, filter: Option<&Filter>, exact: bool) -> Result<u64, StoreError> {
+    async fn count_points(
+        &self,
+        filter: Option<&PointFilter>,
+        exact: bool,
+    ) -> Result<u64, StoreError> {
         let request = proto::CountPoints {
             collection_name: self.full_name.clone(),
             filter: filter.map(pictures_only),
@@ -107,7 +111,7 @@ impl QdrantCollection {
     async fn query(
         &self,
         vector: &[f32],
-        filter: Option<&Filter>,
+        filter: Option<&PointFilter>,
         limit: usize,
         exact: bool,
         ef: u64,
@@ -193,7 +197,7 @@ impl QdrantCollection {
     async fn nearest(
         &self,
         vector: &[f32],
-        filter: Option<&Filter>,
+        filter: Option<&PointFilter>,
         limit: usize,
         exact: bool,
     ) -> Result<Vec<ScoredPoint>, StoreError> {
@@ -229,7 +233,7 @@ pub(super) async fn read_marker(
 }
 
 /// The filter, and not the reserved point.
-fn pictures_only(filter: &Filter) -> proto::Filter {
+fn pictures_only(filter: &PointFilter) -> proto::Filter {
     let mut filter = filter.clone();
     filter.must_not.push(Condition::Ids(vec![MARKER_ID]));
     convert::to_filter(&filter)
@@ -353,7 +357,7 @@ impl Collection for QdrantCollection {
         Ok(points)
     }
 
-    async fn count(&self, filter: Option<&Filter>) -> Result<u64, StoreError> {
+    async fn count(&self, filter: Option<&PointFilter>) -> Result<u64, StoreError> {
         filter.iter().try_for_each(|filter| self.spec.check_filter(filter))?;
         self.count_points(filter, true).await
     }

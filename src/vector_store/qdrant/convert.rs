@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::QdrantOptions;
 use crate::vector_store::{
-    Condition, FieldKind, Filter, Payload, PayloadValue, Point, Quantization, ScoredPoint,
+    Condition, FieldKind, Payload, PayloadValue, Point, PointFilter, Quantization, ScoredPoint,
     StoreError,
 };
 
@@ -191,7 +191,7 @@ pub(super) fn from_payload(payload: HashMap<String, proto::Value>) -> Payload {
 }
 
 /// Field names are checked before, by `CollectionSpec::check_filter`.
-pub(super) fn to_filter(filter: &Filter) -> proto::Filter {
+pub(super) fn to_filter(filter: &PointFilter) -> proto::Filter {
     proto::Filter {
         must: filter.must.iter().map(to_condition).collect(),
         must_not: filter.must_not.iter().map(to_condition).collect(),
