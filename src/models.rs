@@ -17,10 +17,10 @@ pub use self::cache::Snapshot;
 use self::download::Sums;
 use self::folders::NotedFolders;
 use self::hub::Hub;
-pub use self::progress::Progress;
+pub use self::progress::DownloadProgress;
 pub use self::registry::{ModelEntry, Registry};
 use crate::catalog::UsedModel;
-use crate::config::{Config, ModelsConfig};
+use crate::config::{Config, KeyFileError, ModelsConfig};
 use crate::types::ModelId;
 
 /// Stands for the preferred model if it can be had, and the bundled one otherwise.
@@ -66,6 +66,8 @@ pub struct Verified {
 /// Why there is no model. The texts name the place and the next step; none carries a token.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
+    #[error(transparent)]
+    Token(#[from] KeyFileError),
     /// Neither a directory nor a known name.
     #[error(
         "there is no model {0:?}: give a folder with a model bundle (config.json, visual/, textual/), \"emoji-clip\" for the bundled one, or a name that `image-search model list` shows"
@@ -286,7 +288,7 @@ impl Models {
         &self,
         entry: &ModelEntry,
         substitute: bool,
-        progress: &Progress,
+        progress: &DownloadProgress,
     ) -> Result<LocatedModel, ModelError> {
         if let Some(snapshot) = self.cache.find(entry) {
             return Ok(from_snapshot(entry, snapshot));
@@ -530,7 +532,8 @@ mod tests {
         let Choice::Elsewhere(entry) = models.find(AUTO).expect("known") else {
             panic!("nothing was downloaded")
         };
-        let error = models.fetch(&entry, true, &Progress::default()).await.expect_err("offline");
+        let error =
+            models.fetch(&entry, true, &DownloadProgress::default()).await.expect_err("offline");
         assert!(error.to_string().contains("model pull ViT-B-32__openai"), "{error}");
         let stand_in = models.stand_in(&error).expect("bundled");
         assert_eq!(stand_in.id.name, BUNDLED);

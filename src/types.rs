@@ -194,6 +194,25 @@ impl fmt::Display for ModelId {
     }
 }
 
+/// This installation, as its catalog knows it and the collections of its vector store name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Installation {
+    pub id: Uuid,
+    /// It had vectors before collections on a server were named after the installation, and goes on with those names.
+    pub has_plain_names: bool,
+}
+
+impl Installation {
+    /// What the names of its collections on a server begin with, unless the configuration says something else.
+    pub fn collection_prefix(&self) -> String {
+        if self.has_plain_names {
+            return "image-search-".to_owned();
+        }
+        let (first, ..) = self.id.as_fields();
+        format!("image-search-{first:08x}-")
+    }
+}
+
 /// One answered search, as the token carries it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Impression {
@@ -258,6 +277,14 @@ mod tests {
         assert_eq!(clip.point_id(&a), clip.point_id(&a));
         assert_ne!(clip.point_id(&a), clip.point_id(&b));
         assert_ne!(clip.point_id(&a), newer.point_id(&a));
+    }
+
+    #[test]
+    fn installations_name_their_collections_apart_but_older_ones_keep_their_names() {
+        let id = Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+        let prefix = |has_plain_names| Installation { id, has_plain_names }.collection_prefix();
+        assert_eq!(prefix(false), "image-search-01234567-");
+        assert_eq!(prefix(true), "image-search-");
     }
 
     #[test]

@@ -135,6 +135,10 @@ async fn check_open(app: &App) -> Finding {
     app.catalog.health().await.map_err(|error| error.to_string())?;
     let counts = app.counts().await.map_err(|error| error.to_string())?;
     let active = app.store.active().await.map_err(|error| error.to_string())?;
+    if let Some(name) = &active {
+        // The pointer alone says nothing: the collection may be gone.
+        app.store.marker(name).await.map_err(|error| error.to_string())?;
+    }
     let active = active.map_or_else(String::new, |name| format!(", answering from {name}"));
     Ok(format!(
         "{} indexed, {} pending, {} failed{active}",

@@ -14,13 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::followed::Followed;
-use super::worker::Lease;
-use super::{IngestError, Shared, back_off};
+use super::{IngestError, Shared, pauses};
 use crate::catalog::{CompletedImage, Failure, FailureCode, LeasedImage, PictureFacts};
 use crate::metrics::Stage;
 use crate::source::{Source, SourceError};
 use crate::types::{ContentHash, Fingerprint, now_ms};
-use crate::vector_store::{Payload, PayloadValue, Point};
+use crate::vector_store::{Point, payload};
 
 /// How long a batch that is not full waits for one more picture.
 const BATCH_LINGER_MS: u64 = 10;
@@ -34,6 +33,11 @@ const DECODE_GRACE_MS: u64 = 5_000;
 /// Until the next try of an image whose source is away, and of one whose source is not configured any more.
 const AWAY_WAIT: Duration = Duration::from_secs(30);
 const UNCONFIGURED_WAIT: Duration = Duration::from_mins(10);
+
+/// The token under which a batch was leased; alive as long as an item of the batch is.
+pub(super) struct Lease {
+    pub(super) token: String,
+}
 
 /// An image on its way.
 pub(super) struct Item {
@@ -288,11 +292,11 @@ async fn missing_setback(followed: &Followed, image: &LeasedImage) -> Setback {
 /// Writes down what became of an image that did not get as far as a vector. It keeps its place among those in flight until
 /// that is possible: when the catalog has no room, nothing more is taken up.
 async fn settle(shared: &Shared, item: &Item, setback: &Setback, stop: &CancellationToken) {
-    let mut failures_in_a_row = 0;
+    let mut pauses = pauses();
     while let Err(error) = try_settle(shared, item, setback).await {
         shared.set_message(Some(error.to_string()));
         let lasting = matches!(&error, IngestError::Catalog(error) if !error.is_transient());
-        if lasting || !back_off(&mut failures_in_a_row, stop).await {
+        if lasting || stop.run_until_cancelled(pauses.wait()).await.is_none() {
             // The row stays leased; it is reclaimed when the lease runs out.
             tracing::warn!(image = %item.image.name, %error, "could not note what became of an image");
             return;
@@ -427,11 +431,11 @@ async fn store_all(
     while let Some(1..) =
         stop.run_until_cancelled(embedded.recv_many(&mut batch, STORE_BATCH_MAX)).await
     {
-        let mut failures_in_a_row = 0;
+        let mut pauses = pauses();
         // Not cancelled half-way: a shutdown lets a write that is under way come to its end.
         while let Err(error) = store(&shared, &batch).await {
             shared.set_message(Some(error.to_string()));
-            if !back_off(&mut failures_in_a_row, &stop).await {
+            if stop.run_until_cancelled(pauses.wait()).await.is_none() {
                 return;
             }
         }
@@ -453,8 +457,9 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
             fresh.values().map(|image| (image.hash, image.facts.clone())).collect();
         catalog.intend_vectors(model, &contents, now_ms()).await?;
         let points = fresh.values().filter_map(|image| point(shared, image)).collect();
+        let epoch = shared.begin_write().await?;
         shared.parts.collection.upsert(points).await?;
-        shared.parts.collection.flush().await?;
+        shared.end_write(epoch).await?;
     }
     let mut by_lease: HashMap<&str, Vec<CompletedImage>> = HashMap::new();
     for Embedded { item, hash, facts, .. } in batch {
@@ -470,12 +475,8 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
 }
 
 fn point(shared: &Shared, image: &Embedded) -> Option<Point> {
-    let payload = Payload::from([
-        ("content_hash".to_owned(), PayloadValue::Keyword(image.hash.to_string())),
-        ("format".to_owned(), PayloadValue::Keyword(image.facts.format.clone())),
-        ("width".to_owned(), PayloadValue::Integer(image.facts.width.into())),
-        ("height".to_owned(), PayloadValue::Integer(image.facts.height.into())),
-    ]);
+    let PictureFacts { format, width, height } = &image.facts;
+    let payload = payload::of_picture(&image.hash, format, *width, *height);
     let id = shared.parts.embedder.id().point_id(&image.hash);
     Some(Point { id, vector: image.vector.clone()?, payload })
 }

@@ -9,13 +9,13 @@ use clip::{EngineChoice, LoadOptions, Model};
 use super::ServingError;
 use crate::config::Config;
 use crate::embedder::{EmbedError, Embedder, Encoder, StartError};
-use crate::models::{self, Choice, LocatedModel, ModelError, Models, Progress};
+use crate::models::{self, Choice, DownloadProgress, LocatedModel, ModelError, Models};
 
 /// Loads the configured model and starts its threads. One that is not here is downloaded only with somewhere to tell the
 /// progress.
 pub async fn load_embedder(
     config: &Config,
-    download: Option<&Progress>,
+    download: Option<&DownloadProgress>,
 ) -> Result<(LocatedModel, Embedder), ServingError> {
     let models = Models::open(config)?;
     let located = match models.find(&config.model)? {
