@@ -6,6 +6,7 @@ mod followed;
 mod follower;
 mod housekeeping;
 mod pipeline;
+mod reading;
 mod reconciler;
 mod worker;
 
@@ -30,7 +31,7 @@ use crate::embedder::{EmbedError, Embedder};
 use crate::metrics::Metrics;
 use crate::source::presence::Away;
 use crate::source::{Source, SourceError};
-use crate::types::{ContentHash, ImageName, Scope};
+use crate::types::{ContentHash, ImageName, Scope, now_ms};
 use crate::vector_store::{Collection, StoreError};
 
 /// Everything ingestion works with.
@@ -83,6 +84,10 @@ struct Progress {
 
 /// Rates look this far back.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
+
+/// One pass ends when a source is in trouble and nothing moved for so long, or when the next try is farther away than this.
+const STUCK_AFTER: Duration = Duration::from_secs(15);
+const WORTH_WAITING_FOR: Duration = Duration::from_mins(3);
 
 /// What ingestion is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -160,23 +165,49 @@ impl Ingest {
         self.tasks.close();
     }
 
-    /// One pass: looks at every source once, indexes until nothing is pending, tidies up.
+    /// One pass: looks at every source once, indexes until nothing more can be done, tidies up. Fails in the end if a source
+    /// is away, after doing what can be done without it.
     pub async fn run_once(&self) -> Result<(), IngestError> {
         for followed in &self.shared.followed {
             let comparing = self.shared.reconciler(followed);
             match self.stop.run_until_cancelled(comparing.compare_all()).await {
+                // Told at the end.
+                Some(Err(IngestError::Source(SourceError::Away { .. }))) => {}
                 Some(compared) => compared?,
                 None => break,
             }
         }
         self.shared.scanned_once.store(true, Ordering::Relaxed);
         let worker = tokio::spawn(worker::run(self.shared.clone(), self.stop.clone()));
-        while self.shared.parts.catalog.counts().await?.pending > 0 && !self.stop.is_cancelled() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        self.until_nothing_can_be_done().await?;
         self.stop.cancel();
         let _ = worker.await;
-        housekeeping::tidy(&self.shared, false).await
+        housekeeping::tidy(&self.shared, false).await?;
+        let problem = self.shared.followed.iter().find_map(|followed| followed.problem());
+        problem.map_or(Ok(()), |problem| Err(problem.into()))
+    }
+
+    /// Pictures of a source that is away, or waits for the next try, stay pending; nobody waits for them here.
+    async fn until_nothing_can_be_done(&self) -> Result<(), IngestError> {
+        let catalog = &self.shared.parts.catalog;
+        let (mut left, mut since) = (u64::MAX, Instant::now());
+        while !self.stop.is_cancelled() {
+            let pending = catalog.counts().await?.pending;
+            if pending == 0 {
+                break;
+            }
+            if pending != left {
+                (left, since) = (pending, Instant::now());
+            }
+            let is_stuck = self.shared.followed.iter().any(|followed| followed.problem().is_some())
+                && since.elapsed() > STUCK_AFTER;
+            let due_ms = catalog.next_due_ms().await?.unwrap_or(i64::MAX);
+            if is_stuck || due_ms > now_ms() + WORTH_WAITING_FOR.as_millis() as i64 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
     }
 
     /// Ends a [`Self::run_once`] early (Ctrl-C).
@@ -192,6 +223,7 @@ impl Ingest {
             && self.shared.tidy.load(Ordering::Relaxed);
         // A source that is away stops only its own pictures.
         let of_sources = self.shared.followed.iter().find_map(|followed| followed.problem());
+        let of_sources = of_sources.map(|problem| problem.to_string());
         let is_stuck =
             progress.message.is_some() || (of_sources.is_some() && images_per_second == 0.0);
         let state = match (is_stuck, pending > 0 || progress.busy || !settled) {
@@ -215,16 +247,6 @@ impl Ingest {
         self.shared.reconciler(followed).compare(&scopes).await?;
         self.shared.work.notify_one();
         Ok(())
-    }
-
-    /// Where pictures come from.
-    pub fn sources(&self) -> &[Arc<dyn Source>] {
-        &self.shared.parts.sources
-    }
-
-    /// The source with this id.
-    pub fn source(&self, id: &str) -> Option<&dyn Source> {
-        self.shared.followed(id).map(|followed| &*followed.source)
     }
 
     /// Fails if a source is away, or another one is in its place.
