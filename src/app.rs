@@ -106,7 +106,7 @@ impl App {
 
     /// The source with this id.
     pub fn source(&self, id: &str) -> Option<&dyn Source> {
-        self.sources.iter().find(|source| source.id() == id).map(|source| &**source)
+        self.sources.iter().find(|source| source.id() == id).map(Arc::as_ref)
     }
 
     /// Images by state, also put into the metrics.

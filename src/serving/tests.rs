@@ -7,6 +7,7 @@ use sqlx::Connection;
 use super::*;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::data_dir::catalog_file;
+use crate::source::address as source_address;
 use crate::vector_store::address;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -53,11 +54,8 @@ impl World {
         let config = Config::load(None, [], flags).expect("valid");
         let catalog = SqliteCatalog::open(&catalog_file(&data)).await.expect("a catalog");
         let store = address::open_at("embedded", &config.vector_store, &data).await;
-        let sources = crate::source::address::open(
-            &config.images,
-            &config.ingest.ignore,
-            config.ingest.images_max,
-        );
+        let sources =
+            source_address::open(&config.images, &config.ingest.ignore, config.ingest.images_max);
         let parts = ServingParts {
             config,
             catalog: Arc::new(catalog),
