@@ -97,6 +97,11 @@ impl Followed {
         (trouble.failures_in_a_row, trouble.pauses_in_a_row, trouble.paused) = (0, 0, None);
     }
 
+    /// It was away and is back: what was wrong before says nothing any more.
+    pub(super) fn forget_trouble(&self) {
+        *self.trouble.lock() = Trouble::default();
+    }
+
     /// A picture could not be read through no fault of its own. Returns how long it waits for its next turn.
     pub(super) fn note_trouble(&self, image_id: i64, error: &SourceError) -> Duration {
         let mut trouble = self.trouble.lock();

@@ -12,6 +12,8 @@ use crate::types::Fingerprint;
 
 /// Until the next try of an image whose source is away.
 const AWAY_WAIT: Duration = Duration::from_secs(30);
+/// The same, if that is about to be found out.
+const LOOK_WAIT: Duration = Duration::from_secs(1);
 /// The same, if its source is not configured any more.
 pub(super) const UNCONFIGURED_WAIT: Duration = Duration::from_mins(10);
 
@@ -80,8 +82,9 @@ async fn look_again(followed: &Followed, image: &LeasedImage) -> Read {
 fn wait(followed: &Followed, image: &LeasedImage, error: &SourceError) -> Read {
     tracing::debug!(image = %image.name, %error, "cannot read an image at the moment");
     if matches!(error, SourceError::Away { .. }) {
-        // Whether it really is away is for a comparison of everything to say.
+        // Whether it really is away is for a comparison of everything to say, which comes within a moment.
         followed.rescan.notify_one();
+        return Read::Later(LOOK_WAIT);
     }
     Read::Later(followed.note_trouble(image.id, error))
 }

@@ -66,11 +66,15 @@ impl Reconciler<'_> {
                 identity
             }
         };
+        presence.note_identity(identity.clone());
         let _remembering = self.followed.remember_touched();
         let mut changes = Changes::new(true);
         self.merge(&Scope::All, &identity, &mut changes).await?;
         self.record_gone(&identity, &mut changes).await?;
         self.record_seen(&mut changes).await?;
+        if presence.away().is_some() {
+            self.followed.forget_trouble();
+        }
         presence.note_present(source, identity);
         Ok(())
     }

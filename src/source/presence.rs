@@ -92,6 +92,15 @@ impl Presence {
         }
     }
 
+    /// Notes what is about to be compared, so that what happens meanwhile is judged by it. Whether it is away stays open.
+    pub fn note_identity(&self, identity: Identity) {
+        self.known.send_if_modified(|known| {
+            let is_news = known.identity.as_ref() != Some(&identity);
+            known.identity = Some(identity);
+            is_news
+        });
+    }
+
     /// Notes that it is there and was compared.
     pub fn note_present(&self, source: &dyn Source, identity: Identity) {
         self.known.send_if_modified(|known| {
