@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::sqlite::SqliteCatalog;
-use crate::catalog::{Catalog, CatalogError, StateCounts};
+use crate::catalog::{self, Catalog, CatalogError, StateCounts};
 use crate::config::{Config, Secret};
-use crate::data_dir::{DataDir, DataDirError, catalog_file};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::metrics::{Metrics, StateLabel};
 use crate::models::ModelError;
 use crate::search::Searcher;
@@ -62,13 +61,23 @@ impl App {
     /// Opens data folder, catalog, store and key; makes what is not there yet.
     pub async fn open(config: Config) -> Result<Arc<Self>, AppError> {
         let data_dir = DataDir::take(&config.data_dir)?;
-        let catalog: Arc<dyn Catalog> =
-            Arc::new(SqliteCatalog::open(&catalog_file(data_dir.path())).await?);
+        let catalog = catalog::address::open(&config).await?;
         let store =
             address::open_at(&config.vector_store.url, &config.vector_store, data_dir.path())
                 .await?;
         let sources =
             source_address::open(&config.images, &config.ingest.ignore, config.ingest.images_max)?;
+        Self::assemble(config, data_dir, catalog, store, sources)
+    }
+
+    /// The application around handles that are open already.
+    pub fn assemble(
+        config: Config,
+        data_dir: DataDir,
+        catalog: Arc<dyn Catalog>,
+        store: Arc<dyn VectorStore>,
+        sources: Vec<Arc<dyn Source>>,
+    ) -> Result<Arc<Self>, AppError> {
         let metrics = Arc::new(Metrics::default());
         let serving = Arc::new(Serving::new(ServingParts {
             config: config.clone(),

@@ -36,6 +36,7 @@ pub struct Config {
     pub decode: DecodeConfig,
     pub embed: EmbedConfig,
     pub models: ModelsConfig,
+    pub catalog: CatalogConfig,
     pub vector_store: VectorStoreConfig,
     /// Small pictures for lists.
     pub thumbnails: ThumbnailConfig,
@@ -90,6 +91,7 @@ pub struct IngestConfig {
     pub in_flight_max: usize,
     pub file_bytes_in_flight_max: u64,
     pub orphan_grace_ms: u64,
+    pub forget_after_days: u32,
     pub ignore: Vec<String>,
 }
 
@@ -183,6 +185,14 @@ impl ModelsConfig {
             |value: &String| ["1", "true", "yes", "on"].contains(&value.to_lowercase().as_str());
         self.offline |= variable("HF_HUB_OFFLINE").is_some_and(says_yes);
     }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogConfig {
+    pub url: String,
+    pub disk_reserve_mib: u64,
+    pub lock_wait_ms: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -18,19 +18,19 @@ use std::time::{Duration, Instant};
 use clip::DecodeLimits;
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use self::followed::Followed;
 use self::reconciler::Reconciler;
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::{Catalog, CatalogError, ConfiguredSource};
 use crate::config::{DecodeConfig, IngestConfig};
 use crate::embedder::{EmbedError, Embedder};
 use crate::metrics::Metrics;
-use crate::source::presence::Away;
-use crate::source::{Source, SourceError};
+use crate::source::presence::{Away, Known};
+use crate::source::{Identity, Source, SourceError};
 use crate::types::{ContentHash, ImageName, Scope, now_ms};
 use crate::vector_store::{Collection, StoreError};
 
@@ -67,8 +67,6 @@ struct Shared {
     decode_limits: DecodeLimits,
     /// Rung when something may be pending.
     work: Notify,
-    /// Storing holds it shared, garbage collection alone: a vector is never deleted between being stored and being counted on.
-    commit_gate: RwLock<()>,
     progress: Mutex<Progress>,
     scanned_once: AtomicBool,
     tidy: AtomicBool,
@@ -138,7 +136,6 @@ impl Ingest {
             model,
             decode_limits,
             work: Notify::new(),
-            commit_gate: RwLock::new(()),
             progress: Mutex::default(),
             scanned_once: AtomicBool::new(false),
             tidy: AtomicBool::new(false),
@@ -148,7 +145,27 @@ impl Ingest {
 
     /// Frees what a crash left, makes pending what lost its vector, and brings store and catalog together.
     pub async fn recover(&self) -> Result<(), IngestError> {
+        self.recall_sources().await?;
         housekeeping::recover(&self.shared).await
+    }
+
+    /// Says which sources there are, and remembers what they were when they were last compared.
+    async fn recall_sources(&self) -> Result<(), IngestError> {
+        let catalog = &self.shared.parts.catalog;
+        let configured = |followed: &Arc<Followed>| ConfiguredSource {
+            id: followed.source.id().to_owned(),
+            location: followed.source.location(),
+        };
+        let configured: Vec<_> = self.shared.followed.iter().map(configured).collect();
+        catalog.configure_sources(&configured, now_ms()).await?;
+        for row in catalog.sources().await? {
+            if let Some(followed) = self.shared.followed(&row.id) {
+                let away =
+                    row.away.map(|away| Away { reason: away.reason, since_ms: away.since_ms });
+                followed.presence.restore(Known { identity: row.identity.map(Identity), away });
+            }
+        }
+        Ok(())
     }
 
     /// Starts watching, scanning, indexing and housekeeping, until [`Self::shut_down`].
@@ -190,6 +207,9 @@ impl Ingest {
     /// Pictures of a source that is away, or waits for the next try, stay pending; nobody waits for them here.
     async fn until_nothing_can_be_done(&self) -> Result<(), IngestError> {
         let catalog = &self.shared.parts.catalog;
+        // What is being worked on is due when its lease ends.
+        let worth_waiting_ms =
+            self.shared.parts.config.lease_ms as i64 + WORTH_WAITING_FOR.as_millis() as i64;
         let (mut left, mut since) = (u64::MAX, Instant::now());
         while !self.stop.is_cancelled() {
             let pending = catalog.counts().await?.pending;
@@ -202,7 +222,7 @@ impl Ingest {
             let is_stuck = self.shared.followed.iter().any(|followed| followed.problem().is_some())
                 && since.elapsed() > STUCK_AFTER;
             let due_ms = catalog.next_due_ms().await?.unwrap_or(i64::MAX);
-            if is_stuck || due_ms > now_ms() + WORTH_WAITING_FOR.as_millis() as i64 {
+            if is_stuck || due_ms > now_ms() + worth_waiting_ms {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -341,3 +361,6 @@ async fn back_off(failures_in_a_row: &mut u32, stop: &CancellationToken) -> bool
     *failures_in_a_row = failures_in_a_row.saturating_add(1);
     stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some()
 }
+
+#[cfg(test)]
+mod tests;

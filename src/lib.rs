@@ -20,6 +20,8 @@ pub mod search;
 pub mod search_token;
 pub mod serving;
 pub mod source;
+#[cfg(test)]
+pub(crate) mod test_app;
 pub mod thumbnails;
 pub mod types;
 pub mod vector_store;

@@ -265,3 +265,6 @@ fn content_hash(hit: &ScoredPoint) -> Option<ContentHash> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

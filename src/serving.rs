@@ -187,7 +187,7 @@ impl Serving {
 
     /// Makes `located` the model that pictures are indexed with, and that answers as soon as it can. What indexed before has
     /// ended; what is returned does not run yet.
-    async fn adopt(
+    pub(crate) async fn adopt(
         &self,
         located: LocatedModel,
         embedder: Arc<Embedder>,

@@ -65,6 +65,14 @@ impl ImageName {
     }
 }
 
+impl FromStr for ImageName {
+    type Err = ImageNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text)
+    }
+}
+
 impl fmt::Display for ImageName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -132,6 +132,7 @@ async fn check_server(server: &str) -> Finding {
 
 async fn check_open(app: &App) -> Finding {
     app.store.health().await.map_err(|error| error.to_string())?;
+    app.catalog.health().await.map_err(|error| error.to_string())?;
     let counts = app.counts().await.map_err(|error| error.to_string())?;
     let active = app.store.active().await.map_err(|error| error.to_string())?;
     let active = active.map_or_else(String::new, |name| format!(", answering from {name}"));

@@ -16,7 +16,7 @@ use super::search::form_problem;
 use super::{Shared, ingest};
 use crate::ingest::Ingest;
 use crate::source::SourceError;
-use crate::types::{ContentHash, ImageName};
+use crate::types::{ContentHash, ImageName, now_ms};
 
 /// Names tried for a picture whose name is taken: `a.jpg`, `a-2.jpg`, …
 const NAMES_TRIED_MAX: u32 = 1000;
@@ -169,6 +169,7 @@ pub(super) async fn delete_image(
     let source = app.source(&row.source).ok_or_else(no_image)?;
     source.delete(&row.name).await?;
     ingest.look_at(source, &row.name).await?;
+    app.catalog.forget(&[row.name], now_ms()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::reading::{self, Read};
 use super::worker::Lease;
 use super::{IngestError, Shared, back_off};
-use crate::catalog::{CompletedImage, Failure, LeasedImage, PictureFacts};
+use crate::catalog::{CompletedImage, Failure, FailureCode, LeasedImage, PictureFacts};
 use crate::metrics::Stage;
 use crate::source::SourceError;
 use crate::types::{ContentHash, Fingerprint, now_ms};
@@ -64,7 +64,7 @@ enum Setback {
     /// Its source is in trouble or away, so that nothing can be said of the picture: to be tried again after a while.
     Later(Duration),
     Gone,
-    /// Not the picture's fault; it stays leased and is tried again when the lease is given back.
+    /// Not the picture's fault; it goes back into the queue, and no try is counted.
     Trouble(IngestError),
 }
 
@@ -134,12 +134,7 @@ impl Stages {
             Ok((hash, facts, None)) => {
                 drop(self.embedded.send(Embedded { item, hash, facts, vector: None }).await)
             }
-            Err(setback) => {
-                if let Err(error) = settle(&self.shared, &item, setback).await {
-                    // The row stays leased; it is reclaimed when the lease runs out.
-                    tracing::warn!(image = %item.image.name, %error, "could not note what became of an image");
-                }
-            }
+            Err(setback) => settle(&self.shared, &item, &setback, &self.stop).await,
         }
     }
 
@@ -153,7 +148,7 @@ impl Stages {
                 "the file has {} bytes; the limit decode.file_bytes_max is {limit}",
                 image.fingerprint.size_bytes
             );
-            return Err(Setback::Permanent(Failure { code: "too_many_bytes".into(), reason }));
+            return Err(Setback::Permanent(Failure { code: FailureCode::TooManyBytes, reason }));
         }
         let kib = u32::try_from(image.fingerprint.size_bytes / 1024 + 1).unwrap_or(u32::MAX);
         // One file alone may be larger than the whole budget: it then takes all of it.
@@ -168,7 +163,7 @@ impl Stages {
             .shared
             .parts
             .catalog
-            .stored_contents(&self.shared.model, &[hash])
+            .stored_contents(&self.shared.model, &[hash], now_ms())
             .await
             .map_err(|error| Setback::Trouble(error.into()))?;
         if let Some(facts) = known.get(&hash) {
@@ -219,7 +214,7 @@ impl Stages {
                 Setback::Permanent(Failure { code: error.code().into(), reason: error.to_string() })
             }),
             Ok(Err(_panic)) => Err(Setback::Permanent(Failure {
-                code: "corrupt_image".into(),
+                code: FailureCode::CorruptImage,
                 reason: "the decoder gave up on this file".into(),
             })),
             Err(_) => {
@@ -229,53 +224,69 @@ impl Stages {
                     "decoding took longer than {} ms and could not be interrupted",
                     deadline.as_millis()
                 );
-                Err(Setback::Permanent(Failure { code: "decode_timeout".into(), reason }))
+                Err(Setback::Permanent(Failure { code: FailureCode::DecodeTimeout, reason }))
             }
         }
     }
 }
 
 fn read_setback(error: &SourceError) -> Setback {
-    let failure = |code: &str| Failure { code: code.into(), reason: error.to_string() };
+    let failure = |code| Failure { code, reason: error.to_string() };
     match error {
-        SourceError::NotAFile(_) => Setback::Permanent(failure("not_a_file")),
-        SourceError::Denied { .. } => Setback::Transient(failure("permission_denied")),
-        _ => Setback::Transient(failure("read_error")),
+        SourceError::NotAFile(_) => Setback::Permanent(failure(FailureCode::NotAFile)),
+        SourceError::Denied { .. } => Setback::Transient(failure(FailureCode::PermissionDenied)),
+        _ => Setback::Transient(failure(FailureCode::ReadError)),
     }
 }
 
-/// Writes down what became of an image that did not get as far as a vector.
-async fn settle(shared: &Shared, item: &Item, setback: Setback) -> Result<(), IngestError> {
+/// Writes down what became of an image that did not get as far as a vector. It keeps its place among those in flight until
+/// that is possible: when the catalog has no room, nothing more is taken up.
+async fn settle(shared: &Shared, item: &Item, setback: &Setback, stop: &CancellationToken) {
+    let mut failures_in_a_row = 0;
+    while let Err(error) = try_settle(shared, item, setback).await {
+        shared.set_message(Some(error.to_string()));
+        let lasting = matches!(&error, IngestError::Catalog(error) if !error.is_transient());
+        if lasting || !back_off(&mut failures_in_a_row, stop).await {
+            // The row stays leased; it is reclaimed when the lease runs out.
+            tracing::warn!(image = %item.image.name, %error, "could not note what became of an image");
+            return;
+        }
+    }
+    shared.work.notify_one();
+}
+
+async fn try_settle(shared: &Shared, item: &Item, setback: &Setback) -> Result<(), IngestError> {
     let (catalog, image, token) = (&shared.parts.catalog, &item.image, &item.lease.token);
     let config = &shared.parts.config;
     match setback {
         Setback::Permanent(failure) => {
-            tracing::warn!(image = %image.name, code = failure.code, reason = failure.reason, "cannot index an image");
+            tracing::warn!(image = %image.name, code = %failure.code, reason = failure.reason, "cannot index an image");
             shared.parts.metrics.failed.inc();
-            catalog.fail(token, image.id, &failure, None).await?;
+            catalog.fail(token, image.id, failure, None, now_ms()).await?;
         }
         Setback::Transient(failure) => {
             let attempts = image.attempts + 1;
             let delay_ms = config.retry_delay_ms.saturating_mul(1 << image.attempts.min(16)) as i64;
             let retry_ms =
                 (attempts < config.attempts_max).then(|| now_ms().saturating_add(delay_ms));
-            tracing::warn!(image = %image.name, code = failure.code, reason = failure.reason, attempts, again = retry_ms.is_some(), "cannot read an image");
+            tracing::warn!(image = %image.name, code = %failure.code, reason = failure.reason, attempts, again = retry_ms.is_some(), "cannot read an image");
             shared.parts.metrics.failed.inc();
-            catalog.fail(token, image.id, &failure, retry_ms).await?;
+            catalog.fail(token, image.id, failure, retry_ms, now_ms()).await?;
         }
         Setback::Unsettled(fingerprint) => {
-            catalog.defer(token, image.id, &fingerprint, now_ms() + config.settle_ms as i64).await?
+            catalog.defer(token, image.id, fingerprint, now_ms() + config.settle_ms as i64).await?
         }
         Setback::Later(wait) => {
             let due_ms = now_ms() + wait.as_millis() as i64;
             catalog.defer(token, image.id, &image.fingerprint, due_ms).await?;
         }
-        Setback::Gone => {
-            catalog.record(&image.source, &[], std::slice::from_ref(&image.name), now_ms()).await?
+        Setback::Gone => catalog.gone(token, image.id, now_ms()).await?,
+        Setback::Trouble(error) => {
+            shared.set_message(Some(error.to_string()));
+            let due_ms = now_ms() + config.retry_delay_ms as i64;
+            catalog.defer(token, image.id, &image.fingerprint, due_ms).await?
         }
-        Setback::Trouble(error) => return Err(error),
     }
-    shared.work.notify_one();
     Ok(())
 }
 
@@ -300,7 +311,7 @@ async fn embed_all(
         let (shared, embedded, stop) = (shared.clone(), embedded.clone(), stop.clone());
         batches.spawn(async move {
             let _turn = turn;
-            let _ = stop.run_until_cancelled(embed(&shared, batch, &embedded)).await;
+            let _ = stop.run_until_cancelled(embed(&shared, batch, &embedded, &stop)).await;
         });
     }
     batches.close();
@@ -318,7 +329,12 @@ async fn gather(decoded: &mut mpsc::Receiver<Decoded>, batch_max: usize) -> Opti
     Some(batch)
 }
 
-async fn embed(shared: &Shared, batch: Vec<Decoded>, embedded: &mpsc::Sender<Embedded>) {
+async fn embed(
+    shared: &Shared,
+    batch: Vec<Decoded>,
+    embedded: &mpsc::Sender<Embedded>,
+    stop: &CancellationToken,
+) {
     // Copies of one picture that arrive together are embedded once.
     let mut pixels = Vec::with_capacity(batch.len());
     let mut place: HashMap<ContentHash, usize> = HashMap::with_capacity(batch.len());
@@ -348,10 +364,8 @@ async fn embed(shared: &Shared, batch: Vec<Decoded>, embedded: &mpsc::Sender<Emb
                     Some(Err(error)) => error.to_string(),
                     _ => "it returned nothing".into(),
                 };
-                let failure = Failure { code: "model_failed".into(), reason };
-                if let Err(error) = settle(shared, &item, Setback::Transient(failure)).await {
-                    tracing::warn!(image = %item.image.name, %error, "could not note what became of an image");
-                }
+                let failure = Failure { code: FailureCode::ModelFailed, reason };
+                settle(shared, &item, &Setback::Transient(failure), stop).await;
             }
         }
     }
@@ -381,7 +395,6 @@ async fn store_all(
 }
 
 async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
-    let _shared_gate = shared.commit_gate.read().await;
     let started = Instant::now();
     let (catalog, model) = (&shared.parts.catalog, &shared.model);
     let fresh: HashMap<ContentHash, &Embedded> = batch
@@ -392,7 +405,7 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
     if !fresh.is_empty() {
         let contents: Vec<_> =
             fresh.values().map(|image| (image.hash, image.facts.clone())).collect();
-        catalog.intend_vectors(model, &contents).await?;
+        catalog.intend_vectors(model, &contents, now_ms()).await?;
         let points = fresh.values().filter_map(|image| point(shared, image)).collect();
         shared.parts.collection.upsert(points).await?;
         shared.parts.collection.flush().await?;

@@ -10,10 +10,8 @@ use crate::catalog::LeasedImage;
 use crate::source::{Source, SourceError};
 use crate::types::Fingerprint;
 
-/// Until the next try of an image whose source is away.
-const AWAY_WAIT: Duration = Duration::from_secs(30);
-/// The same, if that is about to be found out.
-const LOOK_WAIT: Duration = Duration::from_secs(1);
+/// Until the next try of an image whose source is away. The catalog hands it out only when the source is back.
+const AWAY_WAIT: Duration = Duration::from_secs(1);
 /// The same, if its source is not configured any more.
 pub(super) const UNCONFIGURED_WAIT: Duration = Duration::from_mins(10);
 
@@ -84,7 +82,7 @@ fn wait(followed: &Followed, image: &LeasedImage, error: &SourceError) -> Read {
     if matches!(error, SourceError::Away { .. }) {
         // Whether it really is away is for a comparison of everything to say, which comes within a moment.
         followed.rescan.notify_one();
-        return Read::Later(LOOK_WAIT);
+        return Read::Later(AWAY_WAIT);
     }
     Read::Later(followed.note_trouble(image.id, error))
 }

@@ -9,6 +9,7 @@ mod deployment;
 mod double;
 mod fault_proxy;
 mod feedback;
+mod full_disk;
 mod harness;
 mod hub;
 mod ingest;

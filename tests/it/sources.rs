@@ -82,7 +82,7 @@ async fn an_emptied_folder_loses_nothing_also_across_a_restart() {
     assert_eq!(written, 0, "it would vanish under the disk");
     assert_eq!(server.terminate().await.code(), Some(0));
     let server = world.serve().await;
-    let status = until_message(&server, "no picture is left").await;
+    let status = until_message(&server, "another one is in its place").await;
     assert_all_kept(&server, &status).await;
     std::fs::remove_dir(world.path("images")).expect("rmdir");
     std::fs::rename(world.path("away"), world.path("images")).expect("mounted");
@@ -147,8 +147,8 @@ impl Drop for Mount {
 }
 
 #[tokio::test]
-async fn pictures_deleted_to_the_last_are_gone_where_the_folder_is_trusted() {
-    let world = world().set("INGEST__AWAY_WHEN_EMPTIED", "false");
+async fn pictures_deleted_to_the_last_while_it_was_off_are_gone_where_the_folder_is_trusted() {
+    let world = world();
     fill(&world, 0);
     let server = world.serve().await;
     server.until_counts(PICTURES.into(), 0).await;
@@ -156,6 +156,11 @@ async fn pictures_deleted_to_the_last_are_gone_where_the_folder_is_trusted() {
     for part in ["0", "1", "2"] {
         std::fs::remove_dir_all(world.image(part)).expect("removed");
     }
+    let server = world.serve().await;
+    let status = until_message(&server, "no picture is left").await;
+    assert_all_kept(&server, &status).await;
+    assert_eq!(server.terminate().await.code(), Some(0));
+    let world = world.set("INGEST__AWAY_WHEN_EMPTIED", "false");
     let server = world.serve().await;
     server.until_counts(0, 0).await;
 }
