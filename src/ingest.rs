@@ -6,6 +6,7 @@ mod followed;
 mod follower;
 mod housekeeping;
 mod pipeline;
+mod reading;
 mod reconciler;
 mod store_guard;
 mod worker;
@@ -26,14 +27,14 @@ use uuid::Uuid;
 use self::followed::Followed;
 use self::reconciler::Reconciler;
 use crate::backoff::Backoff;
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::{Catalog, CatalogError, ConfiguredSource};
 use crate::config::{DecodeConfig, IngestConfig};
 use crate::embedder::{EmbedError, Embedder};
 use crate::metrics::Metrics;
-use crate::source::presence::Away;
-use crate::source::{Source, SourceError};
+use crate::source::presence::{Away, Known};
+use crate::source::{Identity, Source, SourceError};
 use crate::store_check::CheckError;
-use crate::types::{ContentHash, ImageName, Scope};
+use crate::types::{ContentHash, ImageName, Scope, now_ms};
 use crate::vector_store::{Collection, StoreError, VectorStore};
 
 /// Everything ingestion works with.
@@ -89,6 +90,10 @@ struct Progress {
 
 /// Rates look this far back.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
+
+/// One pass ends when a source is in trouble and nothing moved for so long, or when the next try is farther away than this.
+const STUCK_AFTER: Duration = Duration::from_secs(15);
+const WORTH_WAITING_FOR: Duration = Duration::from_mins(3);
 
 /// What ingestion is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -158,7 +163,27 @@ impl Ingest {
 
     /// Frees what a crash left, makes pending what lost its vector, and brings store and catalog together.
     pub async fn recover(&self) -> Result<(), IngestError> {
+        self.recall_sources().await?;
         housekeeping::recover(&self.shared).await
+    }
+
+    /// Says which sources there are, and remembers what they were when they were last compared.
+    async fn recall_sources(&self) -> Result<(), IngestError> {
+        let catalog = &self.shared.parts.catalog;
+        let configured = |followed: &Arc<Followed>| ConfiguredSource {
+            id: followed.source.id().to_owned(),
+            location: followed.source.location(),
+        };
+        let configured: Vec<_> = self.shared.followed.iter().map(configured).collect();
+        catalog.configure_sources(&configured, now_ms()).await?;
+        for row in catalog.sources().await? {
+            if let Some(followed) = self.shared.followed(&row.id) {
+                let away =
+                    row.away.map(|away| Away { reason: away.reason, since_ms: away.since_ms });
+                followed.presence.restore(Known { identity: row.identity.map(Identity), away });
+            }
+        }
+        Ok(())
     }
 
     /// Starts watching, scanning, indexing and housekeeping, until [`Self::shut_down`].
@@ -176,23 +201,52 @@ impl Ingest {
         self.tasks.close();
     }
 
-    /// One pass: looks at every source once, indexes until nothing is pending, tidies up.
+    /// One pass: looks at every source once, indexes until nothing more can be done, tidies up. Fails in the end if a source
+    /// is away, after doing what can be done without it.
     pub async fn run_once(&self) -> Result<(), IngestError> {
         for followed in &self.shared.followed {
             let comparing = self.shared.reconciler(followed);
             match self.stop.run_until_cancelled(comparing.compare_all()).await {
+                // Told at the end.
+                Some(Err(IngestError::Source(SourceError::Away { .. }))) => {}
                 Some(compared) => compared?,
                 None => break,
             }
         }
         self.shared.scanned_once.store(true, Ordering::Relaxed);
         let worker = tokio::spawn(worker::run(self.shared.clone(), self.stop.clone()));
-        while self.shared.parts.catalog.counts().await?.pending > 0 && !self.stop.is_cancelled() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        self.until_nothing_can_be_done().await?;
         self.stop.cancel();
         let _ = worker.await;
-        housekeeping::tidy(&self.shared, false).await
+        housekeeping::tidy(&self.shared, false).await?;
+        let problem = self.shared.followed.iter().find_map(|followed| followed.problem());
+        problem.map_or(Ok(()), |problem| Err(problem.into()))
+    }
+
+    /// Pictures of a source that is away, or waits for the next try, stay pending; nobody waits for them here.
+    async fn until_nothing_can_be_done(&self) -> Result<(), IngestError> {
+        let catalog = &self.shared.parts.catalog;
+        // What is being worked on is due when its lease ends.
+        let worth_waiting_ms =
+            self.shared.parts.config.lease_ms as i64 + WORTH_WAITING_FOR.as_millis() as i64;
+        let (mut left, mut since) = (u64::MAX, Instant::now());
+        while !self.stop.is_cancelled() {
+            let pending = catalog.counts().await?.pending;
+            if pending == 0 {
+                break;
+            }
+            if pending != left {
+                (left, since) = (pending, Instant::now());
+            }
+            let is_stuck = self.shared.followed.iter().any(|followed| followed.problem().is_some())
+                && since.elapsed() > STUCK_AFTER;
+            let due_ms = catalog.next_due_ms().await?.unwrap_or(i64::MAX);
+            if is_stuck || due_ms > now_ms() + worth_waiting_ms {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
     }
 
     /// Ends a [`Self::run_once`] early (Ctrl-C).
@@ -208,6 +262,7 @@ impl Ingest {
             && self.shared.tidy.load(Ordering::Relaxed);
         // A source that is away stops only its own pictures.
         let of_sources = self.shared.followed.iter().find_map(|followed| followed.problem());
+        let of_sources = of_sources.map(|problem| problem.to_string());
         let of_store = progress.message.clone().or_else(|| self.shared.store_trouble());
         let is_stuck = of_store.is_some() || (of_sources.is_some() && images_per_second == 0.0);
         let state = match (is_stuck, pending > 0 || progress.busy || !settled) {
@@ -236,16 +291,6 @@ impl Ingest {
         self.shared.reconciler(followed).compare(&scopes).await?;
         self.shared.work.notify_one();
         Ok(())
-    }
-
-    /// Where pictures come from.
-    pub fn sources(&self) -> &[Arc<dyn Source>] {
-        &self.shared.parts.sources
-    }
-
-    /// The source with this id.
-    pub fn source(&self, id: &str) -> Option<&dyn Source> {
-        self.shared.followed(id).map(|followed| &*followed.source)
     }
 
     /// Fails if a source is away, or another one is in its place.

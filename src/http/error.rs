@@ -203,10 +203,14 @@ impl From<SourceError> for Problem {
         match error {
             SourceError::NotFound(_) | SourceError::NotAFile(_) => Self::not_found(detail),
             SourceError::Exists(_) => Self::new(StatusCode::CONFLICT, "image_exists", detail),
-            SourceError::Unavailable { .. } | SourceError::Away { .. } => {
+            SourceError::Unavailable { .. } => {
                 tracing::warn!(reason = detail, "a picture cannot be read at the moment");
                 Self::unavailable("image_unreadable", "The picture cannot be read at the moment.")
             }
+            SourceError::Away { .. } => Self::unavailable(
+                "source_away",
+                "The disk or folder with the pictures is away; try again when it is back.",
+            ),
             SourceError::Denied { .. } | SourceError::Io { .. } => Self::internal(&detail),
         }
     }

@@ -14,10 +14,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::Problem;
 use super::json::ApiQuery;
-use super::{Shared, image_url, thumbnail_url, version};
+use super::{Shared, image_url, ingest, thumbnail_url, version};
 use crate::catalog::{ImageRow, PageStart, RecentCursor};
 use crate::feedback::timestamp;
-use crate::source::{Opened, SourceError};
+use crate::source::{Opened, Source, SourceError};
 use crate::thumbnails::Thumbnails;
 use crate::types::{ContentHash, ImageName};
 
@@ -224,7 +224,10 @@ pub(super) fn no_image() -> Problem {
 
 async fn open(app: &Shared, row: &ImageRow) -> Result<Opened, Problem> {
     let source = app.source(&row.source).ok_or_else(no_image)?;
-    let opened = source.open(&row.name).await?;
+    let opened = match source.open(&row.name).await {
+        Err(SourceError::NotFound(_)) => return Err(missing(app, source).await),
+        opened => opened?,
+    };
     // The bytes on disk are newer than what the hash in the answer's headers speaks of.
     if row.outdated || opened.fingerprint != row.fingerprint {
         return Err(Problem::unavailable(
@@ -233,6 +236,12 @@ async fn open(app: &Shared, row: &ImageRow) -> Result<Opened, Problem> {
         ));
     }
     Ok(opened)
+}
+
+/// A picture that is not found is not gone if its source is away.
+async fn missing(app: &Shared, source: &dyn Source) -> Problem {
+    let Ok(ingest) = ingest(app) else { return no_image() };
+    ingest.check_present(source).await.map_or_else(Problem::from, |()| no_image())
 }
 
 async fn serve_picture(

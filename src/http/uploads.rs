@@ -113,7 +113,7 @@ async fn add(
     let bytes = checked.map_err(|error| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), format!("{wanted}: {error}"))
     })?;
-    let source = &**ingest.sources().first().ok_or_else(uploads_disabled)?;
+    let source = &**app.sources.first().ok_or_else(uploads_disabled)?;
     // Written into an empty mount point, it would vanish under the disk that comes back.
     ingest.check_present(source).await?;
     for attempt in 1..=NAMES_TRIED_MAX {
@@ -166,7 +166,7 @@ pub(super) async fn delete_image(
 ) -> Result<StatusCode, Problem> {
     let ingest = authorized(&app, &headers)?;
     let row = app.catalog.image(&ImageName::new(path)?).await?.ok_or_else(no_image)?;
-    let source = ingest.source(&row.source).ok_or_else(no_image)?;
+    let source = app.source(&row.source).ok_or_else(no_image)?;
     source.delete(&row.name).await?;
     ingest.look_at(source, &row.name).await?;
     app.catalog.forget(&[row.name], now_ms()).await?;

@@ -47,7 +47,7 @@ struct Trouble {
 
 struct Paused {
     until: Instant,
-    reason: String,
+    error: SourceError,
 }
 
 impl Followed {
@@ -61,13 +61,13 @@ impl Followed {
         }
     }
 
-    /// Why nothing can be read from it at the moment, for people.
-    pub(super) fn problem(&self) -> Option<String> {
+    /// Why nothing can be read from it at the moment.
+    pub(super) fn problem(&self) -> Option<SourceError> {
         if let Some(away) = self.presence.away() {
             let (location, reason) = (self.source.location(), away.reason);
-            return Some(SourceError::Away { location, reason }.to_string());
+            return Some(SourceError::Away { location, reason });
         }
-        self.trouble.lock().paused.as_ref().map(|paused| paused.reason.clone())
+        self.trouble.lock().paused.as_ref().map(|paused| paused.error.clone())
     }
 
     /// Waits a while for it to be usable; says whether it is.
@@ -97,6 +97,11 @@ impl Followed {
         (trouble.failures_in_a_row, trouble.pauses_in_a_row, trouble.paused) = (0, 0, None);
     }
 
+    /// It was away and is back: what was wrong before says nothing any more.
+    pub(super) fn forget_trouble(&self) {
+        *self.trouble.lock() = Trouble::default();
+    }
+
     /// A picture could not be read through no fault of its own. Returns how long it waits for its next turn.
     pub(super) fn note_trouble(&self, image_id: i64, error: &SourceError) -> Duration {
         let mut trouble = self.trouble.lock();
@@ -114,7 +119,7 @@ impl Followed {
         let pause = doubled(PAUSE_FIRST, trouble.pauses_in_a_row, PAUSE_LONGEST);
         trouble.pauses_in_a_row = trouble.pauses_in_a_row.saturating_add(1);
         tracing::warn!(source = %self.source.location(), %error, pause_ms = pause.as_millis() as u64, "reading pictures pauses");
-        trouble.paused = Some(Paused { until: now + pause, reason: error.to_string() });
+        trouble.paused = Some(Paused { until: now + pause, error: error.clone() });
         pause
     }
 
@@ -210,7 +215,9 @@ mod tests {
         for image_id in 0..64 {
             followed.note_trouble(image_id, &trouble());
         }
-        assert!(followed.problem().is_some_and(|text| text.contains("stale handle")));
+        assert!(
+            followed.problem().is_some_and(|problem| problem.to_string().contains("stale handle"))
+        );
         let left = followed.pause_left().expect("a pause");
         assert!(left <= PAUSE_FIRST, "failing together is one failure");
         followed.note_read(1);
@@ -221,7 +228,9 @@ mod tests {
     async fn an_away_source_is_waited_for() {
         let followed = followed();
         followed.presence.note_away(&*followed.source, "unplugged");
-        assert!(followed.problem().is_some_and(|text| text.contains("unplugged")));
+        assert!(
+            followed.problem().is_some_and(|problem| problem.to_string().contains("unplugged"))
+        );
         let identity = followed.source.identity().await.expect("there");
         let back = async { followed.presence.note_present(&*followed.source, identity) };
         let (usable, ()) = tokio::join!(followed.usable(), back);

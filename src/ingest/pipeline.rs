@@ -8,16 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clip::Pixels;
-use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::followed::Followed;
+use super::reading::{self, Read};
 use super::{IngestError, Shared, pauses};
 use crate::catalog::{CompletedImage, Failure, FailureCode, LeasedImage, PictureFacts};
 use crate::metrics::Stage;
-use crate::source::{Source, SourceError};
+use crate::source::SourceError;
 use crate::types::{ContentHash, Fingerprint, now_ms};
 use crate::vector_store::{Point, payload};
 
@@ -29,10 +28,6 @@ const BATCHES_AT_ONCE: usize = 2;
 const STORE_BATCH_MAX: usize = 128;
 /// Grace beyond the decoder's own deadline before its thread is given up.
 const DECODE_GRACE_MS: u64 = 5_000;
-
-/// Until the next try of an image whose source is away, and of one whose source is not configured any more.
-const AWAY_WAIT: Duration = Duration::from_secs(30);
-const UNCONFIGURED_WAIT: Duration = Duration::from_mins(10);
 
 /// The token under which a batch was leased; alive as long as an item of the batch is.
 pub(super) struct Lease {
@@ -184,22 +179,21 @@ impl Stages {
         Ok((hash, facts, Some(pixels)))
     }
 
-    /// Reads a picture once its source can be read.
     async fn read(&self, image: &LeasedImage) -> Result<(Vec<u8>, ContentHash), Setback> {
-        let Some(followed) = self.shared.followed(&image.source) else {
-            return Err(Setback::Later(UNCONFIGURED_WAIT));
+        let bytes = match self.shared.followed(&image.source) {
+            Some(followed) => reading::read(followed, image).await,
+            // Nobody says where it would have to be read from.
+            None => Read::Later(reading::UNCONFIGURED_WAIT),
         };
-        if !followed.usable().await {
-            return Err(Setback::Later(followed.pause_left().unwrap_or(AWAY_WAIT)));
-        }
-        match read_whole(&*followed.source, image).await {
-            Ok(Ok(bytes)) => {
-                followed.note_read(image.id);
+        match bytes {
+            Read::Whole(bytes) => {
                 let hash = ContentHash::of(&bytes);
                 Ok((bytes, hash))
             }
-            Ok(Err(changed)) => Err(Setback::Unsettled(changed)),
-            Err(error) => Err(read_setback(followed, image, error).await),
+            Read::Changed(fingerprint) => Err(Setback::Unsettled(fingerprint)),
+            Read::Gone => Err(Setback::Gone),
+            Read::Later(wait) => Err(Setback::Later(wait)),
+            Read::Failed(error) => Err(read_setback(&error)),
         }
     }
 
@@ -240,52 +234,12 @@ impl Stages {
     }
 }
 
-/// The whole file, if it still is the one that was listed, before and after; otherwise what it is by now.
-async fn read_whole(
-    source: &dyn Source,
-    image: &LeasedImage,
-) -> Result<Result<Vec<u8>, Fingerprint>, SourceError> {
-    let mut opened = source.open(&image.name).await?;
-    if opened.fingerprint != image.fingerprint {
-        return Ok(Err(opened.fingerprint));
-    }
-    let limit = image.fingerprint.size_bytes + 1;
-    let mut bytes = Vec::with_capacity(image.fingerprint.size_bytes as usize);
-    let reading = (&mut opened.reader).take(limit).read_to_end(&mut bytes).await;
-    reading.map_err(|error| SourceError::of(&image.name, &error))?;
-    let after = opened.reader.fingerprint().await?;
-    let is_whole = bytes.len() as u64 == image.fingerprint.size_bytes;
-    Ok(if after == image.fingerprint && is_whole { Ok(bytes) } else { Err(after) })
-}
-
-async fn read_setback(followed: &Followed, image: &LeasedImage, error: SourceError) -> Setback {
+fn read_setback(error: &SourceError) -> Setback {
     let failure = |code| Failure { code, reason: error.to_string() };
-    match &error {
-        SourceError::NotFound(_) => missing_setback(followed, image).await,
+    match error {
         SourceError::NotAFile(_) => Setback::Permanent(failure(FailureCode::NotAFile)),
         SourceError::Denied { .. } => Setback::Transient(failure(FailureCode::PermissionDenied)),
-        trouble if trouble.is_trouble() => {
-            tracing::debug!(image = %image.name, %error, "cannot read an image at the moment");
-            Setback::Later(followed.note_trouble(image.id, &error))
-        }
         _ => Setback::Transient(failure(FailureCode::ReadError)),
-    }
-}
-
-/// A picture that was not found is gone if the source is there, is what it was, and does not find it again.
-async fn missing_setback(followed: &Followed, image: &LeasedImage) -> Setback {
-    let asked = async {
-        followed.presence.confirm(&*followed.source).await?;
-        followed.source.stat(&image.name).await
-    };
-    match asked.await {
-        Ok(fingerprint) => Setback::Unsettled(fingerprint),
-        Err(SourceError::NotFound(_) | SourceError::NotAFile(_)) => Setback::Gone,
-        Err(error) => {
-            // Whether it is away is for a comparison of everything to say.
-            followed.rescan.notify_one();
-            Setback::Later(followed.note_trouble(image.id, &error))
-        }
     }
 }
 

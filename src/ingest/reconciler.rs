@@ -47,14 +47,31 @@ struct Changes {
 }
 
 impl Reconciler<'_> {
-    /// Compares everything. Notes whether the source is there.
+    /// Compares everything. Notes whether the source is there, and what it is.
     pub(super) async fn compare_all(&self) -> Result<(), IngestError> {
-        let compared = self.try_compare_all().await;
-        self.note(&compared);
-        compared
+        let (source, presence) = (&*self.followed.source, &self.followed.presence);
+        match self.try_compare_all().await {
+            Ok(identity) => {
+                let text = Some(identity.0.as_str());
+                self.catalog.mark_listed(source.id(), text, now_ms()).await?;
+                if presence.away().is_some() {
+                    self.catalog.mark_away(source.id(), None, now_ms()).await?;
+                    self.followed.forget_trouble();
+                    self.work.notify_one();
+                }
+                presence.note_present(source, identity);
+                Ok(())
+            }
+            Err(IngestError::Source(SourceError::Away { location, reason })) => {
+                presence.note_away(source, &reason);
+                self.catalog.mark_away(source.id(), Some(&reason), now_ms()).await?;
+                Err(SourceError::Away { location, reason }.into())
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    async fn try_compare_all(&self) -> Result<(), IngestError> {
+    async fn try_compare_all(&self) -> Result<Identity, IngestError> {
         let (source, presence) = (&*self.followed.source, &self.followed.presence);
         let identity = match presence.ask(source).await? {
             Found::Same(identity) => identity,
@@ -66,19 +83,22 @@ impl Reconciler<'_> {
                 identity
             }
         };
+        presence.note_identity(identity.clone());
         let _remembering = self.followed.remember_touched();
         let mut changes = Changes::new(true);
         self.merge(&Scope::All, &identity, &mut changes).await?;
         self.record_gone(&identity, &mut changes).await?;
         self.record_seen(&mut changes).await?;
-        presence.note_present(source, identity);
-        Ok(())
+        Ok(identity)
     }
 
     /// Compares what lies in these scopes. Of a source that is away or was exchanged, nothing is concluded.
     pub(super) async fn compare(&self, scopes: &[Scope]) -> Result<(), IngestError> {
         let compared = self.try_compare(scopes).await;
-        self.note(&compared);
+        if let Err(IngestError::Source(SourceError::Away { reason, .. })) = &compared {
+            self.followed.presence.note_away(&*self.followed.source, reason);
+            self.followed.rescan.notify_one();
+        }
         compared
     }
 
@@ -93,12 +113,6 @@ impl Reconciler<'_> {
         }
         self.record_gone(&identity, &mut changes).await?;
         self.record_seen(&mut changes).await
-    }
-
-    fn note(&self, compared: &Result<(), IngestError>) {
-        if let Err(IngestError::Source(SourceError::Away { reason, .. })) = compared {
-            self.followed.presence.note_away(&*self.followed.source, reason);
-        }
     }
 
     fn away(&self, reason: impl Into<String>) -> IngestError {

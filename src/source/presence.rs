@@ -11,8 +11,7 @@ use crate::types::now_ms;
 /// A source that does not say what it is for so long does not answer.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 
-/// What is known of a source. Whoever keeps it longer than this process subscribes to the changes and restores it at start:
-/// [`Presence::subscribe`] and [`Presence::restored`] are the one place for that.
+/// What is known of a source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
     /// What it was when it was last compared with the catalog.
@@ -36,20 +35,15 @@ pub enum Found {
     Other(Identity),
 }
 
+#[derive(Default)]
 pub struct Presence {
     known: watch::Sender<Known>,
 }
 
-impl Default for Presence {
-    fn default() -> Self {
-        Self::restored(Known::default())
-    }
-}
-
 impl Presence {
-    /// With what an earlier run noted.
-    pub fn restored(known: Known) -> Self {
-        Self { known: watch::Sender::new(known) }
+    /// Takes over what an earlier run noted.
+    pub fn restore(&self, known: Known) {
+        self.known.send_replace(known);
     }
 
     pub fn known(&self) -> Known {
@@ -58,11 +52,6 @@ impl Presence {
 
     pub fn away(&self) -> Option<Away> {
         self.known.borrow().away.clone()
-    }
-
-    /// Every change from now on.
-    pub fn subscribe(&self) -> watch::Receiver<Known> {
-        self.known.subscribe()
     }
 
     /// Asks the source what it is. An error means that it is away.
@@ -90,6 +79,15 @@ impl Presence {
                 Err(away(format!("another one is in its place ({identity})")))
             }
         }
+    }
+
+    /// Notes what is about to be compared, so that what happens meanwhile is judged by it. Whether it is away stays open.
+    pub fn note_identity(&self, identity: Identity) {
+        self.known.send_if_modified(|known| {
+            let is_news = known.identity.as_ref() != Some(&identity);
+            known.identity = Some(identity);
+            is_news
+        });
     }
 
     /// Notes that it is there and was compared.

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Server, World, picture};
+use crate::harness::{Server, World, picture, problem};
+use crate::uploads::{KEY, upload};
 
 const PICTURES: u32 = 12;
 
@@ -55,6 +56,7 @@ async fn a_folder_that_is_taken_away_and_brought_back_loses_nothing() {
     let status = until_message(&server, "there is no such folder").await;
     assert_all_kept(&server, &status).await;
     assert_eq!(away_gauge(&server).await, "image_search_sources_away 1");
+    problem(server.get("/api/v1/images/0/0.png"), 503, "source_away").await;
     std::fs::rename(world.path("away"), world.path("images")).expect("plugged in");
     world.write("new.png", &picture(100));
     let status = server.until_counts(u64::from(PICTURES) + 1, 0).await;
@@ -65,7 +67,7 @@ async fn a_folder_that_is_taken_away_and_brought_back_loses_nothing() {
 /// What an unmounted disk leaves is an empty folder on another file system.
 #[tokio::test]
 async fn an_emptied_folder_loses_nothing_also_across_a_restart() {
-    let world = world();
+    let world = world().set("UPLOADS__ENABLED", "true").set("UPLOADS__API_KEY", KEY);
     fill(&world, 0);
     let server = world.serve().await;
     server.until_counts(PICTURES.into(), 0).await;
@@ -73,9 +75,14 @@ async fn an_emptied_folder_loses_nothing_also_across_a_restart() {
     std::fs::create_dir(world.path("images")).expect("mkdir");
     let status = until_message(&server, "is away").await;
     assert_all_kept(&server, &status).await;
+    problem(server.get("/api/v1/images/0/0.png"), 503, "source_away").await;
+    let upload = upload(&server, &[("lost.png", &picture(99))]).bearer_auth(KEY);
+    problem(upload, 503, "source_away").await;
+    let written = std::fs::read_dir(world.path("images")).expect("a folder").count();
+    assert_eq!(written, 0, "it would vanish under the disk");
     assert_eq!(server.terminate().await.code(), Some(0));
     let server = world.serve().await;
-    let status = until_message(&server, "no picture is left").await;
+    let status = until_message(&server, "another one is in its place").await;
     assert_all_kept(&server, &status).await;
     std::fs::remove_dir(world.path("images")).expect("rmdir");
     std::fs::rename(world.path("away"), world.path("images")).expect("mounted");
@@ -140,8 +147,8 @@ impl Drop for Mount {
 }
 
 #[tokio::test]
-async fn pictures_deleted_to_the_last_are_gone_where_the_folder_is_trusted() {
-    let world = world().set("INGEST__AWAY_WHEN_EMPTIED", "false");
+async fn pictures_deleted_to_the_last_while_it_was_off_are_gone_where_the_folder_is_trusted() {
+    let world = world();
     fill(&world, 0);
     let server = world.serve().await;
     server.until_counts(PICTURES.into(), 0).await;
@@ -149,6 +156,11 @@ async fn pictures_deleted_to_the_last_are_gone_where_the_folder_is_trusted() {
     for part in ["0", "1", "2"] {
         std::fs::remove_dir_all(world.image(part)).expect("removed");
     }
+    let server = world.serve().await;
+    let status = until_message(&server, "no picture is left").await;
+    assert_all_kept(&server, &status).await;
+    assert_eq!(server.terminate().await.code(), Some(0));
+    let world = world.set("INGEST__AWAY_WHEN_EMPTIED", "false");
     let server = world.serve().await;
     server.until_counts(0, 0).await;
 }
@@ -170,4 +182,59 @@ async fn a_burst_of_new_files_is_noticed_by_hints_alone() {
             (status["images"]["total"] == 4_001).then_some(())
         })
         .await;
+}
+
+/// Pulled at any moment of indexing, by removing the folder or by leaving an empty one: every picture ends up indexed once.
+#[tokio::test]
+async fn a_disk_pulled_again_and_again_while_it_is_indexed_loses_nothing() {
+    const MANY: u32 = 400;
+    const PULLS: u32 = 8;
+    let world = world();
+    for number in 0..MANY {
+        world.write(&format!("{}/{number}.png", number % 10), &picture(number));
+    }
+    let server = world.serve().await;
+    server
+        .until("all are noticed", async || {
+            let status = server.get_json("/api/v1/status").await;
+            (status["images"]["total"] == MANY).then_some(())
+        })
+        .await;
+    for pull in 0..PULLS {
+        let reached = u64::from(pull * (MANY / (PULLS + 1)));
+        server
+            .until("indexing has come that far", async || {
+                let images = server.get_json("/api/v1/status").await["images"].clone();
+                (images["indexed"].as_u64() >= Some(reached)).then_some(())
+            })
+            .await;
+        std::fs::rename(world.path("images"), world.path("away")).expect("pulled");
+        let leaves_empty = pull % 2 == 1;
+        if leaves_empty {
+            std::fs::create_dir(world.path("images")).expect("mkdir");
+        }
+        until_message(&server, "is away").await;
+        let status = server.get_json("/api/v1/status").await;
+        assert_eq!(status["images"]["failed"], 0, "{status}");
+        assert_eq!(status["images"]["total"], MANY, "{status}");
+        if leaves_empty {
+            std::fs::remove_dir(world.path("images")).expect("rmdir");
+        }
+        std::fs::rename(world.path("away"), world.path("images")).expect("plugged in");
+    }
+    let status = server.until_counts(MANY.into(), 0).await;
+    assert_eq!(status["store"]["vectors"], MANY, "{status}");
+}
+
+#[test]
+fn index_does_what_it_can_without_a_disk_that_is_away_and_says_so() {
+    let world = World::new();
+    fill(&world, 0);
+    let missing = world.path("missing").display().to_string();
+    let output = world.run("index", &["--images", &missing]);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (said, complained) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}{complained}");
+    assert!(said.contains(&format!("{PICTURES} are searchable")), "{said}{complained}");
+    assert!(complained.contains("missing is away: there is no such folder"), "{said}{complained}");
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::catalog::sqlite::{SqliteCatalog, SqliteOptions};
-use crate::catalog::{Images, Queue};
+use crate::catalog::{Images, Queue, Sources};
 use crate::source::Source;
 use crate::source::memory::MemorySource;
 
@@ -55,12 +55,17 @@ impl Bench {
         assert!(error.to_string().contains(reason), "{error}");
         assert!(self.followed.presence.away().is_some_and(|away| away.reason.contains(reason)));
         assert_eq!(self.known().await, before);
+        let noted = self.catalog.sources().await.expect("sources").remove(0).away;
+        assert!(noted.is_some_and(|away| away.reason.contains(reason)), "the catalog knows");
     }
 
     async fn assert_back(&self, names: &[&str]) {
         self.reconciler().compare_all().await.expect("compared");
         assert_eq!(self.followed.presence.away(), None);
         assert_eq!(self.known().await, names);
+        let noted = self.catalog.sources().await.expect("sources").remove(0);
+        let identity = self.source.identity().await.expect("there");
+        assert_eq!((noted.away, noted.identity), (None, Some(identity.0)));
     }
 }
 
@@ -75,7 +80,8 @@ fn under(text: &str) -> Scope {
 #[tokio::test]
 async fn new_changed_and_gone_are_recorded_and_the_rest_is_left_alone() {
     let bench = Bench::new(&["a/b", "a.png", "a0", "changes", "goes", "z"]).await;
-    let leased = bench.catalog.lease(10, "t", i64::MAX, i64::MAX, false).await.expect("lease");
+    let leased =
+        bench.catalog.lease(10, "t", now_ms(), now_ms() + 60_000, false).await.expect("lease");
     assert_eq!(leased.len(), 6);
     bench.tidy.store(true, Ordering::Relaxed);
     bench.source.remove(&name("goes"));
@@ -85,7 +91,8 @@ async fn new_changed_and_gone_are_recorded_and_the_rest_is_left_alone() {
     assert_eq!(bench.known().await, ["a!", "a.png", "a/b", "a0", "changes", "z"]);
     assert!(!bench.tidy.load(Ordering::Relaxed), "housekeeping hears of it");
     // What changed lost its lease and can be leased again; what did not change is still held.
-    let leased = bench.catalog.lease(10, "u", i64::MAX, i64::MAX, false).await.expect("lease");
+    let leased =
+        bench.catalog.lease(10, "u", now_ms(), now_ms() + 60_000, false).await.expect("lease");
     let mut names: Vec<_> = leased.iter().map(|image| image.name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["a!", "changes"]);
