@@ -210,7 +210,7 @@ const EN = {
     rate: (rate: string) => `${rate} pictures a second`,
     left: (time: string) => `, about ${time} left`,
     paused: 'Paused.',
-    waitingFor: (n: number) => `${of(n, 'picture waits', 'pictures wait')} for its turn.`,
+    waitingFor: (n: number) => `${of(n, 'picture waits', 'pictures wait')} for ${n === 1 ? 'its' : 'their'} turn.`,
     allDone: 'Everything is indexed. New pictures are noticed by themselves.',
     allButFailed: 'Everything that can be read is indexed. New pictures are noticed by themselves.',
     nothing: 'No pictures yet. New ones are noticed by themselves.',

@@ -19,10 +19,6 @@ class Places {
 
   #kept = new Map<number, Place>(stored());
 
-  start() {
-    window.addEventListener('pagehide', () => sessionStorage.setItem(KEY, JSON.stringify([...this.#kept])));
-  }
-
   keep(list: number, place: Place | null) {
     // A list that has not reached its place yet must not forget it.
     if (this.wanted) return;
@@ -32,6 +28,11 @@ class Places {
       if (this.#kept.size <= KEPT_MAX) break;
       this.#kept.delete(oldest);
     }
+  }
+
+  /** For after a reload. */
+  store() {
+    sessionStorage.setItem(KEY, JSON.stringify([...this.#kept]));
   }
 
   of(list: number): Place | null {
