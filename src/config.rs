@@ -36,6 +36,7 @@ pub struct Config {
     pub decode: DecodeConfig,
     pub embed: EmbedConfig,
     pub models: ModelsConfig,
+    pub catalog: CatalogConfig,
     pub vector_store: VectorStoreConfig,
     /// Small pictures for lists.
     pub thumbnails: ThumbnailConfig,
@@ -80,6 +81,8 @@ pub struct TokenConfig {
 #[serde(deny_unknown_fields)]
 pub struct IngestConfig {
     pub scan_interval_ms: u64,
+    pub scan_share_max_percent: u32,
+    pub away_when_emptied: bool,
     pub settle_ms: u64,
     pub images_max: usize,
     pub attempts_max: u32,
@@ -88,6 +91,7 @@ pub struct IngestConfig {
     pub in_flight_max: usize,
     pub file_bytes_in_flight_max: u64,
     pub orphan_grace_ms: u64,
+    pub forget_after_days: u32,
     pub ignore: Vec<String>,
 }
 
@@ -181,6 +185,14 @@ impl ModelsConfig {
             |value: &String| ["1", "true", "yes", "on"].contains(&value.to_lowercase().as_str());
         self.offline |= variable("HF_HUB_OFFLINE").is_some_and(says_yes);
     }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogConfig {
+    pub url: String,
+    pub disk_reserve_mib: u64,
+    pub lock_wait_ms: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -353,6 +365,12 @@ impl Config {
             "ingest.in_flight_max",
             self.ingest.in_flight_max.to_string(),
             "at least 1",
+        )?;
+        check(
+            (1..=100).contains(&self.ingest.scan_share_max_percent),
+            "ingest.scan_share_max_percent",
+            self.ingest.scan_share_max_percent.to_string(),
+            "1 to 100",
         )?;
         check(
             self.ingest.lease_ms >= 1000,

@@ -9,6 +9,7 @@ pub mod app;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod data_dir;
 pub mod embedder;
 pub mod feedback;
 pub mod http;
@@ -17,7 +18,10 @@ pub mod metrics;
 pub mod models;
 pub mod search;
 pub mod search_token;
+pub mod serving;
 pub mod source;
+#[cfg(test)]
+pub(crate) mod test_app;
 pub mod thumbnails;
 pub mod types;
 pub mod vector_store;

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{EXIT_SOME_FAILED, download, say};
 use crate::app::App;
+use crate::catalog::PageStart;
 use crate::config::Config;
 
 const FAILURES_SHOWN_MAX: u32 = 10;
@@ -26,7 +27,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         }
     });
     let outcome = ingest.run_once().await;
-    app.finish_switch().await?;
+    app.serving.finish_switch().await?;
     showing.abort();
     bar.finish_and_clear();
     let summary =
@@ -47,7 +48,7 @@ fn progress_bar() -> ProgressBar {
 
 async fn show(app: std::sync::Arc<App>, bar: ProgressBar) {
     loop {
-        if let (Ok(counts), Some(ingest)) = (app.counts().await, app.ingest()) {
+        if let (Ok(counts), Some(ingest)) = (app.counts().await, app.serving.state().ingest()) {
             let status = ingest.status(counts.pending);
             bar.set_length(counts.pending + counts.indexed + counts.failed);
             bar.set_position(counts.indexed + counts.failed);
@@ -86,9 +87,9 @@ async fn summarize(app: &App, indexed: u64, took: Duration) -> anyhow::Result<Ex
     if counts.failed == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    let (failures, total) = app.catalog.failures(FAILURES_SHOWN_MAX, 0).await?;
-    say(format_args!("Could not be indexed: {total}"));
-    for failed in failures {
+    let page = app.catalog.failures(FAILURES_SHOWN_MAX, PageStart::Offset(0)).await?;
+    say(format_args!("Could not be indexed: {}", page.total));
+    for failed in page.failures {
         say(format_args!("  {}: {}", failed.name, failed.failure.reason));
     }
     say("All of them: image-search failures. Try again: image-search failures --retry");
