@@ -171,7 +171,7 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
     }
     if (route === 'GET /images') {
       const { images } = world;
-      const next = offset + limit < images.length ? String(offset + limit) : null;
+      const next = offset + limit < images.length ? String(offset + limit) : undefined;
       return send(response, 200, { images: images.slice(offset, offset + limit).map(shown), total: images.length, ...(world.rich ? { next } : {}) });
     }
     if (route === 'GET /image-info') {

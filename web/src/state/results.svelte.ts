@@ -263,10 +263,12 @@ class Results {
     this.complete = answer.matches.length === 0 || this.#offset >= WINDOW_MAX;
   }
 
+  /** Servers that give a `next` leave it away on the last page; others are asked until all are here. */
   #listed(total: number, next: string | null | undefined, got: number) {
+    const wasLast = !next && this.#next !== null;
     this.total = total;
     this.#next = next ?? null;
-    this.complete = got === 0 || next === null || this.#offset >= total;
+    this.complete = got === 0 || wasLast || this.#offset >= total;
   }
 
   #append(pictures: Picture[]) {
