@@ -4,15 +4,25 @@
 //! picture is allocated, wall-clock time while the decoder reads. Third-party decoders run inside `catch_unwind`, so
 //! that a bug in one of them costs one picture and not the process.
 
+#[cfg(feature = "avif")]
+mod avif;
 mod blocks;
+mod color;
 mod facts;
 mod format;
+#[cfg(any(feature = "heif", feature = "avif"))]
+mod heif;
 mod ifd;
 mod iso_boxes;
+#[cfg(feature = "jp2")]
+mod jp2;
 mod jpeg_markers;
 mod jpeg_scaled;
+#[cfg(feature = "jxl")]
+mod jxl;
 mod raw;
 mod rgb;
+mod tiff;
 mod xmp;
 
 use std::borrow::Cow;
@@ -84,6 +94,18 @@ pub struct Decoded {
     pub facts: Facts,
     /// The colour profile, if the file has one.
     profile: Option<Vec<u8>>,
+}
+
+impl Decoded {
+    /// Brings this picture, or a smaller one made of it, into the colours of the screen: sRGB. Thumbnails of Display P3
+    /// and Adobe RGB look pale without. Cheapest after scaling, and free where there is nothing to do.
+    #[must_use]
+    pub fn to_srgb(&self, rgb: RgbImage) -> RgbImage {
+        match &self.profile {
+            Some(profile) => color::to_srgb(rgb, profile),
+            None => rgb,
+        }
+    }
 }
 
 /// Why a file gave no picture.
@@ -201,12 +223,14 @@ struct Flat {
     rgb: RgbImage,
     /// Size before scaling.
     full: (u32, u32),
+    /// Colour profile, where only the decoder can read it.
+    profile: Option<Vec<u8>>,
 }
 
 impl Flat {
     fn unscaled(rgb: RgbImage) -> Self {
         let full = rgb.dimensions();
-        Self { rgb, full }
+        Self { rgb, full, profile: None }
     }
 }
 
@@ -217,11 +241,25 @@ impl Job<'_> {
         let flat = match self.format {
             PictureFormat::Jpeg => self.jpeg(bytes)?,
             PictureFormat::Raw => self.raw(bytes, &mut facts)?,
+            #[cfg(feature = "heif")]
+            PictureFormat::Heif => heif::decode(self, bytes)?,
+            #[cfg(feature = "avif")]
+            PictureFormat::Avif => avif::decode(self, bytes)?,
+            #[cfg(feature = "jxl")]
+            PictureFormat::Jxl => jxl::decode(self, bytes)?,
+            #[cfg(feature = "jp2")]
+            PictureFormat::Jp2 => jp2::decode(self, bytes)?,
+            PictureFormat::Tiff => self.tiff(bytes)?,
+            PictureFormat::Png => self.png(bytes)?,
             _ => Flat::unscaled(self.through_image(bytes)?),
         };
-        let turn = facts.orientation.and_then(Orientation::from_exif);
+        let turn = match self.format {
+            // turned by what their container or codestream says; EXIF may repeat it
+            PictureFormat::Heif | PictureFormat::Avif | PictureFormat::Jxl => None,
+            _ => facts.orientation.and_then(Orientation::from_exif),
+        };
         let turn = turn.unwrap_or(Orientation::NoTransforms);
-        let profile = blocks.profile.map(Cow::into_owned);
+        let profile = flat.profile.or(blocks.profile.map(Cow::into_owned));
         self.check_deadline()?;
         let mut picture = DynamicImage::ImageRgb8(flat.rgb);
         picture.apply_orientation(turn);
@@ -256,6 +294,23 @@ impl Job<'_> {
         self.jpeg(preview)
     }
 
+    fn png(&self, bytes: &[u8]) -> Result<Flat, DecodeError> {
+        let mut decoder = PngDecoder::with_limits(self.source(bytes), self.image_limits())
+            .map_err(|error| self.error(&error))?;
+        let profile = decoder.icc_profile().ok().flatten();
+        Ok(Flat { profile, ..Flat::unscaled(self.finish(decoder)?) })
+    }
+
+    fn tiff(&self, bytes: &[u8]) -> Result<Flat, DecodeError> {
+        let open = |bytes| TiffDecoder::new(self.source(bytes)).map_err(|error| self.error(&error));
+        let rgb = if let Some((copy, meaning)) = tiff::retagged(bytes) {
+            meaning.apply(self.pixels(open(&copy)?)?)
+        } else {
+            self.finish(open(bytes)?)?
+        };
+        Ok(Flat::unscaled(rgb))
+    }
+
     fn source<'a>(&self, bytes: &'a [u8]) -> BufReader<DeadlineReader<'a>> {
         BufReader::new(DeadlineReader { bytes: Cursor::new(bytes), deadline: self.deadline })
     }
@@ -264,13 +319,9 @@ impl Job<'_> {
         let source = self.source(bytes);
         let error = |error| self.error(&error);
         match self.format {
-            PictureFormat::Png => {
-                self.finish(PngDecoder::with_limits(source, self.image_limits()).map_err(error)?)
-            }
             PictureFormat::WebP => self.finish(WebPDecoder::new(source).map_err(error)?),
             PictureFormat::Gif => self.finish(GifDecoder::new(source).map_err(error)?),
             PictureFormat::Bmp => self.finish(BmpDecoder::new(source).map_err(error)?),
-            PictureFormat::Tiff => self.finish(TiffDecoder::new(source).map_err(error)?),
             PictureFormat::Tga => self.finish(TgaDecoder::new(source).map_err(error)?),
             PictureFormat::Ico => self.finish(IcoDecoder::new(source).map_err(error)?),
             _ => Err(DecodeError::Malformed {
@@ -281,17 +332,19 @@ impl Job<'_> {
     }
 
     /// From a decoder that has read the header to RGB.
-    fn finish(&self, mut decoder: impl ImageDecoder) -> Result<RgbImage, DecodeError> {
+    fn finish(&self, decoder: impl ImageDecoder) -> Result<RgbImage, DecodeError> {
+        self.pixels(decoder).map(rgb::from_dynamic)
+    }
+
+    fn pixels(&self, mut decoder: impl ImageDecoder) -> Result<DynamicImage, DecodeError> {
         let (width, height) = decoder.dimensions();
         let pixels = self.check_size(width, height)?;
         // The decoder's own buffer, and the RGB one beside it while converting.
-        if decoder.total_bytes().saturating_add(pixels * 3) > self.limits.max_alloc_bytes {
-            return Err(DecodeError::TooMuchMemory { limit: self.limits.max_alloc_bytes });
-        }
+        self.check_memory(decoder.total_bytes().saturating_add(pixels * 3))?;
         decoder.set_limits(self.image_limits()).map_err(|error| self.error(&error))?;
         let picture = DynamicImage::from_decoder(decoder).map_err(|error| self.error(&error))?;
         self.check_deadline()?;
-        Ok(rgb::from_dynamic(picture))
+        Ok(picture)
     }
 
     /// The number of pixels, if there are some and not too many.
@@ -306,6 +359,23 @@ impl Job<'_> {
             return Err(DecodeError::Malformed { format: self.format, reason });
         }
         Ok(pixels)
+    }
+
+    fn check_memory(&self, bytes: u64) -> Result<(), DecodeError> {
+        if bytes > self.limits.max_alloc_bytes { Err(self.too_much_memory()) } else { Ok(()) }
+    }
+
+    fn too_much_memory(&self) -> DecodeError {
+        DecodeError::TooMuchMemory { limit: self.limits.max_alloc_bytes }
+    }
+
+    fn malformed(&self, reason: &dyn std::fmt::Display) -> DecodeError {
+        DecodeError::Malformed { format: self.format, reason: reason.to_string() }
+    }
+
+    #[cfg(any(feature = "heif", feature = "avif", feature = "jxl"))]
+    fn truncated(&self, reason: &str) -> DecodeError {
+        DecodeError::Truncated { format: self.format, reason: reason.into() }
     }
 
     fn image_limits(&self) -> Limits {
@@ -330,9 +400,7 @@ impl Job<'_> {
         let ended_early =
             |error: &std::io::Error| error.kind() == std::io::ErrorKind::UnexpectedEof;
         match error {
-            ImageError::Limits(_) => {
-                DecodeError::TooMuchMemory { limit: self.limits.max_alloc_bytes }
-            }
+            ImageError::Limits(_) => self.too_much_memory(),
             ImageError::IoError(io) if ended_early(io) => {
                 DecodeError::Truncated { format: self.format, reason }
             }

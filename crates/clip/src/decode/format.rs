@@ -103,6 +103,17 @@ impl PictureFormat {
         }
     }
 
+    /// Whether this build of the program reads it: some decoders are features of the crate.
+    pub fn is_read(self) -> bool {
+        match self {
+            Self::Heif => cfg!(feature = "heif"),
+            Self::Avif => cfg!(feature = "avif"),
+            Self::Jxl => cfg!(feature = "jxl"),
+            Self::Jp2 => cfg!(feature = "jp2"),
+            _ => true,
+        }
+    }
+
     /// Whether every browser of today shows it. The others need a thumbnail also where the picture itself is asked for.
     pub fn shown_by_browsers(self) -> bool {
         matches!(

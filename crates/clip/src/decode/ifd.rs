@@ -80,6 +80,18 @@ impl<'a> Tiff<'a> {
         self.entries(place).find(|entry| entry.tag == tag)
     }
 
+    /// Puts another 16-bit number into the entry of a tag in the first directory of a copy of the data.
+    pub(super) fn overwrite(self, copy: &mut [u8], tag: u16, number: u16) -> Option<()> {
+        let count = usize::from(self.u16(self.first)?).min(ENTRIES_MAX);
+        let mut places = (0..count).map(|index| self.first + 2 + index * 12);
+        let place = places.find(|place| self.u16(*place) == Some(tag))?;
+        let bytes = if self.big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
+        // type 3 and one of them: the value stands in the entry
+        let is_short = self.u16(place + 2) == Some(3) && self.u32(place + 4) == Some(1);
+        copy.get_mut(place + 8..place + 10).filter(|_| is_short)?.copy_from_slice(&bytes);
+        Some(())
+    }
+
     /// The entry of a tag in the first directory.
     pub(super) fn find_first(self, tag: u16) -> Option<Entry<'a>> {
         self.find(self.first, tag)

@@ -65,6 +65,30 @@ impl<'a> Items<'a> {
         })
     }
 
+    /// The type of an item.
+    pub(super) fn kind(&self, wanted: u32) -> Option<[u8; 4]> {
+        self.list().find(|(id, _)| *id == wanted).map(|(_, kind)| kind)
+    }
+
+    /// To which items one refers in a certain way.
+    pub(super) fn references(&self, kind: [u8; 4], from: u32) -> Vec<u32> {
+        self.references_of(kind, from).unwrap_or_default()
+    }
+
+    fn references_of(&self, wanted: [u8; 4], from: u32) -> Option<Vec<u32>> {
+        let references = find(self.meta, b"iref")?;
+        let mut fields = Fields(references);
+        let id_bytes = if fields.integer(4)? >> 24 == 0 { 2 } else { 4 };
+        for (kind, entry) in boxes(fields.0) {
+            let mut fields = Fields(entry);
+            if kind == wanted && fields.integer(id_bytes)? == u64::from(from) {
+                let count = fields.integer(2)?;
+                return (0..count).map(|_| fields.integer(id_bytes).map(|id| id as u32)).collect();
+            }
+        }
+        None
+    }
+
     /// The bytes of the first item of a type.
     pub(super) fn data_of(&self, kind: &[u8; 4]) -> Option<&'a [u8]> {
         let (id, _) = self.list().find(|(_, found)| found == kind)?;

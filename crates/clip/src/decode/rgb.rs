@@ -18,6 +18,19 @@ pub(super) fn from_dynamic(picture: DynamicImage) -> RgbImage {
     }
 }
 
+/// From interleaved bytes of one to four channels: grey or RGB, each with or without transparency.
+pub(super) fn from_samples(width: u32, height: u32, samples: Vec<u8>) -> Option<RgbImage> {
+    let pixels = width as usize * height as usize;
+    let picture: DynamicImage = match samples.len().checked_div(pixels)? {
+        1 => image::GrayImage::from_raw(width, height, samples)?.into(),
+        2 => image::GrayAlphaImage::from_raw(width, height, samples)?.into(),
+        3 => return RgbImage::from_raw(width, height, samples),
+        4 => RgbaImage::from_raw(width, height, samples)?.into(),
+        _ => return None,
+    };
+    Some(from_dynamic(picture))
+}
+
 fn upper_bytes<P, Q>(deep: &ImageBuffer<P, Vec<u16>>) -> ImageBuffer<Q, Vec<u8>>
 where
     P: Pixel<Subpixel = u16>,
