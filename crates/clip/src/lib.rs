@@ -13,7 +13,10 @@ mod preprocess;
 mod tokenize;
 
 pub use bundle::{Family, LoadError};
-pub use decode::{DecodeError, DecodeLimits, Decoded, PictureFormat, decode};
+pub use decode::{
+    DecodeError, DecodeLimits, Decoded, Facts, Gps, PictureFormat, SNIFF_BYTES, Sniffed, Taken,
+    TakenFrom, Wanted, decode, decode_wanted, read_facts, sniff,
+};
 pub use engine::EncodeError;
 pub use engine::onnxruntime::onnxruntime_available;
 pub use model::{EngineChoice, LoadOptions, Model, ModelInfo, UnknownEngine};
