@@ -8,13 +8,15 @@
 mod bundle;
 mod decode;
 mod engine;
+mod error;
 mod model;
+mod prepare;
 mod preprocess;
 mod tokenize;
 
-pub use bundle::{Family, LoadError};
+pub use bundle::Family;
 pub use decode::{DecodeError, DecodeLimits, Decoded, PictureFormat, decode};
-pub use engine::EncodeError;
 pub use engine::onnxruntime::onnxruntime_available;
+pub use error::{EncodeError, LoadError};
 pub use model::{EngineChoice, LoadOptions, Model, ModelInfo, UnknownEngine};
 pub use preprocess::{Pixels, Preprocessor};
