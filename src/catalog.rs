@@ -7,7 +7,6 @@ pub(crate) mod conformance;
 pub mod sqlite;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -140,7 +139,7 @@ pub trait Catalog: Send + Sync + 'static {
     /// How many images that were indexed before are pending again: while it is not 0, another model answers better.
     async fn awaiting(&self) -> Result<u64, CatalogError>;
 
-    /// Notes a model and where its files are.
+    /// Notes a model that is used.
     async fn remember_model(&self, used: &UsedModel) -> Result<(), CatalogError>;
 
     /// Models that were noted, by name and revision.
@@ -234,12 +233,10 @@ pub struct LeasedImage {
     pub interruptions: u32,
 }
 
-/// A model that was used.
+/// A model that was used. Where its files are, each machine knows for itself (see `models`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsedModel {
     pub id: ModelId,
-    /// Folder of its files.
-    pub dir: PathBuf,
     /// What answers call it.
     pub display_name: String,
     /// What users should know about it.

@@ -22,9 +22,9 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::app::catalog_path;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::config::{Config, LogConfig, LogFormat, Overrides};
+use crate::data_dir::catalog_file;
 use crate::vector_store::embedded::ENGINE_LOG_TARGET;
 
 /// Something went wrong; the message says what.
@@ -204,7 +204,7 @@ fn start_logging(config: &LogConfig, quiet: bool) -> anyhow::Result<()> {
 
 /// The catalog alone, for commands that may run beside a server.
 async fn open_catalog(config: &Config) -> anyhow::Result<SqliteCatalog> {
-    let path = catalog_path(config);
+    let path = catalog_file(&config.data_dir);
     anyhow::ensure!(
         path.is_file(),
         "there is no index in {} yet; run image-search index or serve first",

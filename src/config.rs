@@ -80,6 +80,8 @@ pub struct TokenConfig {
 #[serde(deny_unknown_fields)]
 pub struct IngestConfig {
     pub scan_interval_ms: u64,
+    pub scan_share_max_percent: u32,
+    pub away_when_emptied: bool,
     pub settle_ms: u64,
     pub images_max: usize,
     pub attempts_max: u32,
@@ -353,6 +355,12 @@ impl Config {
             "ingest.in_flight_max",
             self.ingest.in_flight_max.to_string(),
             "at least 1",
+        )?;
+        check(
+            (1..=100).contains(&self.ingest.scan_share_max_percent),
+            "ingest.scan_share_max_percent",
+            self.ingest.scan_share_max_percent.to_string(),
+            "1 to 100",
         )?;
         check(
             self.ingest.lease_ms >= 1000,

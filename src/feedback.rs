@@ -69,7 +69,7 @@ struct ExportLine<'a> {
     searched_at: String,
     created_at: String,
     updated_at: String,
-    results: &'a [crate::catalog::ImpressionResult],
+    results: &'a [crate::types::ImpressionResult],
     image_feedback: &'a [ImageRating],
 }
 

@@ -1,7 +1,9 @@
-//! Keeps the index equal to the sources. Three tasks that share nothing but the catalog:
-//! `reconciler` compares sources and catalog, `worker` brings pending images through the `pipeline`
-//! (read, decode, embed, store), `housekeeping` removes what nobody needs and lets the store maintain itself.
+//! Keeps the index equal to the sources. A `follower` per source has the `reconciler` compare it with the catalog, the `worker`
+//! brings pending images through the `pipeline` (read, decode, embed, store), `housekeeping` removes what nobody needs and lets
+//! the store maintain itself.
 
+mod followed;
+mod follower;
 mod housekeeping;
 mod pipeline;
 mod reconciler;
@@ -20,20 +22,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use self::followed::Followed;
+use self::reconciler::Reconciler;
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::{DecodeConfig, IngestConfig};
 use crate::embedder::{EmbedError, Embedder};
 use crate::metrics::Metrics;
-use crate::source::folder::FolderSource;
-use crate::source::watcher::FolderWatcher;
+use crate::source::presence::Away;
 use crate::source::{Source, SourceError};
-use crate::types::{ContentHash, Scope};
+use crate::types::{ContentHash, ImageName, Scope};
 use crate::vector_store::{Collection, StoreError};
 
 /// Everything ingestion works with.
 pub struct IngestParts {
     /// Where pictures come from.
-    pub sources: Vec<FolderSource>,
+    pub sources: Vec<Arc<dyn Source>>,
     /// Images and their state.
     pub catalog: Arc<dyn Catalog>,
     /// Vectors of the model below.
@@ -58,6 +61,7 @@ pub struct Ingest {
 /// What the tasks share.
 struct Shared {
     parts: IngestParts,
+    followed: Vec<Arc<Followed>>,
     model: String,
     decode_limits: DecodeLimits,
     /// Rung when something may be pending.
@@ -122,8 +126,10 @@ impl Ingest {
     pub fn new(parts: IngestParts) -> Self {
         let model = parts.embedder.id().to_string();
         let decode_limits = parts.decode.limits();
+        let followed = parts.sources.iter().cloned().map(Followed::new).map(Arc::new).collect();
         let shared = Shared {
             parts,
+            followed,
             model,
             decode_limits,
             work: Notify::new(),
@@ -142,12 +148,10 @@ impl Ingest {
 
     /// Starts watching, scanning, indexing and housekeeping, until [`Self::shut_down`].
     pub fn spawn(&self) {
-        for source in &self.shared.parts.sources {
-            let watcher = FolderWatcher::new(source.clone());
-            self.tasks.spawn(reconciler::follow(
+        for followed in &self.shared.followed {
+            self.tasks.spawn(follower::follow(
                 self.shared.clone(),
-                source.clone(),
-                watcher,
+                followed.clone(),
                 self.stop.clone(),
             ));
         }
@@ -158,8 +162,12 @@ impl Ingest {
 
     /// One pass: looks at every source once, indexes until nothing is pending, tidies up.
     pub async fn run_once(&self) -> Result<(), IngestError> {
-        for source in &self.shared.parts.sources {
-            reconciler::reconcile(&self.shared, source, &Scope::All).await?;
+        for followed in &self.shared.followed {
+            let comparing = self.shared.reconciler(followed);
+            match self.stop.run_until_cancelled(comparing.compare_all()).await {
+                Some(compared) => compared?,
+                None => break,
+            }
         }
         self.shared.scanned_once.store(true, Ordering::Relaxed);
         let worker = tokio::spawn(worker::run(self.shared.clone(), self.stop.clone()));
@@ -182,12 +190,16 @@ impl Ingest {
         let images_per_second = progress.rate();
         let settled = self.shared.scanned_once.load(Ordering::Relaxed)
             && self.shared.tidy.load(Ordering::Relaxed);
-        let state = match (&progress.message, pending > 0 || progress.busy || !settled) {
-            (Some(_), true) => IngestState::Paused,
-            (_, true) => IngestState::Indexing,
+        // A source that is away stops only its own pictures.
+        let of_sources = self.shared.followed.iter().find_map(|followed| followed.problem());
+        let is_stuck =
+            progress.message.is_some() || (of_sources.is_some() && images_per_second == 0.0);
+        let state = match (is_stuck, pending > 0 || progress.busy || !settled) {
+            (true, true) => IngestState::Paused,
+            (false, true) => IngestState::Indexing,
             (_, false) => IngestState::Idle,
         };
-        IngestStatus { state, images_per_second, message: progress.message.clone() }
+        IngestStatus { state, images_per_second, message: progress.message.clone().or(of_sources) }
     }
 
     /// Tells the worker that images became pending (a retry, an upload).
@@ -196,19 +208,39 @@ impl Ingest {
         self.shared.work.notify_one();
     }
 
-    /// Has one part of a source looked at now (an upload, a deletion).
-    pub async fn look_at(&self, source: &FolderSource, scope: &Scope) -> Result<(), IngestError> {
-        reconciler::reconcile(&self.shared, source, scope).await
+    /// Has one image of a source looked at now (an upload, a deletion).
+    pub async fn look_at(&self, source: &dyn Source, name: &ImageName) -> Result<(), IngestError> {
+        let Some(followed) = self.shared.followed(source.id()) else { return Ok(()) };
+        let scopes = [Scope::Under(name.clone())];
+        self.shared.reconciler(followed).compare(&scopes).await?;
+        self.shared.work.notify_one();
+        Ok(())
     }
 
     /// Where pictures come from.
-    pub fn sources(&self) -> &[FolderSource] {
+    pub fn sources(&self) -> &[Arc<dyn Source>] {
         &self.shared.parts.sources
     }
 
     /// The source with this id.
-    pub fn source(&self, id: &str) -> Option<&FolderSource> {
-        self.shared.source(id)
+    pub fn source(&self, id: &str) -> Option<&dyn Source> {
+        self.shared.followed(id).map(|followed| &*followed.source)
+    }
+
+    /// Fails if a source is away, or another one is in its place.
+    pub async fn check_present(&self, source: &dyn Source) -> Result<(), SourceError> {
+        match self.shared.followed(source.id()) {
+            Some(followed) => followed.presence.confirm(source).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sources that are away: their location, why, and since when.
+    pub fn away(&self) -> Vec<(String, Away)> {
+        let away = |followed: &Arc<Followed>| {
+            followed.presence.away().map(|away| (followed.source.location(), away))
+        };
+        self.shared.followed.iter().filter_map(away).collect()
     }
 
     /// Stops the tasks; what they hold is given back.
@@ -220,8 +252,24 @@ impl Ingest {
 }
 
 impl Shared {
-    fn source(&self, id: &str) -> Option<&FolderSource> {
-        self.parts.sources.iter().find(|source| source.id() == id)
+    fn followed(&self, id: &str) -> Option<&Followed> {
+        self.followed.iter().find(|followed| followed.source.id() == id).map(Arc::as_ref)
+    }
+
+    fn reconciler<'a>(&'a self, followed: &'a Followed) -> Reconciler<'a> {
+        Reconciler {
+            catalog: &*self.parts.catalog,
+            followed,
+            settle_ms: self.parts.config.settle_ms as i64,
+            away_when_emptied: self.parts.config.away_when_emptied,
+            work: &self.work,
+            tidy: &self.tidy,
+        }
+    }
+
+    fn count_away(&self) {
+        let away = self.followed.iter().filter(|followed| followed.presence.away().is_some());
+        self.parts.metrics.sources_away.set(away.count() as i64);
     }
 
     fn point_ids(&self, hashes: &[ContentHash]) -> Vec<Uuid> {

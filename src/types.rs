@@ -53,6 +53,12 @@ impl ImageName {
         &self.0
     }
 
+    /// Whether it is `part`, or lies below it if that is a folder.
+    pub fn is_at_or_below(&self, part: &Self) -> bool {
+        let below = self.0.strip_prefix(part.as_str());
+        below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// The last part, for a download's file name.
     pub fn file_name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or(&self.0)
@@ -218,6 +224,14 @@ mod tests {
             ImageName::new("x".repeat(IMAGE_NAME_BYTES_MAX + 1)),
             Err(ImageNameError::TooLong)
         );
+    }
+
+    #[test]
+    fn names_lie_below_folders_and_not_below_names_that_begin_alike() {
+        let name = |text: &str| ImageName::new(text).expect("valid");
+        assert!(name("locked/a.png").is_at_or_below(&name("locked")));
+        assert!(name("locked").is_at_or_below(&name("locked")));
+        assert!(!name("lockedout/a.png").is_at_or_below(&name("locked")));
     }
 
     #[test]

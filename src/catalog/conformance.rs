@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::*;
+use crate::types::ImpressionResult;
 
 const MODEL: &str = "clip@1";
 
@@ -226,16 +227,15 @@ async fn a_new_model_makes_indexed_images_pending_but_keeps_them_findable(
 }
 
 async fn used_models_are_noted_and_forgotten_with_their_vectors(catalog: Arc<dyn Catalog>) {
-    let used = |revision: &str, dir: &str| UsedModel {
+    let used = |revision: &str, display_name: &str| UsedModel {
         id: ModelId { name: "clip".into(), revision: revision.into() },
-        dir: dir.into(),
-        display_name: "CLIP".into(),
+        display_name: display_name.into(),
         banner: None,
     };
-    for (revision, dir) in [("1", "/old"), ("2", "/two"), ("1", "/one")] {
-        catalog.remember_model(&used(revision, dir)).await.expect("remember");
+    for (revision, display_name) in [("1", "old"), ("2", "CLIP"), ("1", "new")] {
+        catalog.remember_model(&used(revision, display_name)).await.expect("remember");
     }
-    assert_eq!(catalog.used_models().await.expect("used"), [used("1", "/one"), used("2", "/two")]);
+    assert_eq!(catalog.used_models().await.expect("used"), [used("1", "new"), used("2", "CLIP")]);
     record(&*catalog, &["a.png"]).await;
     assert_eq!(catalog.awaiting().await.expect("count"), 0, "a new image waits for no other model");
     index_all(&*catalog, "clip@1", b"a").await;
@@ -244,7 +244,7 @@ async fn used_models_are_noted_and_forgotten_with_their_vectors(catalog: Arc<dyn
     index_all(&*catalog, "clip@2", b"a").await;
     assert_eq!(catalog.awaiting().await.expect("count"), 0);
     catalog.forget_model(&used("1", "").id).await.expect("forget");
-    assert_eq!(catalog.used_models().await.expect("used"), [used("2", "/two")]);
+    assert_eq!(catalog.used_models().await.expect("used"), [used("2", "CLIP")]);
     assert_eq!(catalog.models().await.expect("models"), [("clip@2".to_owned(), 1)]);
 }
 

@@ -432,12 +432,11 @@ impl Catalog for SqliteCatalog {
 
     async fn remember_model(&self, used: &UsedModel) -> Result<(), CatalogError> {
         sqlx::query(
-            "INSERT INTO used_models (name, revision, dir, display_name, banner) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT DO UPDATE SET dir = ?3, display_name = ?4, banner = ?5",
+            "INSERT INTO used_models (name, revision, display_name, banner) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET display_name = ?3, banner = ?4",
         )
         .bind(&used.id.name)
         .bind(&used.id.revision)
-        .bind(used.dir.to_string_lossy())
         .bind(&used.display_name)
         .bind(&used.banner)
         .execute(&self.writer)
@@ -452,7 +451,6 @@ impl Catalog for SqliteCatalog {
         let used = |row: &SqliteRow| -> Result<UsedModel, CatalogError> {
             Ok(UsedModel {
                 id: ModelId { name: row.try_get("name")?, revision: row.try_get("revision")? },
-                dir: row.try_get::<String, _>("dir")?.into(),
                 display_name: row.try_get("display_name")?,
                 banner: row.try_get("banner")?,
             })

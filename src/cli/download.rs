@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::app::{App, AppError, ModelState};
+use crate::app::App;
 use crate::ingest::Ingest;
 use crate::models::Progress;
+use crate::serving::{ServingError, ServingState};
 
 const REFRESH_MS: u64 = 100;
 
@@ -47,11 +48,11 @@ where
     done
 }
 
-/// Brings the application up, with a bar if its model has to be downloaded.
-pub(super) async fn bring_up(app: &App) -> Result<Arc<Ingest>, AppError> {
-    let look = || match app.model() {
-        ModelState::Downloading { progress, .. } => Some(progress),
+/// Brings the model up, with a bar if it has to be downloaded.
+pub(super) async fn bring_up(app: &App) -> Result<Arc<Ingest>, ServingError> {
+    let look = || match app.serving.state() {
+        ServingState::Downloading { progress, .. } => Some(progress),
         _ => None,
     };
-    with_bar(look, app.bring_up()).await
+    with_bar(look, app.serving.bring_up()).await
 }

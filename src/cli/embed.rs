@@ -8,9 +8,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::{download, say};
-use crate::app::load_embedder;
 use crate::config::Config;
 use crate::models::Progress;
+use crate::serving::load_embedder;
 
 #[derive(Args)]
 pub(super) struct EmbedArgs {

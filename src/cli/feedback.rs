@@ -10,10 +10,10 @@ use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
 
 use super::say;
-use crate::app::catalog_path;
 use crate::catalog::Catalog;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::config::Config;
+use crate::data_dir::catalog_file;
 use crate::feedback::{ExportFormat, export};
 
 #[derive(Subcommand)]
@@ -37,7 +37,7 @@ pub(super) enum Format {
 
 pub(super) async fn run(config: Config, command: FeedbackCommand) -> anyhow::Result<ExitCode> {
     let FeedbackCommand::Export { format, output } = command;
-    let path = catalog_path(&config);
+    let path = catalog_file(&config.data_dir);
     anyhow::ensure!(path.is_file(), "there are no ratings in {} yet", config.data_dir.display());
     let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&path).await?);
     let mut out: Box<dyn Write + Send> = match &output {

@@ -26,7 +26,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         }
     });
     let outcome = ingest.run_once().await;
-    app.finish_switch().await?;
+    app.serving.finish_switch().await?;
     showing.abort();
     bar.finish_and_clear();
     let summary =
@@ -47,7 +47,7 @@ fn progress_bar() -> ProgressBar {
 
 async fn show(app: std::sync::Arc<App>, bar: ProgressBar) {
     loop {
-        if let (Ok(counts), Some(ingest)) = (app.counts().await, app.ingest()) {
+        if let (Ok(counts), Some(ingest)) = (app.counts().await, app.serving.state().ingest()) {
             let status = ingest.status(counts.pending);
             bar.set_length(counts.pending + counts.indexed + counts.failed);
             bar.set_position(counts.indexed + counts.failed);

@@ -8,6 +8,7 @@ use super::{EXIT_ERROR, download, say};
 use crate::app::App;
 use crate::config::Config;
 use crate::models::{Models, Progress};
+use crate::serving;
 
 const PREPARE: &str = "\
 For a machine without a network: pull on another one, copy the folder that `model path NAME` prints with everything
@@ -161,7 +162,7 @@ fn remove(models: &Models, name: &str) -> anyhow::Result<()> {
 
 async fn prune(config: Config) -> anyhow::Result<()> {
     let app = App::open(config).await?;
-    let pruned = app.prune().await;
+    let pruned = serving::prune(&*app.store, &*app.catalog).await;
     app.shut_down().await;
     let pruned = pruned?;
     if pruned.is_empty() {

@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::say;
-use crate::app::named_collection;
 use crate::config::Config;
+use crate::serving::named_collection;
 use crate::vector_store::address::open_at;
 use crate::vector_store::copy::{CopyProgress, CopyReport, copy};
 use crate::vector_store::{StoreError, VectorStore};

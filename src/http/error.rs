@@ -181,7 +181,11 @@ impl From<SourceError> for Problem {
         match error {
             SourceError::NotFound(_) | SourceError::NotAFile(_) => Self::not_found(detail),
             SourceError::Exists(_) => Self::new(StatusCode::CONFLICT, "image_exists", detail),
-            SourceError::Io { .. } | SourceError::Root { .. } => Self::internal(&detail),
+            SourceError::Unavailable { .. } | SourceError::Away { .. } => {
+                tracing::warn!(reason = detail, "a picture cannot be read at the moment");
+                Self::unavailable("image_unreadable", "The picture cannot be read at the moment.")
+            }
+            SourceError::Denied { .. } | SourceError::Io { .. } => Self::internal(&detail),
         }
     }
 }

@@ -12,10 +12,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::Problem;
 use super::json::ApiQuery;
-use super::{Shared, image_url, ingest, thumbnail_url, version};
+use super::{Shared, image_url, thumbnail_url, version};
 use crate::catalog::ImageRow;
 use crate::feedback::timestamp;
-use crate::source::{Opened, Source};
+use crate::source::{Opened, SourceError};
 use crate::thumbnails::Thumbnails;
 use crate::types::{ContentHash, ImageName};
 
@@ -193,8 +193,7 @@ pub(super) fn no_image() -> Problem {
 }
 
 async fn open(app: &Shared, row: &ImageRow) -> Result<Opened, Problem> {
-    let ingest = ingest(app)?;
-    let source = ingest.source(&row.source).ok_or_else(no_image)?;
+    let source = app.source(&row.source).ok_or_else(no_image)?;
     let opened = source.open(&row.name).await?;
     // The bytes on disk are newer than what the hash in the answer's headers speaks of.
     if opened.fingerprint != row.fingerprint {
@@ -220,9 +219,7 @@ async fn serve_picture(
     let mut opened = open(app, row).await?;
     let mut magic = Vec::with_capacity(MAGIC_BYTES);
     let reading = (&mut opened.reader).take(MAGIC_BYTES as u64).read_to_end(&mut magic).await;
-    reading.map_err(|_| {
-        Problem::unavailable("image_unreadable", "The picture cannot be read at the moment.")
-    })?;
+    reading.map_err(|error| SourceError::of(&row.name, &error))?;
     let media_type = clip::PictureFormat::from_magic(&magic)
         .map_or("application/octet-stream", |format| format.media_type());
     let rest = row.fingerprint.size_bytes.saturating_sub(magic.len() as u64);
@@ -265,12 +262,7 @@ async fn serve_thumbnail(
             let mut bytes = Vec::with_capacity(row.fingerprint.size_bytes as usize);
             let reader = open(app, row).await?.reader;
             let reading = reader.take(row.fingerprint.size_bytes).read_to_end(&mut bytes).await;
-            reading.map_err(|_| {
-                Problem::unavailable(
-                    "image_unreadable",
-                    "The picture cannot be read at the moment.",
-                )
-            })?;
+            reading.map_err(|error| SourceError::of(&row.name, &error))?;
             app.thumbnails.make(hash, width, bytes).await?
         }
     };

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::followed::Followed;
 use super::worker::Lease;
 use super::{IngestError, Shared, back_off};
 use crate::catalog::{CompletedImage, Failure, LeasedImage, PictureFacts};
@@ -29,6 +30,10 @@ const BATCHES_AT_ONCE: usize = 2;
 const STORE_BATCH_MAX: usize = 128;
 /// Grace beyond the decoder's own deadline before its thread is given up.
 const DECODE_GRACE_MS: u64 = 5_000;
+
+/// Until the next try of an image whose source is away, and of one whose source is not configured any more.
+const AWAY_WAIT: Duration = Duration::from_secs(30);
+const UNCONFIGURED_WAIT: Duration = Duration::from_mins(10);
 
 /// An image on its way.
 pub(super) struct Item {
@@ -61,6 +66,8 @@ enum Setback {
     Transient(Failure),
     /// Being written, or changed since it was listed.
     Unsettled(Fingerprint),
+    /// Its source is in trouble or away, so that nothing can be said of the picture: to be tried again after a while.
+    Later(Duration),
     Gone,
     /// Not the picture's fault; it stays leased and is tried again when the lease is given back.
     Trouble(IngestError),
@@ -178,26 +185,23 @@ impl Stages {
         Ok((hash, facts, Some(pixels)))
     }
 
-    /// Reads the whole file, if it still is the one that was listed, before and after.
+    /// Reads a picture once its source can be read.
     async fn read(&self, image: &LeasedImage) -> Result<(Vec<u8>, ContentHash), Setback> {
-        let source = self.shared.source(&image.source).ok_or(Setback::Gone)?;
-        let opened = source.open(&image.name).await.map_err(|error| read_setback(&error))?;
-        if opened.fingerprint != image.fingerprint {
-            return Err(Setback::Unsettled(opened.fingerprint));
+        let Some(followed) = self.shared.followed(&image.source) else {
+            return Err(Setback::Later(UNCONFIGURED_WAIT));
+        };
+        if !followed.usable().await {
+            return Err(Setback::Later(followed.pause_left().unwrap_or(AWAY_WAIT)));
         }
-        let limit = image.fingerprint.size_bytes + 1;
-        let mut bytes = Vec::with_capacity(image.fingerprint.size_bytes as usize);
-        let reading = opened.reader.take(limit).read_to_end(&mut bytes).await;
-        reading.map_err(|error| {
-            Setback::Transient(Failure { code: "read_error".into(), reason: error.to_string() })
-        })?;
-        let after =
-            source.open(&image.name).await.map_err(|error| read_setback(&error))?.fingerprint;
-        if after != image.fingerprint || bytes.len() as u64 != image.fingerprint.size_bytes {
-            return Err(Setback::Unsettled(after));
+        match read_whole(&*followed.source, image).await {
+            Ok(Ok(bytes)) => {
+                followed.note_read(image.id);
+                let hash = ContentHash::of(&bytes);
+                Ok((bytes, hash))
+            }
+            Ok(Err(changed)) => Err(Setback::Unsettled(changed)),
+            Err(error) => Err(read_setback(followed, image, error).await),
         }
-        let hash = ContentHash::of(&bytes);
-        Ok((bytes, hash))
     }
 
     async fn decode(&self, bytes: Vec<u8>) -> Result<(PictureFacts, Pixels), Setback> {
@@ -237,17 +241,52 @@ impl Stages {
     }
 }
 
-fn read_setback(error: &SourceError) -> Setback {
-    match error {
-        SourceError::NotFound(_) => Setback::Gone,
-        SourceError::NotAFile(_) => {
-            Setback::Permanent(Failure { code: "not_a_file".into(), reason: error.to_string() })
+/// The whole file, if it still is the one that was listed, before and after; otherwise what it is by now.
+async fn read_whole(
+    source: &dyn Source,
+    image: &LeasedImage,
+) -> Result<Result<Vec<u8>, Fingerprint>, SourceError> {
+    let mut opened = source.open(&image.name).await?;
+    if opened.fingerprint != image.fingerprint {
+        return Ok(Err(opened.fingerprint));
+    }
+    let limit = image.fingerprint.size_bytes + 1;
+    let mut bytes = Vec::with_capacity(image.fingerprint.size_bytes as usize);
+    let reading = (&mut opened.reader).take(limit).read_to_end(&mut bytes).await;
+    reading.map_err(|error| SourceError::of(&image.name, &error))?;
+    let after = opened.reader.fingerprint().await?;
+    let is_whole = bytes.len() as u64 == image.fingerprint.size_bytes;
+    Ok(if after == image.fingerprint && is_whole { Ok(bytes) } else { Err(after) })
+}
+
+async fn read_setback(followed: &Followed, image: &LeasedImage, error: SourceError) -> Setback {
+    let failure = |code: &str| Failure { code: code.into(), reason: error.to_string() };
+    match &error {
+        SourceError::NotFound(_) => missing_setback(followed, image).await,
+        SourceError::NotAFile(_) => Setback::Permanent(failure("not_a_file")),
+        SourceError::Denied { .. } => Setback::Transient(failure("permission_denied")),
+        trouble if trouble.is_trouble() => {
+            tracing::debug!(image = %image.name, %error, "cannot read an image at the moment");
+            Setback::Later(followed.note_trouble(image.id, &error))
         }
-        SourceError::Io { denied: true, .. } => Setback::Transient(Failure {
-            code: "permission_denied".into(),
-            reason: error.to_string(),
-        }),
-        _ => Setback::Transient(Failure { code: "read_error".into(), reason: error.to_string() }),
+        _ => Setback::Transient(failure("read_error")),
+    }
+}
+
+/// A picture that was not found is gone if the source is there, is what it was, and does not find it again.
+async fn missing_setback(followed: &Followed, image: &LeasedImage) -> Setback {
+    let asked = async {
+        followed.presence.confirm(&*followed.source).await?;
+        followed.source.stat(&image.name).await
+    };
+    match asked.await {
+        Ok(fingerprint) => Setback::Unsettled(fingerprint),
+        Err(SourceError::NotFound(_) | SourceError::NotAFile(_)) => Setback::Gone,
+        Err(error) => {
+            // Whether it is away is for a comparison of everything to say.
+            followed.rescan.notify_one();
+            Setback::Later(followed.note_trouble(image.id, &error))
+        }
     }
 }
 
@@ -272,6 +311,10 @@ async fn settle(shared: &Shared, item: &Item, setback: Setback) -> Result<(), In
         }
         Setback::Unsettled(fingerprint) => {
             catalog.defer(token, image.id, &fingerprint, now_ms() + config.settle_ms as i64).await?
+        }
+        Setback::Later(wait) => {
+            let due_ms = now_ms() + wait.as_millis() as i64;
+            catalog.defer(token, image.id, &image.fingerprint, due_ms).await?;
         }
         Setback::Gone => {
             catalog.record(&image.source, &[], std::slice::from_ref(&image.name), now_ms()).await?
@@ -334,18 +377,24 @@ async fn embed(shared: &Shared, batch: Vec<Decoded>, embedded: &mpsc::Sender<Emb
         waiting.push((item, hash, facts, index));
     }
     let started = Instant::now();
-    match shared.parts.embedder.embed_pictures(pixels).await {
-        Ok(vectors) => {
-            shared.parts.metrics.observe(Stage::Embed, started.elapsed());
-            for (item, hash, facts, index) in waiting {
-                let vector = vectors.get(index).cloned();
+    let count = pixels.len();
+    let vectors = match shared.parts.embedder.embed_pictures(pixels).await {
+        Ok(vectors) => vectors,
+        Err(error) => vec![Err(error); count],
+    };
+    shared.parts.metrics.observe(Stage::Embed, started.elapsed());
+    for (item, hash, facts, index) in waiting {
+        match vectors.get(index) {
+            Some(Ok(vector)) => {
+                let vector = Some(vector.clone());
                 let _ = embedded.send(Embedded { item, hash, facts, vector }).await;
             }
-        }
-        Err(error) => {
-            let reason = error.to_string();
-            for (item, ..) in waiting {
-                let failure = Failure { code: "model_failed".into(), reason: reason.clone() };
+            failed => {
+                let reason = match failed {
+                    Some(Err(error)) => error.to_string(),
+                    _ => "it returned nothing".into(),
+                };
+                let failure = Failure { code: "model_failed".into(), reason };
                 if let Err(error) = settle(shared, &item, Setback::Transient(failure)).await {
                     tracing::warn!(image = %item.image.name, %error, "could not note what became of an image");
                 }

@@ -17,5 +17,6 @@ mod models;
 mod qdrant;
 mod search;
 mod serving;
+mod sources;
 mod tidy;
 mod uploads;
