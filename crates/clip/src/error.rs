@@ -47,6 +47,14 @@ pub enum LoadError {
         /// What is missing or strange.
         reason: String,
     },
+    /// A precision was asked for that this graph cannot be had in.
+    #[error("{}: it cannot be had in int8: {reason}. Choose embed.precision = \"f32\"", path.display())]
+    Precision {
+        /// The graph.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
     /// ONNX Runtime was asked for by name and is not there.
     #[error(
         "the engine onnxruntime was asked for and cannot be used: {reason}. Run `make onnxruntime`, set ORT_DYLIB_PATH to the path of libonnxruntime (1.17 or newer), or choose the engine auto or rten"

@@ -18,5 +18,7 @@ pub use bundle::Family;
 pub use decode::{DecodeError, DecodeLimits, Decoded, PictureFormat, decode};
 pub use engine::onnxruntime::onnxruntime_available;
 pub use error::{EncodeError, LoadError};
-pub use model::{EngineChoice, LoadOptions, Model, ModelInfo, UnknownEngine};
+pub use model::{
+    EngineChoice, LoadOptions, Model, ModelInfo, Precision, UnknownEngine, UnknownPrecision,
+};
 pub use preprocess::{Pixels, Preprocessor};

@@ -8,6 +8,7 @@ mod dims;
 mod infer;
 mod onnx;
 mod proof;
+mod quantize;
 mod rewrite;
 mod store;
 
@@ -17,6 +18,7 @@ use crate::bundle::Bundle;
 use crate::engine::Engine;
 use crate::engine::opener::Opener;
 use crate::error::LoadError;
+use crate::model::Precision;
 use crate::model::towers::{PictureTower, TextTower};
 use crate::tokenize::Places;
 
@@ -25,9 +27,11 @@ use store::{Place, Verdict};
 
 /// How the towers of one bundle are opened.
 pub(crate) struct Preparation<'a> {
-    bundle: &'a Bundle,
-    opener: &'a Opener,
-    dir: Option<&'a Path>,
+    pub(crate) bundle: &'a Bundle,
+    pub(crate) opener: &'a Opener,
+    /// Where prepared graphs are kept; without one, graphs are run as they were published.
+    pub(crate) dir: Option<&'a Path>,
+    pub(crate) precision: Precision,
 }
 
 /// What a tower has to offer to be prepared.
@@ -49,25 +53,18 @@ pub(crate) trait Prepare: Sized {
     fn context_length(&self) -> usize;
     fn output(&self) -> &str;
     fn prove(&self, prepared: &Self) -> Result<(), String>;
+    fn prove_int8(&self, prepared: &Self) -> Result<(), String>;
 }
 
-impl<'a> Preparation<'a> {
-    /// `dir` is where prepared graphs are kept; without one, graphs are run as they were published.
-    pub(crate) fn new(bundle: &'a Bundle, opener: &'a Opener, dir: Option<&'a Path>) -> Self {
-        Self { bundle, opener, dir }
-    }
-
+impl Preparation<'_> {
     /// A tower, and why it is not as quick as it might be.
     pub(crate) fn tower<T: Prepare>(&self) -> Result<(T, Option<String>), LoadError> {
-        let Some(dir) = self.dir else { return Ok((self.published()?, None)) };
-        let place = Place::new(dir, T::graph(self.bundle), self.opener);
-        let note = |reason: &str| {
-            format!("{} is run as it was published: {reason}", T::graph(self.bundle).display())
+        let Some(dir) = self.dir else {
+            return self.as_published(None, "no folder for prepared graphs was given");
         };
+        let place = Place::new(dir, T::graph(self.bundle), self.opener, self.precision);
         match place.remembered() {
-            Some(Verdict::AsPublished { reason }) => {
-                return Ok((self.published()?, Some(note(&reason))));
-            }
+            Some(Verdict::AsPublished { reason }) => return self.as_published(None, &reason),
             Some(Verdict::Prepared { freedom, context_length, reason, .. }) => {
                 let opened = self.opened::<T>(&place, &place.graph(), freedom, context_length);
                 if let Ok(tower) = opened {
@@ -77,13 +74,23 @@ impl<'a> Preparation<'a> {
             None => {}
         }
         let published = self.published::<T>()?;
-        Ok(match self.prepare(&place, &published) {
-            Ok((tower, reason)) => (tower, reason),
-            Err(reason) => {
-                let reason = reason.clone();
-                (published, Some(note(&reason)))
-            }
-        })
+        let prepared = self.prepare(&place, &published);
+        prepared.or_else(|reason| self.as_published(Some(published), &reason))
+    }
+
+    /// What is left when there is no prepared graph. Another precision than the one that was asked for is none.
+    fn as_published<T: Prepare>(
+        &self,
+        tower: Option<T>,
+        reason: &str,
+    ) -> Result<(T, Option<String>), LoadError> {
+        let path = T::graph(self.bundle);
+        if self.precision == Precision::Int8 {
+            return Err(LoadError::Precision { path: path.to_owned(), reason: reason.to_owned() });
+        }
+        let note = format!("{} is run as it was published: {reason}", path.display());
+        let tower = tower.map_or_else(|| self.published(), Ok)?;
+        Ok((tower, self.dir.map(|_| note)))
     }
 
     fn published<T: Prepare>(&self) -> Result<T, LoadError> {
@@ -115,10 +122,20 @@ impl<'a> Preparation<'a> {
         let mut reasons = Vec::new();
         for &freedom in T::wishes(self.bundle) {
             let sizes = published.sizes();
-            let proved = rewrite::free(read.model.clone(), freedom, &sizes, published.output())
-                .and_then(|model| draft.write(&read, model))
-                .and_then(|()| self.opened::<T>(place, &draft.graph(), freedom, context_length))
-                .and_then(|tower| published.prove(&tower).map(|()| tower));
+            let proved = rewrite::free(read.model.clone(), freedom, &sizes, published.output());
+            let proved = proved.and_then(|model| {
+                draft.write(&read, model.clone())?;
+                let tower = self.opened::<T>(place, &draft.graph(), freedom, context_length)?;
+                published.prove(&tower)?;
+                if self.precision == Precision::F32 {
+                    return Ok(tower);
+                }
+                drop(tower);
+                draft.write(&read, quantize::quantize(model)?)?;
+                let tower = self.opened::<T>(place, &draft.graph(), freedom, context_length)?;
+                published.prove_int8(&tower)?;
+                Ok(tower)
+            });
             match proved {
                 Ok(tower) => {
                     let reason = reasons.first().map(|reason| {
@@ -179,6 +196,10 @@ impl Prepare for PictureTower {
     fn prove(&self, prepared: &Self) -> Result<(), String> {
         proof::of_pictures(self, prepared)
     }
+
+    fn prove_int8(&self, int8: &Self) -> Result<(), String> {
+        proof::of_int8(&proof::pixels(self), |one| self.encode(one), |one| int8.encode(one))
+    }
 }
 
 impl Prepare for TextTower {
@@ -225,5 +246,11 @@ impl Prepare for TextTower {
 
     fn prove(&self, prepared: &Self) -> Result<(), String> {
         proof::of_texts(self, prepared)
+    }
+
+    fn prove_int8(&self, int8: &Self) -> Result<(), String> {
+        let texts = proof::texts(self.context_length);
+        let texts = texts.iter().map(String::as_str).collect::<Vec<_>>();
+        proof::of_int8(&texts, |one| self.encode(one), |one| int8.encode(one))
     }
 }

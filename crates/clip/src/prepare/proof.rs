@@ -8,6 +8,7 @@ use image::{Rgb, RgbImage};
 
 use crate::error::EncodeError;
 use crate::model::towers::{PictureTower, TextTower};
+use crate::preprocess::Pixels;
 
 /// Most that rows may differ, as 1 - cosine. Rewritten graphs differ by less than 1e-12 and broken ones by 1e-3 and more.
 const DIFFERENCE_MAX: f64 = 1e-6;
@@ -16,7 +17,26 @@ const UNLIKE_MIN: f64 = 1e-4;
 const TEXTS: usize = 30;
 const PICTURES: u32 = 8;
 
+/// Most that a row of int8 may differ from the published one. A broken graph differs by 0.1 and more.
+const INT8_DIFFERENCE_MAX: f64 = 0.03;
+
 type Rows = Vec<Vec<f32>>;
+
+/// That int8 gives nearly the same rows, and the same alone and in a batch.
+pub(crate) fn of_int8<T>(
+    inputs: &[T],
+    published: impl Fn(&[T]) -> Result<Rows, EncodeError>,
+    int8: impl Fn(&[T]) -> Result<Rows, EncodeError>,
+) -> Result<(), String> {
+    let rows = alone(inputs, &int8)?;
+    compare(&rows, &int8(inputs).map_err(words)?, "all in one batch")?;
+    let want = alone(inputs, published)?;
+    let worst = want.iter().zip(&rows).map(|(want, have)| difference(want, have)).fold(0.0, f64::max);
+    if worst < INT8_DIFFERENCE_MAX {
+        return Ok(());
+    }
+    Err(format!("its rows are too far from the published ones (1 - cosine is {worst:.1e})"))
+}
 
 pub(crate) fn of_texts(published: &TextTower, prepared: &TextTower) -> Result<(), String> {
     let texts = texts(published.context_length);
@@ -35,8 +55,7 @@ pub(crate) fn of_texts(published: &TextTower, prepared: &TextTower) -> Result<()
 }
 
 pub(crate) fn of_pictures(published: &PictureTower, prepared: &PictureTower) -> Result<(), String> {
-    let pixels = (0..PICTURES).map(|index| published.preprocess(&picture(index)));
-    let pixels = pixels.collect::<Vec<_>>();
+    let pixels = pixels(published);
     let want = alone(&pixels, |one| published.encode(one))?;
     let neighbours = (1..want.len()).map(|index| (index - 1, index)).collect::<Vec<_>>();
     differ(&want, &neighbours)?;
@@ -84,7 +103,7 @@ fn difference(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// From no word to more than fit.
-fn texts(context_length: usize) -> Vec<String> {
+pub(crate) fn texts(context_length: usize) -> Vec<String> {
     const WORDS: [&str; 20] = [
         "tennis", "a", "photo", "of", "two", "dogs", "running", "on", "the", "red", "beach", "at", "night", "with",
         "green", "apples", "under", "an", "old", "tree",
@@ -95,6 +114,11 @@ fn texts(context_length: usize) -> Vec<String> {
         words.collect::<Vec<_>>().join(" ")
     };
     (0..TEXTS).map(text).collect()
+}
+
+/// Pictures as the tower takes them.
+pub(crate) fn pixels(tower: &PictureTower) -> Vec<Pixels> {
+    (0..PICTURES).map(|index| tower.preprocess(&picture(index))).collect()
 }
 
 /// Pictures that have little in common: colours, stripes, a gradient, noise.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::onnx::{EXTERNAL, Entry, Model, Tensor, elem};
 use super::rewrite::Freedom;
 use crate::engine::opener::Opener;
+use crate::model::Precision;
 
 /// Goes up when the rewrite changes, so that what an older program prepared is prepared again.
 const REWRITE: u32 = 1;
@@ -98,9 +99,14 @@ pub(crate) struct Draft<'a> {
 }
 
 impl<'a> Place<'a> {
-    pub(crate) fn new(dir: &Path, graph: &'a Path, opener: &'a Opener) -> Self {
+    pub(crate) fn new(
+        dir: &Path,
+        graph: &'a Path,
+        opener: &'a Opener,
+        precision: Precision,
+    ) -> Self {
         let real = graph.canonicalize().unwrap_or_else(|_| graph.to_owned());
-        let key = format!("{}\n{}", real.display(), opener.name());
+        let key = format!("{}\n{}\n{precision}", real.display(), opener.name());
         let name = blake3::hash(key.as_bytes()).to_hex()[..16].to_owned();
         Self { dir: dir.to_owned(), name, graph, opener }
     }

@@ -6,12 +6,17 @@ use std::path::{Path, PathBuf};
 use clip::{DecodeLimits, EngineChoice, Family, LoadOptions, Model, decode};
 use serde_json::Value;
 
-pub const BUNDLES: [(&str, Family, usize); 11] = [
+pub const BUNDLES: [(&str, Family, usize); 16] = [
     ("openclip", Family::Clip, 77),
+    ("openclip-dynamo", Family::Clip, 77),
+    ("openclip-opset23", Family::Clip, 77),
     ("laion-uint8", Family::Clip, 77),
     ("siglip-openclip", Family::SigLip, 64),
+    ("siglip-of-one", Family::SigLip, 64),
     ("xlm-roberta", Family::Multilingual, 77),
+    ("xlm-roberta-of-one", Family::Multilingual, 77),
     ("nllb", Family::Multilingual, 77),
+    ("nllb-of-one", Family::Multilingual, 77),
     ("mobileclip", Family::MobileClip, 77),
     ("fp16", Family::Clip, 77),
     ("fp16-inside", Family::Clip, 77),
