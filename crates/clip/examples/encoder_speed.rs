@@ -14,10 +14,18 @@ fn main() {
     let (bundle, prepared) = (arguments.next().unwrap(), arguments.next().unwrap());
     let library = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
     let engines = [EngineChoice::OnnxRuntime, EngineChoice::Rten];
-    let ways = [(None, Precision::F32), (Some(&prepared), Precision::F32), (Some(&prepared), Precision::Int8)];
-    println!("engine       graph      load s  picture alone, of 8 | query alone, of 8 | 77 tokens, of 8 (ms each, medians)");
+    let ways = [
+        (None, Precision::F32),
+        (Some(&prepared), Precision::F32),
+        (Some(&prepared), Precision::Int8),
+    ];
+    println!(
+        "engine       graph      load s  picture alone, of 8 | query alone, of 8 | 77 tokens, of 8 (ms each, medians)"
+    );
     let mut exact: Option<(Vec<Vec<f32>>, Vec<Vec<f32>>)> = None;
-    for engine in engines.into_iter().filter(|engine| library.is_some() || *engine == EngineChoice::Rten) {
+    for engine in
+        engines.into_iter().filter(|engine| library.is_some() || *engine == EngineChoice::Rten)
+    {
         for (dir, precision) in ways {
             let options = LoadOptions {
                 engine,
@@ -40,21 +48,37 @@ fn main() {
             for note in &model.info().preparation_notes {
                 println!("{note}");
             }
-            let way = if dir.is_none() { "published".to_owned() } else { format!("prepared {precision}") };
+            let way = if dir.is_none() {
+                "published".to_owned()
+            } else {
+                format!("prepared {precision}")
+            };
             let (pixels, texts) = (pixels(&model), texts());
             let texts = texts.iter().map(String::as_str).collect::<Vec<_>>();
             let long = vec!["a red apple on a wooden table in the garden ".repeat(12); 8];
             let long = long.iter().map(String::as_str).collect::<Vec<_>>();
-            let picture = [1, 8].map(|n| time(n, || drop(model.encode_images(&pixels[..n]).unwrap())));
+            let picture =
+                [1, 8].map(|n| time(n, || drop(model.encode_images(&pixels[..n]).unwrap())));
             let query = [1, 8].map(|n| time(n, || drop(model.encode_texts(&texts[..n]).unwrap())));
             let whole = [1, 8].map(|n| time(n, || drop(model.encode_texts(&long[..n]).unwrap())));
             println!(
                 "{:12} {way:14} {loading:5.2}  {:6.1} {:6.1} | {:6.1} {:6.1} | {:6.1} {:6.1}",
-                engine.to_string(), picture[0], picture[1], query[0], query[1], whole[0], whole[1]
+                engine.to_string(),
+                picture[0],
+                picture[1],
+                query[0],
+                query[1],
+                whole[0],
+                whole[1]
             );
             let rows = (model.encode_images(&pixels).unwrap(), model.encode_texts(&texts).unwrap());
             let exact = exact.get_or_insert_with(|| rows.clone());
-            println!("{:12} least cosine to the first line: pictures {:.6}, texts {:.6}", "", least(&exact.0, &rows.0), least(&exact.1, &rows.1));
+            println!(
+                "{:12} least cosine to the first line: pictures {:.6}, texts {:.6}",
+                "",
+                least(&exact.0, &rows.0),
+                least(&exact.1, &rows.1)
+            );
         }
     }
 }

@@ -155,18 +155,19 @@ impl Model {
         let library = options.onnxruntime_library.as_deref();
         let threads = threads(options);
         let rten = |note| Self::open(&bundle, &Opener::rten(threads), options, note);
-        match (options.engine, Opener::onnxruntime(threads, library)) {
-            (EngineChoice::Rten, _) => rten(None),
-            (EngineChoice::OnnxRuntime, Err(reason)) => {
-                Err(LoadError::OnnxRuntimeUnavailable { reason })
-            }
-            (EngineChoice::OnnxRuntime, Ok(opener)) => Self::open(&bundle, &opener, options, None),
-            (EngineChoice::Auto, Ok(opener)) => {
-                Self::open(&bundle, &opener, options, None).or_else(|error| {
+        if options.engine == EngineChoice::Rten {
+            return rten(None);
+        }
+        let is_strict = options.engine == EngineChoice::OnnxRuntime;
+        match Opener::onnxruntime(threads, library) {
+            Err(reason) if is_strict => Err(LoadError::OnnxRuntimeUnavailable { reason }),
+            Err(reason) => rten(Some(without_onnxruntime(library, &reason))),
+            Ok(opener) => match Self::open(&bundle, &opener, options, None) {
+                Err(error) if !is_strict => {
                     rten(Some(format!("ONNX Runtime is there but could not be used: {error}")))
-                })
-            }
-            (EngineChoice::Auto, Err(reason)) => rten(Some(without_onnxruntime(library, &reason))),
+                }
+                opened => opened,
+            },
         }
     }
 
@@ -201,7 +202,8 @@ impl Model {
         let refused = |path: PathBuf, reason: String| LoadError::Graph { path, reason };
         let black = RgbImage::new(self.info.image_width, self.info.image_height);
         let pictures = self.encode_images(&[self.preprocess(&black)]);
-        let pictures = pictures.map_err(|error| refused(self.pictures.path(), error.to_string()))?;
+        let pictures =
+            pictures.map_err(|error| refused(self.pictures.path(), error.to_string()))?;
         let texts = self.encode_texts(&["a photo"]);
         let texts = texts.map_err(|error| refused(self.texts.path(), error.to_string()))?;
         let dim = |rows: &[Vec<f32>]| rows.first().map_or(0, Vec::len);

@@ -139,7 +139,10 @@ impl Preparation<'_> {
             match proved {
                 Ok(tower) => {
                     let reason = reasons.first().map(|reason| {
-                        format!("{} runs every place of a text: {reason}", place.published().display())
+                        format!(
+                            "{} runs every place of a text: {reason}",
+                            place.published().display()
+                        )
                     });
                     let kept = reason.clone();
                     draft.keep(|checksum| Verdict::Prepared {

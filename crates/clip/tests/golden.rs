@@ -10,9 +10,7 @@ mod bundles;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bundles::{
-    BUNDLES, compare, cosine, engines, golden, load, runs, with_expectations,
-};
+use bundles::{BUNDLES, compare, cosine, engines, golden, load, runs, with_expectations};
 use clip::{EngineChoice, Family};
 
 #[test]

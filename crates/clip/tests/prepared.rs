@@ -25,7 +25,10 @@ fn every_family_is_prepared_and_equals_pytorch() {
                 let model = load_with(&golden(name), &prepared(dir.path(), engine));
                 let notes = model.info().preparation_notes.join("; ");
                 if name == PROVES_NOTHING {
-                    assert!(notes.contains("visual") && notes.contains("proves nothing"), "{notes}");
+                    assert!(
+                        notes.contains("visual") && notes.contains("proves nothing"),
+                        "{notes}"
+                    );
                     assert!(!notes.contains("textual"), "{notes}");
                 } else {
                     assert_eq!(notes, "", "{name} in {engine}, {round}");
@@ -38,7 +41,8 @@ fn every_family_is_prepared_and_equals_pytorch() {
 
 #[test]
 fn unlike_texts_in_one_batch_equal_the_published_graph() {
-    let texts = ["", "tennis", "a photo of two dogs on a beach at night", &"word ".repeat(100), "a"];
+    let texts =
+        ["", "tennis", "a photo of two dogs on a beach at night", &"word ".repeat(100), "a"];
     for engine in engines() {
         for name in ["laion-uint8", "xlm-roberta-of-one", "nllb", "hf-clip", "siglip-of-one"] {
             let dir = tempfile::tempdir().unwrap();
@@ -100,9 +104,9 @@ fn damaged_or_stale_files_are_made_again() {
         }
         compare(&golden("openclip"), &load_with(bundle.path(), &options), engine);
         // another model in the same place
-        for graph in ["visual/model.onnx", "textual/model.onnx"] {
-            let other = golden("laion-uint8").join(graph);
-            std::fs::copy(other, bundle.path().join(graph)).unwrap();
+        for file in ["visual/model.onnx", "textual/model.onnx", "textual/tokenizer.json"] {
+            let other = golden("laion-uint8").join(file);
+            std::fs::copy(other, bundle.path().join(file)).unwrap();
         }
         compare(&golden("laion-uint8"), &load_with(bundle.path(), &options), engine);
     }

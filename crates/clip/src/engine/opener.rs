@@ -29,7 +29,9 @@ impl Opener {
     /// ONNX Runtime, or why it cannot be used.
     pub(crate) fn onnxruntime(threads: usize, library: Option<&Path>) -> Result<Self, String> {
         let version = onnxruntime_available(library)?;
-        let version = version.split(' ').next().unwrap_or_default().to_owned();
+        // without the path
+        let version =
+            version.rsplit_once(" (").map_or(version.as_str(), |(version, _)| version).to_owned();
         let library = library.map(Path::to_owned);
         Ok(Self { kind: Kind::OnnxRuntime { library, version }, threads })
     }

@@ -90,7 +90,9 @@ impl Dim {
         let mut quotient = Self::default();
         for (index, &factor) in self.0.iter().enumerate() {
             match factor {
-                Factor::Number(number) if index == place => quotient.push(Factor::Number(number / by)),
+                Factor::Number(number) if index == place => {
+                    quotient.push(Factor::Number(number / by))
+                }
                 factor => quotient.push(factor),
             }
         }
@@ -128,7 +130,8 @@ pub(crate) struct Wanted {
 /// dimension that begins where it stands, unless that is the last one: the last dimension is that of the features, and
 /// never holds it.
 pub(crate) fn deal(input: &[Dim], target: &[Wanted], length: usize) -> Option<Vec<Dim>> {
-    let mut factors = input.iter().flat_map(|dim| dim.factors().iter().copied()).collect::<Vec<_>>();
+    let mut factors =
+        input.iter().flat_map(|dim| dim.factors().iter().copied()).collect::<Vec<_>>();
     factors.reverse();
     let mut dealt = Vec::with_capacity(target.len());
     for (index, want) in target.iter().enumerate() {

@@ -8,10 +8,18 @@ impl Rewriter {
     /// Takes over one node: says what its outputs are, and changes its inputs where it must.
     pub(super) fn step(&mut self, mut node: Node) -> Result<(), String> {
         if !matches!(node.domain(), "" | "ai.onnx") {
-            return Err(format!("the operator {} of {} is not known", node.op_type(), node.domain()));
+            return Err(format!(
+                "the operator {} of {} is not known",
+                node.op_type(),
+                node.domain()
+            ));
         }
         let outputs = self.outputs(&mut node).map_err(|reason| {
-            format!("{} ({}): {reason}", node.op_type(), node.output.first().map_or("", String::as_str))
+            format!(
+                "{} ({}): {reason}",
+                node.op_type(),
+                node.output.first().map_or("", String::as_str)
+            )
         })?;
         for (name, value) in node.output.iter().zip(outputs) {
             self.values.insert(name.clone(), value);
@@ -22,24 +30,27 @@ impl Rewriter {
 
     fn outputs(&mut self, node: &mut Node) -> Result<Vec<Value>, String> {
         let value = match node.op_type() {
-            "Relu" | "Sigmoid" | "Tanh" | "Erf" | "Sqrt" | "Exp" | "Log" | "Neg" | "Abs" | "Gelu" | "Softmax"
-            | "LayerNormalization" | "BatchNormalization" | "Clip" | "CumSum" | "Floor" | "Reciprocal"
-            | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "Elu" | "Softplus" | "Not" | "Trilu"
-            | "RMSNormalization" => {
+            "Relu" | "Sigmoid" | "Tanh" | "Erf" | "Sqrt" | "Exp" | "Log" | "Neg" | "Abs"
+            | "Gelu" | "Softmax" | "LayerNormalization" | "BatchNormalization" | "Clip"
+            | "CumSum" | "Floor" | "Reciprocal" | "HardSigmoid" | "HardSwish" | "LeakyRelu"
+            | "Elu" | "Softplus" | "Not" | "Trilu" | "RMSNormalization" => {
                 let value = self.input(node, 0)?;
                 Value::new(value.elem, value.shape.clone())
             }
             "Identity" => self.input(node, 0)?.clone(),
             "Cast" => {
-                let mut value = Value { elem: node.int("to", 0) as i32, ..self.input(node, 0)?.clone() };
+                let mut value =
+                    Value { elem: node.int("to", 0) as i32, ..self.input(node, 0)?.clone() };
                 // what is reckoned with floats is no size any more
                 let is_whole = matches!(value.elem, elem::I32 | elem::I64 | elem::BOOL);
                 value.entries = value.entries.filter(|_| is_whole);
                 value
             }
             "IsNaN" => Value::new(elem::BOOL, self.input(node, 0)?.shape.clone()),
-            "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Pow" | "Min" | "Max" | "And" | "Or" | "Equal" | "Greater"
-            | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Where" => self.elementwise(node)?,
+            "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Pow" | "Min" | "Max" | "And" | "Or"
+            | "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Where" => {
+                self.elementwise(node)?
+            }
             "Constant" => constant_node(node)?,
             "ConstantOfShape" => self.constant_of_shape(node)?,
             "Range" => self.range(node)?,
@@ -63,10 +74,14 @@ impl Rewriter {
             "Conv" | "ConvInteger" | "MaxPool" | "AveragePool" => self.window(node)?,
             "GlobalAveragePool" | "GlobalMaxPool" => {
                 let value = self.input(node, 0)?;
-                let axis = |(axis, dim): (usize, &Dim)| if axis < 2 { dim.clone() } else { Dim::number(1) };
+                let axis = |(axis, dim): (usize, &Dim)| {
+                    if axis < 2 { dim.clone() } else { Dim::number(1) }
+                };
                 Value::new(value.elem, value.shape.iter().enumerate().map(axis).collect())
             }
-            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL2" => self.reduce(node)?,
+            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL2" => {
+                self.reduce(node)?
+            }
             "ArgMax" | "ArgMin" => self.argmax(node)?,
             "DequantizeLinear" => {
                 Value::new(self.input(node, 1)?.elem, self.input(node, 0)?.shape.clone())
@@ -74,7 +89,11 @@ impl Rewriter {
             "DynamicQuantizeLinear" => {
                 let shape = self.input(node, 0)?.shape.clone();
                 let scale = Value::new(elem::F32, Vec::new());
-                return Ok(vec![Value::new(elem::U8, shape), scale, Value::new(elem::U8, Vec::new())]);
+                return Ok(vec![
+                    Value::new(elem::U8, shape),
+                    scale,
+                    Value::new(elem::U8, Vec::new()),
+                ]);
             }
             _ => return Err("this operator is not known here".into()),
         };
@@ -102,7 +121,12 @@ impl Rewriter {
     }
 
     /// Shapes that are stretched to each other. Where a baked length meets the free one, the tensor is cut.
-    fn broadcast(&mut self, node: &mut Node, inputs: &[usize], leave: usize) -> Result<Vec<Dim>, String> {
+    fn broadcast(
+        &mut self,
+        node: &mut Node,
+        inputs: &[usize],
+        leave: usize,
+    ) -> Result<Vec<Dim>, String> {
         let shapes = inputs.iter().map(|&index| Ok(self.input(node, index)?.shape.clone()));
         let shapes = shapes.collect::<Result<Vec<_>, String>>()?;
         let leading = |shape: &Vec<Dim>| shape.len().saturating_sub(leave);
@@ -112,9 +136,9 @@ impl Rewriter {
         for axis in 0..rank {
             let mut dim = Dim::number(1);
             let at = |shape: &Vec<Dim>| (axis + leading(shape)).checked_sub(rank);
-            let free_length = shapes.iter().any(|shape| {
-                at(shape).is_some_and(|axis| shape[axis] == Dim::length())
-            });
+            let free_length = shapes
+                .iter()
+                .any(|shape| at(shape).is_some_and(|axis| shape[axis] == Dim::length()));
             for (index, shape) in shapes.iter().enumerate() {
                 let Some(axis) = at(shape) else { continue };
                 let mut this = shape[axis].clone();
@@ -140,7 +164,9 @@ impl Rewriter {
         let inputs = (0..node.input.len()).collect::<Vec<_>>();
         let shape = self.broadcast(node, &inputs, 0)?;
         let elem = match node.op_type() {
-            "And" | "Or" | "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => elem::BOOL,
+            "And" | "Or" | "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => {
+                elem::BOOL
+            }
             "Where" => self.input(node, 1)?.elem,
             _ => self.input(node, 0)?.elem,
         };
@@ -172,7 +198,8 @@ impl Rewriter {
         let tensor = node.attribute("value").and_then(|attribute| attribute.t.as_ref());
         let fill = tensor.map(constant).transpose()?;
         let shape = self.dims(node, 0)?;
-        let mut value = Value::new(fill.as_ref().map_or(elem::F32, |fill| fill.elem), shape.clone());
+        let mut value =
+            Value::new(fill.as_ref().map_or(elem::F32, |fill| fill.elem), shape.clone());
         let count = value.shape.iter().map(Dim::fixed).product::<Option<usize>>();
         if let (Some(fill), Some(count)) = (fill, count.filter(|&count| count <= FOLLOWED_MAX)) {
             let entry = fill.entries.and_then(|entries| entries.first().cloned());
@@ -206,7 +233,9 @@ impl Rewriter {
                 value.entries = (numbers.len() <= FOLLOWED_MAX).then_some(numbers);
                 Ok(value)
             }
-            (Entry::Number(0), Entry::Free(dim), Entry::Number(1)) => Ok(Value::new(elem, vec![dim])),
+            (Entry::Number(0), Entry::Free(dim), Entry::Number(1)) => {
+                Ok(Value::new(elem, vec![dim]))
+            }
             _ => Err("its bounds are not known".into()),
         }
     }
@@ -277,7 +306,8 @@ impl Rewriter {
     fn flatten(&self, node: &Node) -> Result<Value, String> {
         let input = self.input(node, 0)?;
         let axis = counted_to(node.int("axis", 1), input.shape.len());
-        let product = |dims: &[Dim]| dims.iter().fold(Dim::number(1), |product, dim| product.times(dim));
+        let product =
+            |dims: &[Dim]| dims.iter().fold(Dim::number(1), |product, dim| product.times(dim));
         let (front, back) = input.shape.split_at(axis);
         Ok(Value::new(input.elem, vec![product(front), product(back)]))
     }
@@ -285,7 +315,9 @@ impl Rewriter {
     fn squeeze(&self, node: &Node) -> Result<Value, String> {
         let input = self.input(node, 0)?;
         let shape = if node.op_type() == "Unsqueeze" {
-            let count = node.ints("axes").map_or_else(|| self.numbers(node, 1).map(|n| n.len()), |n| Ok(n.len()))?;
+            let count = node
+                .ints("axes")
+                .map_or_else(|| self.numbers(node, 1).map(|n| n.len()), |n| Ok(n.len()))?;
             let rank = input.shape.len() + count;
             let axes = self.axes(node, 1, rank)?.ok_or("it has no axes")?;
             let mut rest = input.shape.iter();
@@ -309,7 +341,9 @@ impl Rewriter {
         let input = self.input(node, 0)?;
         let rank = input.shape.len();
         let order = match node.ints("perm") {
-            Some(order) => order.iter().map(|&axis| counted(axis, rank)).collect::<Result<_, _>>()?,
+            Some(order) => {
+                order.iter().map(|&axis| counted(axis, rank)).collect::<Result<_, _>>()?
+            }
             None => (0..rank).rev().collect::<Vec<_>>(),
         };
         let shape = order.iter().map(|&axis| input.shape[axis].clone()).collect();
@@ -322,7 +356,9 @@ impl Rewriter {
         let rank = input.shape.len().max(target.len());
         let one = Dim::number(1);
         let at = |shape: &[Dim], axis: usize| {
-            (axis + shape.len()).checked_sub(rank).map_or_else(|| one.clone(), |axis| shape[axis].clone())
+            (axis + shape.len())
+                .checked_sub(rank)
+                .map_or_else(|| one.clone(), |axis| shape[axis].clone())
         };
         let mut shape = Vec::with_capacity(rank);
         for axis in 0..rank {
@@ -419,7 +455,8 @@ impl Rewriter {
             Some(_) => self.numbers(node, 3)?,
             None => (0..starts.len() as i64).collect(),
         };
-        let steps = if node.given(4).is_some() { self.numbers(node, 4)? } else { vec![1; starts.len()] };
+        let steps =
+            if node.given(4).is_some() { self.numbers(node, 4)? } else { vec![1; starts.len()] };
         let mut shape = input.shape.clone();
         let mut entries = input.entries.clone();
         for (((start, end), axis), step) in starts.iter().zip(&ends).zip(axes).zip(steps) {
@@ -445,7 +482,9 @@ impl Rewriter {
                     Dim::length()
                 }
                 // the first place, as for a class token
-                (None, Entry::Number(0), Entry::Number(1)) if dim == Dim::length() => Dim::number(1),
+                (None, Entry::Number(0), Entry::Number(1)) if dim == Dim::length() => {
+                    Dim::number(1)
+                }
                 _ => return Err(format!("it cuts {dim}")),
             };
         }
@@ -457,22 +496,33 @@ impl Rewriter {
         match end {
             Entry::Free(end) => end == dim,
             Entry::Number(end) if dim.has(Factor::Batch) => *end >= i64::from(i32::MAX),
-            Entry::Number(end) => usize::try_from(*end).is_ok_and(|end| end >= dim.baked(self.length)),
+            Entry::Number(end) => {
+                usize::try_from(*end).is_ok_and(|end| end >= dim.baked(self.length))
+            }
         }
     }
 
     fn gather(&mut self, node: &mut Node) -> Result<Value, String> {
-        let (data, indices) = (self.input(node, 0)?.clone(), self.input(node, 1)?.clone());
+        let (data, mut indices) = (self.input(node, 0)?.clone(), self.input(node, 1)?.clone());
         let axis = counted(node.int("axis", 0), data.shape.len())?;
         let dim = &data.shape[axis];
         if dim.is_free() {
             let is_first = indices.numbers().is_some_and(|n| n.iter().all(|&n| n == 0));
             let factors = dim.factors();
-            let is_rows = axis == 0 && factors.first() == Some(&Factor::Batch) && factors.len() == 2;
+            let is_rows =
+                axis == 0 && factors.first() == Some(&Factor::Batch) && factors.len() == 2;
             let is_by_row = indices.shape == [Dim::batch()] && indices.elem == elem::I64;
             if is_rows && is_by_row && self.batch_was_one {
                 let places = dim.without_batch();
                 node.input[1] = self.indices_by_row(&node.input[1].clone(), &places);
+            } else if is_rows
+                && self.batch_was_one
+                && is_whole_row(&indices, dim.baked(self.length))
+            {
+                // a mask, picked place by place: the one row there was is now each row
+                let places = dim.without_batch();
+                node.input[1] = self.all_indices(indices.shape.len(), &places);
+                indices = self.value(&node.input[1])?.clone();
             } else if *dim == Dim::length() {
                 if indices.numbers().is_some() && !is_first {
                     return Err("it picks a place behind the first".into());
@@ -507,7 +557,8 @@ impl Rewriter {
     fn matmul(&mut self, node: &mut Node) -> Result<Value, String> {
         let mut shape = self.broadcast(node, &[0, 1], 2)?;
         let (a, b) = (self.input(node, 0)?, self.input(node, 1)?);
-        let ([.., rows, inner], [.., depth, columns]) = (a.shape.as_slice(), b.shape.as_slice()) else {
+        let ([.., rows, inner], [.., depth, columns]) = (a.shape.as_slice(), b.shape.as_slice())
+        else {
             return Err("it multiplies by a single row".into());
         };
         if inner != depth {
@@ -547,7 +598,10 @@ impl Rewriter {
             }
             ([batch, queries, _], [_, keys, _], [_, _, width]) => {
                 let heads = |name: &str| {
-                    usize::try_from(node.int(name, 0)).ok().filter(|&heads| heads > 0).ok_or("it has no heads")
+                    usize::try_from(node.int(name, 0))
+                        .ok()
+                        .filter(|&heads| heads > 0)
+                        .ok_or("it has no heads")
                 };
                 let size = width.fixed().ok_or("its width is free")? / heads("kv_num_heads")?;
                 let width = Dim::number(size * heads("q_num_heads")?);
@@ -582,11 +636,14 @@ impl Rewriter {
         let weight = is_conv.then(|| self.input(node, 1)).transpose()?;
         let kernel = match (node.ints("kernel_shape"), weight) {
             (Some(kernel), _) => kernel.to_vec(),
-            (None, Some(weight)) => weight.shape.iter().skip(2).filter_map(Dim::fixed).map(|n| n as i64).collect(),
+            (None, Some(weight)) => {
+                weight.shape.iter().skip(2).filter_map(Dim::fixed).map(|n| n as i64).collect()
+            }
             (None, None) => return Err("it has no window".into()),
         };
         let spatial = kernel.len();
-        let (strides, dilations, pads) = (node.ints("strides"), node.ints("dilations"), node.ints("pads"));
+        let (strides, dilations, pads) =
+            (node.ints("strides"), node.ints("dilations"), node.ints("pads"));
         let at = |list: Option<&[i64]>, index: usize, default: i64| {
             list.and_then(|list| list.get(index)).copied().unwrap_or(default)
         };
@@ -619,7 +676,13 @@ impl Rewriter {
         self.reduced(node, elem::I64, &input.shape, &[axis])
     }
 
-    fn reduced(&self, node: &Node, elem: i32, shape: &[Dim], axes: &[usize]) -> Result<Value, String> {
+    fn reduced(
+        &self,
+        node: &Node,
+        elem: i32,
+        shape: &[Dim],
+        axes: &[usize],
+    ) -> Result<Value, String> {
         if axes.iter().any(|&axis| shape[axis].has(Factor::Batch)) {
             return Err("the rows of the batch would meet".into());
         }
@@ -632,13 +695,29 @@ impl Rewriter {
     }
 }
 
+/// Whether indices are 0, 1, 2 … to the end along their last axis, and their first one is free for the batch.
+fn is_whole_row(indices: &Value, places: usize) -> bool {
+    let Some((last, front)) = indices.shape.split_last() else { return false };
+    let numbers = indices.numbers().unwrap_or_default();
+    indices.elem == elem::I64
+        && last.baked(places) == places
+        && !front.is_empty()
+        && front.iter().all(Dim::is_one)
+        && numbers.len() == places
+        && numbers.iter().zip(0..).all(|(number, place)| *number == place)
+}
+
 fn constant_node(node: &Node) -> Result<Value, String> {
     if let Some(tensor) = node.attribute("value").and_then(|attribute| attribute.t.as_ref()) {
         return constant(tensor);
     }
-    let entries = |numbers: &[i64]| Some(numbers.iter().map(|&number| Entry::Number(number)).collect());
+    let entries =
+        |numbers: &[i64]| Some(numbers.iter().map(|&number| Entry::Number(number)).collect());
     if let Some(attribute) = node.attribute("value_int") {
-        return Ok(Value { entries: entries(&[attribute.i()]), ..Value::new(elem::I64, Vec::new()) });
+        return Ok(Value {
+            entries: entries(&[attribute.i()]),
+            ..Value::new(elem::I64, Vec::new())
+        });
     }
     if let Some(attribute) = node.attribute("value_ints") {
         let value = Value::new(elem::I64, vec![Dim::number(attribute.ints.len())]);
@@ -694,7 +773,8 @@ fn sorted(dim: &Dim) -> Vec<Factor> {
     });
     product.push(Factor::Number(number.product()));
     let batches = dim.factors().iter().filter(|factor| **factor == Factor::Batch);
-    let lengths = dim.factors().iter().filter(|factor| is_free(factor) && **factor != Factor::Batch);
+    let lengths =
+        dim.factors().iter().filter(|factor| is_free(factor) && **factor != Factor::Batch);
     batches.chain(lengths).for_each(|&factor| product.push(factor));
     product.factors().to_vec()
 }

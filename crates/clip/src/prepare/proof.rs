@@ -31,7 +31,8 @@ pub(crate) fn of_int8<T>(
     let rows = alone(inputs, &int8)?;
     compare(&rows, &int8(inputs).map_err(words)?, "all in one batch")?;
     let want = alone(inputs, published)?;
-    let worst = want.iter().zip(&rows).map(|(want, have)| difference(want, have)).fold(0.0, f64::max);
+    let worst =
+        want.iter().zip(&rows).map(|(want, have)| difference(want, have)).fold(0.0, f64::max);
     if worst < INT8_DIFFERENCE_MAX {
         return Ok(());
     }
@@ -77,7 +78,8 @@ fn words(error: EncodeError) -> String {
 }
 
 fn compare(want: &[Vec<f32>], have: &[Vec<f32>], how: &str) -> Result<(), String> {
-    let worst = want.iter().zip(have).map(|(want, have)| difference(want, have)).fold(0.0, f64::max);
+    let worst =
+        want.iter().zip(have).map(|(want, have)| difference(want, have)).fold(0.0, f64::max);
     if want.len() == have.len() && worst < DIFFERENCE_MAX {
         return Ok(());
     }
@@ -90,7 +92,9 @@ fn differ(rows: &[Vec<f32>], pairs: &[(usize, usize)]) -> Result<(), String> {
     if least > UNLIKE_MIN {
         return Ok(());
     }
-    Err(format!("it gives nearly the same row for unlike inputs (1 - cosine is {least:.1e}), which proves nothing"))
+    Err(format!(
+        "it gives nearly the same row for unlike inputs (1 - cosine is {least:.1e}), which proves nothing"
+    ))
 }
 
 /// 1 - cosine; not a number is the greatest difference.
@@ -105,8 +109,8 @@ fn difference(a: &[f32], b: &[f32]) -> f64 {
 /// From no word to more than fit.
 pub(crate) fn texts(context_length: usize) -> Vec<String> {
     const WORDS: [&str; 20] = [
-        "tennis", "a", "photo", "of", "two", "dogs", "running", "on", "the", "red", "beach", "at", "night", "with",
-        "green", "apples", "under", "an", "old", "tree",
+        "tennis", "a", "photo", "of", "two", "dogs", "running", "on", "the", "red", "beach", "at",
+        "night", "with", "green", "apples", "under", "an", "old", "tree",
     ];
     let text = |index: usize| {
         let count = index * context_length / (TEXTS - 1);

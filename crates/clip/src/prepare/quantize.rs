@@ -34,7 +34,8 @@ pub(crate) fn quantize(mut model: Model) -> Result<Model, String> {
     let mut quantizer = Quantizer { opset, ..Quantizer::default() };
     for node in std::mem::take(&mut graph.node) {
         let product = product(&node).and_then(|product| {
-            let weights = matrix(&graph.initializer[*weights.get(&product.weights)?], product.is_transposed)?;
+            let weights =
+                matrix(&graph.initializer[*weights.get(&product.weights)?], product.is_transposed)?;
             Some((product, weights))
         });
         match product {
@@ -43,7 +44,9 @@ pub(crate) fn quantize(mut model: Model) -> Result<Model, String> {
         }
     }
     if quantizer.scales.is_empty() {
-        return Err("it has no matrix product of 32-bit floats that could be one of integers".into());
+        return Err(
+            "it has no matrix product of 32-bit floats that could be one of integers".into()
+        );
     }
     graph.node = quantizer.nodes;
     graph.initializer.append(&mut quantizer.constants);
@@ -53,7 +56,8 @@ pub(crate) fn quantize(mut model: Model) -> Result<Model, String> {
 
 /// A node that multiplies activations by constant weights.
 fn product(node: &Node) -> Option<Product> {
-    let is_plain = |name: &str| node.attribute(name).is_none_or(|attribute| attribute.f.unwrap_or(1.0) == 1.0);
+    let is_plain =
+        |name: &str| node.attribute(name).is_none_or(|attribute| attribute.f.unwrap_or(1.0) == 1.0);
     let is_gemm = match node.op_type() {
         "MatMul" => false,
         "Gemm" if node.int("transA", 0) == 0 && is_plain("alpha") && is_plain("beta") => true,
@@ -90,7 +94,8 @@ fn matrix(tensor: &Tensor, is_transposed: bool) -> Option<Weights> {
         }
     }
     // a column of zeros keeps its zeros
-    let scales = scales.into_iter().map(|most| most.max(f32::MIN_POSITIVE * WEIGHT_MAX) / WEIGHT_MAX);
+    let scales =
+        scales.into_iter().map(|most| most.max(f32::MIN_POSITIVE * WEIGHT_MAX) / WEIGHT_MAX);
     let scales = scales.collect::<Vec<_>>();
     let mut integers = Vec::with_capacity(values.len());
     for row in 0..rows {
@@ -146,7 +151,8 @@ impl Quantizer {
             let axes = self.constant(Tensor::of_i64("int8/last", &[1], &[-1]));
             self.node("ReduceMax", &[&magnitudes, &axes], &at("most"))
         };
-        let (step, least) = (self.number("step", 1.0 / ACTIVATION_MAX), self.number("least", 1e-30));
+        let (step, least) =
+            (self.number("step", 1.0 / ACTIVATION_MAX), self.number("least", 1e-30));
         let scale = self.node("Mul", &[&most, &step], &at("scale"));
         // a row of zeros is divided by something
         let divisor = self.node("Max", &[&scale, &least], &at("divisor"));
@@ -154,7 +160,8 @@ impl Quantizer {
         let scaled = self.node("Div", &[name, &divisor], &at("scaled"));
         let round = self.node("Round", &[&scaled], &at("round"));
         let moved = self.node("Add", &[&round, &zero], &at("moved"));
-        let cast = Node::new("Cast", &[&moved], &at("integers")).with_int("to", i64::from(elem::U8));
+        let cast =
+            Node::new("Cast", &[&moved], &at("integers")).with_int("to", i64::from(elem::U8));
         self.nodes.push(cast);
         let known = (at("integers"), scale);
         self.scales.insert(name.to_owned(), known.clone());
@@ -162,11 +169,16 @@ impl Quantizer {
     }
 
     fn weights(&mut self, product: &Product, weights: &Weights) -> (String, String) {
-        let key = format!("int8/{}{}", product.weights, if product.is_transposed { "/turned" } else { "" });
+        let key = format!(
+            "int8/{}{}",
+            product.weights,
+            if product.is_transposed { "/turned" } else { "" }
+        );
         if let Some(known) = self.weights.get(&key) {
             return known.clone();
         }
-        let (dims, columns) = ([weights.rows as i64, weights.columns as i64], [weights.columns as i64]);
+        let (dims, columns) =
+            ([weights.rows as i64, weights.columns as i64], [weights.columns as i64]);
         let known = (format!("{key}/integers"), format!("{key}/scales"));
         self.constants.push(Tensor::of_bytes(&known.0, elem::I8, &dims, weights.values.clone()));
         self.constants.push(Tensor::of_f32(&known.1, &columns, &weights.scales));
@@ -178,10 +190,16 @@ impl Quantizer {
         let output = node.output.first().map_or("", String::as_str);
         let (integers, row_scales) = self.activations(&product.activations);
         let (matrix, column_scales) = self.weights(product, weights);
-        let zero = self.constant(Tensor::of_bytes("int8/zero of bytes", elem::U8, &[], vec![ACTIVATION_ZERO]));
+        let zero = self.constant(Tensor::of_bytes(
+            "int8/zero of bytes",
+            elem::U8,
+            &[],
+            vec![ACTIVATION_ZERO],
+        ));
         let at = |part: &str| format!("int8/{output}/{part}");
         let sums = self.node("MatMulInteger", &[&integers, &matrix, &zero], &at("sums"));
-        let floats = Node::new("Cast", &[&sums], &at("floats")).with_int("to", i64::from(elem::F32));
+        let floats =
+            Node::new("Cast", &[&sums], &at("floats")).with_int("to", i64::from(elem::F32));
         self.nodes.push(floats);
         let columns = self.node("Mul", &[&at("floats"), &column_scales], &at("columns"));
         match &product.bias {

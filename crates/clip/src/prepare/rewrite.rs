@@ -72,7 +72,7 @@ impl Value {
 const NO_LENGTH: usize = 999_983;
 
 /// Tensors of integers up to this size are followed number by number.
-pub(crate) const FOLLOWED_MAX: usize = 64;
+pub(crate) const FOLLOWED_MAX: usize = 1024;
 
 /// The state of a rewrite: what is known of every tensor so far, and what was added.
 pub(crate) struct Rewriter {
@@ -275,7 +275,8 @@ impl Rewriter {
     /// running.
     pub(super) fn reshape_target(&mut self, input: &[Dim], shape: &[Dim]) -> String {
         let is_copy = |index: usize, dim: &Dim| input.get(index) == Some(dim);
-        let open = shape.iter().enumerate().filter(|(index, dim)| dim.is_free() && !is_copy(*index, dim));
+        let open =
+            shape.iter().enumerate().filter(|(index, dim)| dim.is_free() && !is_copy(*index, dim));
         // the longest product is the one that is cheapest left to the engine
         let left = open.max_by_key(|(_, dim)| dim.factors().len()).map(|(index, _)| index);
         let words = shape.iter().enumerate().map(|(index, dim)| match dim.fixed() {
@@ -332,9 +333,12 @@ impl Rewriter {
             let rows = self.row_numbers();
             let target = value.shape.iter().map(|dim| if dim.is_free() { -1 } else { 1 });
             let target = self.list(&target.collect::<Vec<_>>());
-            return Ok(self.once(format!("rows[{axis}/{}]", value.shape.len()), |rewriter, output| {
-                rewriter.add(Node::new("Reshape", &[&rows, &target], &output), value)
-            }));
+            return Ok(self.once(
+                format!("rows[{axis}/{}]", value.shape.len()),
+                |rewriter, output| {
+                    rewriter.add(Node::new("Reshape", &[&rows, &target], &output), value)
+                },
+            ));
         }
         let target = self.expand_target(&self.value(name)?.shape.clone(), &value.shape);
         Ok(self.once(format!("repeated[{axis}] {name}"), |rewriter, output| {
@@ -367,6 +371,36 @@ impl Rewriter {
         })
     }
 
+    /// The indices of all places of every row, for rows that stand one behind the other: the rows along the first of
+    /// `rank` axes, the places along the last.
+    pub(super) fn all_indices(&mut self, rank: usize, places: &Dim) -> String {
+        self.once(format!("all indices[{rank},{places}]"), |rewriter, output| {
+            let shape = |first: Dim, last: Dim| {
+                let mut shape = vec![Dim::number(1); rank];
+                (shape[rank - 1], shape[0]) = (last, first);
+                shape
+            };
+            let add = |rewriter: &mut Self, op: &str, inputs: &[&str], part: &str, shape| {
+                let node = Node::new(op, inputs, &format!("{output}{part}"));
+                rewriter.add(node, Value::new(elem::I64, shape))
+            };
+            let rows = rewriter.row_numbers();
+            let target = rewriter.list(&[&[-1][..], &vec![1; rank - 1]].concat());
+            let one = Dim::number(1);
+            let by_row = || shape(Dim::batch(), one.clone());
+            let rows = add(rewriter, "Reshape", &[&rows, &target], " rows", by_row());
+            let size = rewriter.size(places);
+            let starts = add(rewriter, "Mul", &[&rows, &size], " starts", by_row());
+            let axes = rewriter.list(&[0]);
+            let count = add(rewriter, "Squeeze", &[&size, &axes], " count", Vec::new());
+            let (zero, step) = (rewriter.scalar(0), rewriter.scalar(1));
+            let columns = [zero.as_str(), &count, &step];
+            let columns = add(rewriter, "Range", &columns, " columns", vec![places.clone()]);
+            let all = shape(Dim::batch(), places.clone());
+            add(rewriter, "Add", &[&starts, &columns], "", all)
+        })
+    }
+
     /// Puts the graph together again: the one output, what it needs, and what is known of every tensor (engines join
     /// more operators when they know the shapes).
     fn finish(mut self, graph: &mut Graph, output: &str) -> Result<(), String> {
@@ -390,7 +424,8 @@ impl Rewriter {
         for port in &mut graph.output {
             *port = info(output, self.value(output)?);
         }
-        let produced = self.nodes.iter().flat_map(|node| &node.output).filter(|name| *name != output);
+        let produced =
+            self.nodes.iter().flat_map(|node| &node.output).filter(|name| *name != output);
         let known = produced.filter_map(|name| Some(info(name, self.values.get(name)?)));
         graph.value_info = known.collect();
         graph.node = self.nodes;

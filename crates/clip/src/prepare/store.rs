@@ -70,7 +70,8 @@ impl Published {
 
     fn is_as_it_was(&self) -> bool {
         let Ok(metadata) = fs::metadata(&self.path) else { return false };
-        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let modified =
+            metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let same_time = modified.is_some_and(|time| time.as_nanos() == self.modified_ns);
         metadata.len() == self.bytes
             && (same_time || Self::of(&self.path, None).is_ok_and(|now| now.hash == self.hash))
@@ -163,7 +164,8 @@ impl<'a> Place<'a> {
         });
         let made = made.and_then(|()| fs::create_dir_all(&folder));
         made.map_err(|error| format!("{}: {error}", folder.display()))?;
-        let graph = Published::of(self.graph, Some(&read.bytes)).map_err(|error| error.to_string())?;
+        let graph =
+            Published::of(self.graph, Some(&read.bytes)).map_err(|error| error.to_string())?;
         Ok(Draft { place: self, folder, published: vec![graph] })
     }
 }
@@ -265,9 +267,8 @@ fn point(tensor: &mut Tensor, file: &str, offset: usize, bytes: usize) {
 
 /// Where a tensor is that the publisher put into a file of its own.
 fn external(tensor: &Tensor, beside: &Path) -> Result<(PathBuf, usize, usize), String> {
-    let entry = |key: &str| {
-        tensor.external_data.iter().find(|entry| entry.key() == key).map(Entry::value)
-    };
+    let entry =
+        |key: &str| tensor.external_data.iter().find(|entry| entry.key() == key).map(Entry::value);
     let number = |key: &str| entry(key).map(str::parse::<usize>).transpose();
     let wrong = || format!("the weight {:?} is in a file that cannot be used", tensor.name());
     let size = match tensor.data_type() {
