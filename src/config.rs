@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clip::DecodeLimits;
+use clip::{DecodeLimits, Precision};
 use serde::Deserialize;
 
 use self::vector_store::WithPlainAddress;
@@ -127,6 +127,15 @@ pub struct EmbedConfig {
     pub query_queue_max: usize,
     pub query_cache_entries: usize,
     pub unload_after_idle_ms: u64,
+    pub prepare: bool,
+    pub precision: String,
+}
+
+impl EmbedConfig {
+    /// What matrix products are computed in; the word was checked when the configuration was read.
+    pub fn precision(&self) -> Precision {
+        self.precision.parse().unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -387,6 +396,13 @@ impl Config {
             "embed.batch_max",
             self.embed.batch_max.to_string(),
             "1 to 512",
+        )?;
+        let precision = self.embed.precision.parse::<Precision>();
+        check(
+            precision.is_ok_and(|precision| precision == Precision::F32 || self.embed.prepare),
+            "embed.precision",
+            self.embed.precision.clone(),
+            "f32, or int8 together with embed.prepare = true",
         )?;
         check(
             self.embed.query_queue_max >= 1,

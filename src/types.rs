@@ -173,12 +173,34 @@ pub struct ModelId {
     pub revision: String,
 }
 
+/// What a revision ends with whose vectors are computed in 8-bit integers: they are not comparable with the others.
+const INT8: &str = "+int8";
+
 impl ModelId {
+    /// The same model, computed in 8-bit integers.
+    #[must_use]
+    pub fn in_int8(mut self) -> Self {
+        if !self.is_int8() {
+            self.revision.push_str(INT8);
+        }
+        self
+    }
+
+    pub fn is_int8(&self) -> bool {
+        self.revision.ends_with(INT8)
+    }
+
+    /// The revision of the files, whatever they are computed in.
+    pub fn published_revision(&self) -> &str {
+        self.revision.strip_suffix(INT8).unwrap_or(&self.revision)
+    }
+
     /// Name of the vector collection: letters, digits, `-`, `_` and `.` only, so that it is a safe file and collection name.
     pub fn collection_name(&self) -> String {
         let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
-        let short_revision: String = self.revision.chars().take(12).collect();
-        format!("{}--{}", self.name, short_revision).chars().map(safe).collect()
+        let short_revision: String = self.published_revision().chars().take(12).collect();
+        let precision = if self.is_int8() { "-int8" } else { "" };
+        format!("{}--{short_revision}{precision}", self.name).chars().map(safe).collect()
     }
 
     /// Id of the vector of a picture under this model: UUIDv5, so that storing it again overwrites instead of doubling.
@@ -238,6 +260,16 @@ pub struct ImpressionResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn int8_is_a_revision_and_a_collection_of_its_own() {
+        let model = ModelId { name: "clip".into(), revision: "c0ffee0123456789".into() };
+        let int8 = model.clone().in_int8();
+        assert_eq!(int8.published_revision(), model.revision);
+        assert_eq!(int8.collection_name(), "clip--c0ffee012345-int8");
+        assert_ne!(int8.collection_name(), model.collection_name());
+        assert!(int8.is_int8() && !model.is_int8() && int8.clone().in_int8() == int8);
+    }
 
     #[test]
     fn image_names_cannot_leave_the_root() {
