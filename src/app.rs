@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::{self, Catalog, CatalogError, StateCounts};
 use crate::config::{Config, KeyFileError, Secret};
 use crate::data_dir::{DataDir, DataDirError};
+use crate::decoder::Decoder;
 use crate::metrics::{Metrics, StateLabel};
 use crate::models::ModelError;
 use crate::search::Searcher;
@@ -28,6 +29,7 @@ pub struct App {
     pub sources: Vec<Arc<dyn Source>>,
     pub serving: Arc<Serving>,
     pub searcher: Arc<Searcher>,
+    pub decoder: Arc<Decoder>,
     pub thumbnails: Arc<Thumbnails>,
     pub metrics: Arc<Metrics>,
     /// Set when the program is to end; endless answers (events) end then.
@@ -78,24 +80,28 @@ impl App {
         sources: Vec<Arc<dyn Source>>,
     ) -> Result<Arc<Self>, AppError> {
         let metrics = Arc::new(Metrics::default());
+        let decoder = Arc::new(Decoder::new(&config.decode));
         let serving = Arc::new(Serving::new(ServingParts {
             config: config.clone(),
             catalog: catalog.clone(),
             store: store.clone(),
             sources: sources.clone(),
             metrics: metrics.clone(),
+            decoder: decoder.clone(),
         })?);
-        let limits = config.decode.limits();
         let searcher = Arc::new(Searcher::new(
             serving.subscribe(),
             catalog.clone(),
             signer(&config, &data_dir)?,
             metrics.clone(),
             config.search.clone(),
-            limits.clone(),
+            decoder.clone(),
         ));
-        let thumbnails =
-            Arc::new(Thumbnails::new(data_dir.thumbnails(), config.thumbnails.clone(), limits));
+        let thumbnails = Arc::new(Thumbnails::new(
+            data_dir.thumbnails(),
+            config.thumbnails.clone(),
+            decoder.clone(),
+        ));
         let (api_key, stop) = (api_key(&config)?, CancellationToken::new());
         Ok(Arc::new(Self {
             config,
@@ -104,6 +110,7 @@ impl App {
             sources,
             serving,
             searcher,
+            decoder,
             thumbnails,
             metrics,
             stop,

@@ -92,6 +92,9 @@ pub trait Images: Send + Sync + 'static {
 
     async fn counts(&self) -> Result<StateCounts, CatalogError>;
 
+    /// What files are that are no pictures, and how many of each kind.
+    async fn skipped(&self) -> Result<Vec<(String, u64)>, CatalogError>;
+
     /// Failed images by name.
     async fn failures(
         &self,
@@ -176,6 +179,16 @@ pub trait Queue: Send + Sync + 'static {
         image_id: i64,
         failure: &Failure,
         retry_ms: Option<i64>,
+        now_ms: i64,
+    ) -> Result<(), CatalogError>;
+
+    /// The file is no picture but `what` (`video`, `document`, …): it is left alone until it changes. If it was one before,
+    /// that answers no more.
+    async fn skip(
+        &self,
+        token: &str,
+        image_id: i64,
+        what: &str,
         now_ms: i64,
     ) -> Result<(), CatalogError>;
 

@@ -6,6 +6,7 @@ mod download;
 mod embed;
 mod failures;
 mod feedback;
+mod forget;
 mod health;
 mod index;
 mod model;
@@ -93,6 +94,8 @@ enum Command {
     Status(status::StatusArgs),
     /// List the pictures that could not be indexed, with the reason
     Failures(failures::FailuresArgs),
+    /// Forget pictures that are gone, at once instead of after a while
+    Forget(forget::ForgetArgs),
     /// Download, check and remove models
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -144,6 +147,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Embed(args) => embed::run(config, args).await,
         Command::Status(args) => status::run(config, &args).await,
         Command::Failures(args) => failures::run(config, args).await,
+        Command::Forget(args) => forget::run(config, args).await,
         Command::Feedback(command) => feedback::run(config, command).await,
         Command::Store(command) => store::run(config, command).await,
         Command::Model(command) => model::run(config, command).await,

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clip::{DecodeLimits, Precision};
+use clip::Precision;
 use serde::Deserialize;
 
 use self::vector_store::WithPlainAddress;
@@ -89,7 +89,6 @@ pub struct IngestConfig {
     pub retry_delay_ms: u64,
     pub lease_ms: u64,
     pub in_flight_max: usize,
-    pub file_bytes_in_flight_max: u64,
     pub orphan_grace_ms: u64,
     pub forget_after_days: u32,
     pub ignore: Vec<String>,
@@ -102,19 +101,9 @@ pub struct DecodeConfig {
     pub file_bytes_max: u64,
     pub pixels_max: u64,
     pub alloc_bytes_max: u64,
+    pub memory_bytes_max: u64,
+    pub scaled: bool,
     pub timeout_ms: u64,
-}
-
-impl DecodeConfig {
-    /// The limits in the model crate's terms, for whoever decodes.
-    pub fn limits(&self) -> DecodeLimits {
-        DecodeLimits {
-            max_bytes: self.file_bytes_max,
-            max_pixels: self.pixels_max,
-            max_alloc_bytes: self.alloc_bytes_max,
-            timeout_ms: self.timeout_ms,
-        }
-    }
 }
 
 #[derive(Debug, Clone, Deserialize)]

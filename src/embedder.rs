@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clip::{EncodeError, LoadError, ModelInfo, Pixels};
+use clip::{EncodeError, LoadError, ModelInfo, Pixels, Wanted};
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -149,6 +149,11 @@ impl Embedder {
     /// Dimension, engine and so on.
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// How large a decoded picture has to be for this model: twice its edge, so that scaling down again loses nothing.
+    pub fn wanted(&self) -> Wanted {
+        Wanted::ShortEdge(self.info.image_width.max(self.info.image_height).saturating_mul(2))
     }
 
     /// Scales and normalises a decoded picture for this model. Takes milliseconds of CPU: call it where blocking is fine.

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use clip::DecodeLimits;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Notify;
@@ -28,7 +27,8 @@ use self::followed::Followed;
 use self::reconciler::Reconciler;
 use crate::backoff::Backoff;
 use crate::catalog::{Catalog, CatalogError, ConfiguredSource};
-use crate::config::{DecodeConfig, IngestConfig};
+use crate::config::IngestConfig;
+use crate::decoder::Decoder;
 use crate::embedder::{EmbedError, Embedder};
 use crate::metrics::Metrics;
 use crate::source::presence::{Away, Known};
@@ -53,8 +53,7 @@ pub struct IngestParts {
     pub metrics: Arc<Metrics>,
     /// Keys of `[ingest]`.
     pub config: IngestConfig,
-    /// Keys of `[decode]`.
-    pub decode: DecodeConfig,
+    pub decoder: Arc<Decoder>,
     /// Pictures per call of the model.
     pub batch_max: usize,
 }
@@ -71,7 +70,6 @@ struct Shared {
     parts: IngestParts,
     followed: Vec<Arc<Followed>>,
     model: String,
-    decode_limits: DecodeLimits,
     /// Rung when something may be pending.
     work: Notify,
     progress: Mutex<Progress>,
@@ -145,13 +143,11 @@ impl Ingest {
     /// Puts the parts together; nothing runs yet.
     pub fn new(parts: IngestParts) -> Self {
         let model = parts.embedder.id().to_string();
-        let decode_limits = parts.decode.limits();
         let followed = parts.sources.iter().cloned().map(Followed::new).map(Arc::new).collect();
         let shared = Shared {
             parts,
             followed,
             model,
-            decode_limits,
             work: Notify::new(),
             progress: Mutex::default(),
             scanned_once: AtomicBool::new(false),

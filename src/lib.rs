@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod data_dir;
+pub mod decoder;
 pub mod embedder;
 pub mod feedback;
 pub mod http;

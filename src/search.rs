@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clip::{DecodeLimits, Pixels};
+use clip::{Decoded, Pixels};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::SearchConfig;
+use crate::decoder::{DecodeFailure, Decoder};
 use crate::embedder::EmbedError;
 use crate::metrics::{Metrics, Outcome};
 use crate::search_token::{TokenError, TokenSigner};
@@ -29,7 +30,7 @@ pub struct Searcher {
     config: SearchConfig,
     turns: Semaphore,
     places: Semaphore,
-    decode_limits: DecodeLimits,
+    decoder: Arc<Decoder>,
 }
 
 /// What is searched for.
@@ -85,7 +86,7 @@ pub enum SearchError {
     ModelNotReady,
     /// The picture to search by cannot be decoded.
     #[error("cannot search by this picture: {0}")]
-    Picture(#[from] clip::DecodeError),
+    Picture(#[from] DecodeFailure),
     /// No indexed image of that name.
     #[error("there is no indexed image {0}")]
     NoSuchImage(ImageName),
@@ -118,11 +119,11 @@ impl Searcher {
         tokens: TokenSigner,
         metrics: Arc<Metrics>,
         config: SearchConfig,
-        decode_limits: DecodeLimits,
+        decoder: Arc<Decoder>,
     ) -> Self {
         let turns = Semaphore::new(config.concurrent_max);
         let places = Semaphore::new(config.concurrent_max + config.waiting_max);
-        Self { serving, catalog, tokens, metrics, config, turns, places, decode_limits }
+        Self { serving, catalog, tokens, metrics, config, turns, places, decoder }
     }
 
     /// The signer of the tokens, which also verifies them.
@@ -204,12 +205,11 @@ impl Searcher {
     }
 
     async fn decode(&self, serving: &Answering, bytes: Vec<u8>) -> Result<Pixels, SearchError> {
-        let (limits, embedder) = (self.decode_limits.clone(), serving.embedder.clone());
-        let work = tokio::task::spawn_blocking(move || {
-            let decoded = clip::decode(&bytes, &limits)?;
-            Ok(embedder.preprocess(&decoded.rgb))
-        });
-        work.await.map_err(|_panic| EmbedError::Model("decoding the picture failed".into()))?
+        let embedder = serving.embedder.clone();
+        let share = self.decoder.share_for_file(bytes.len() as u64).await;
+        let wanted = embedder.wanted();
+        let preprocess = move |decoded: Decoded| embedder.preprocess(&decoded.rgb);
+        Ok(self.decoder.decode(bytes, share, wanted, preprocess).await?)
     }
 
     async fn find(

@@ -16,6 +16,7 @@ pub use self::state::{Answering, NextModel, ServingState};
 use crate::backoff::Backoff;
 use crate::catalog::{Catalog, CatalogError, UsedModel};
 use crate::config::Config;
+use crate::decoder::Decoder;
 use crate::embedder::{EmbedError, Embedder};
 use crate::ingest::{Ingest, IngestError, IngestParts};
 use crate::metrics::Metrics;
@@ -76,6 +77,7 @@ pub struct ServingParts {
     pub store: Arc<dyn VectorStore>,
     pub sources: Vec<Arc<dyn Source>>,
     pub metrics: Arc<Metrics>,
+    pub decoder: Arc<Decoder>,
 }
 
 /// See the head of this file.
@@ -239,7 +241,7 @@ impl Serving {
     }
 
     fn ingest_with(&self, model: &Answering) -> Arc<Ingest> {
-        let ServingParts { config, catalog, store, sources, metrics } = &self.parts;
+        let ServingParts { config, catalog, store, sources, metrics, decoder } = &self.parts;
         Arc::new(Ingest::new(IngestParts {
             sources: sources.clone(),
             catalog: catalog.clone(),
@@ -249,7 +251,7 @@ impl Serving {
             embedder: model.embedder.clone(),
             metrics: metrics.clone(),
             config: config.ingest.clone(),
-            decode: config.decode.clone(),
+            decoder: decoder.clone(),
             batch_max: config.embed.batch_max,
         }))
     }

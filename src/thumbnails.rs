@@ -1,19 +1,22 @@
 //! Small JPEG pictures for lists, made on first request and kept below the data folder by content hash and width.
 //! Bounded in widths, in bytes on disk (the oldest go first) and in how many are made at once.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use clip::{DecodeError, DecodeLimits};
+use clip::{Decoded, Wanted};
 use fast_image_resize::images::Image;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, RgbImage};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::config::ThumbnailConfig;
+use crate::decoder::{DecodeFailure, Decoder};
 use crate::types::ContentHash;
 
 /// The widths there are; a request is rounded up to the next.
@@ -25,8 +28,10 @@ const HEIGHT_FACTOR_MAX: u32 = 4;
 pub struct Thumbnails {
     dir: PathBuf,
     config: ThumbnailConfig,
-    limits: DecodeLimits,
-    turns: Arc<Semaphore>,
+    decoder: Arc<Decoder>,
+    turns: Semaphore,
+    /// One at work for each thumbnail; whoever else wants it waits and then finds it.
+    making: Mutex<HashMap<(ContentHash, u32), Arc<tokio::sync::Mutex<()>>>>,
     written_bytes: AtomicU64,
 }
 
@@ -35,7 +40,7 @@ pub struct Thumbnails {
 pub enum ThumbnailError {
     /// The picture cannot be decoded.
     #[error(transparent)]
-    Decode(#[from] DecodeError),
+    Decode(#[from] DecodeFailure),
     /// Scaling or encoding failed.
     #[error("cannot scale the picture: {0}")]
     Scale(String),
@@ -43,11 +48,11 @@ pub enum ThumbnailError {
 
 impl Thumbnails {
     /// With its files in `dir`, which is made when needed.
-    pub fn new(dir: PathBuf, config: ThumbnailConfig, limits: DecodeLimits) -> Self {
-        let turns = Arc::new(Semaphore::new(config.concurrent_max));
+    pub fn new(dir: PathBuf, config: ThumbnailConfig, decoder: Arc<Decoder>) -> Self {
+        let turns = Semaphore::new(config.concurrent_max);
         // As if full: the first write measures the folder.
         let written_bytes = AtomicU64::new(config.cache_bytes_max);
-        Self { dir, config, limits, turns, written_bytes }
+        Self { dir, config, decoder, turns, making: Mutex::default(), written_bytes }
     }
 
     /// The width that is served for a wanted one.
@@ -55,28 +60,57 @@ impl Thumbnails {
         WIDTHS.into_iter().find(|width| *width >= wanted).unwrap_or(WIDTHS[WIDTHS.len() - 1])
     }
 
-    pub async fn cached(&self, hash: &ContentHash, width: u32) -> Option<Vec<u8>> {
+    async fn cached(&self, hash: &ContentHash, width: u32) -> Option<Vec<u8>> {
         tokio::fs::read(self.path(hash, width)).await.ok()
     }
 
-    /// Makes and keeps the thumbnail of a picture's bytes.
-    pub async fn make(
+    /// The thumbnail of a picture, kept or made: `read` gets the picture's bytes, of which there are `size_bytes`. However many
+    /// ask for one at once, it is made once.
+    pub async fn get<E: From<ThumbnailError>>(
         self: &Arc<Self>,
         hash: ContentHash,
         width: u32,
-        bytes: Vec<u8>,
-    ) -> Result<Vec<u8>, ThumbnailError> {
-        let turn = self.turns.clone().acquire_owned().await;
+        size_bytes: u64,
+        read: impl AsyncFnOnce() -> Result<Vec<u8>, E>,
+    ) -> Result<Vec<u8>, E> {
+        if let Some(kept) = self.cached(&hash, width).await {
+            return Ok(kept);
+        }
+        let key = (hash, width);
+        let mine = self.making.lock().entry(key).or_default().clone();
+        let made = {
+            let _alone = mine.lock().await;
+            match self.cached(&hash, width).await {
+                Some(kept) => Ok(kept),
+                None => self.make(hash, width, size_bytes, read).await,
+            }
+        };
+        let mut making = self.making.lock();
+        // Two: this one and the map's. Whoever else waits for it takes it out later.
+        if making.get(&key).is_some_and(|entry| Arc::strong_count(entry) <= 2) {
+            making.remove(&key);
+        }
+        made
+    }
+
+    async fn make<E: From<ThumbnailError>>(
+        self: &Arc<Self>,
+        hash: ContentHash,
+        width: u32,
+        size_bytes: u64,
+        read: impl AsyncFnOnce() -> Result<Vec<u8>, E>,
+    ) -> Result<Vec<u8>, E> {
+        let _turn = self.turns.acquire().await;
+        let share = self.decoder.share_for_file(size_bytes).await;
+        let bytes = read().await?;
         let thumbnails = self.clone();
-        let work = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let decoded = clip::decode(&bytes, &thumbnails.limits)?;
+        let shrink = move |decoded: Decoded| {
             let jpeg = shrink(&decoded.rgb, width, thumbnails.config.quality)?;
             thumbnails.keep(&hash, width, &jpeg);
             Ok(jpeg)
-        });
-        work.await
-            .map_err(|_panic| ThumbnailError::Scale("the decoder gave up on this file".into()))?
+        };
+        let made = self.decoder.decode(bytes, share, Wanted::ShortEdge(width), shrink).await;
+        Ok(made.map_err(ThumbnailError::from)??)
     }
 
     fn path(&self, hash: &ContentHash, width: u32) -> PathBuf {

@@ -31,7 +31,7 @@ CREATE TABLE images_anew (
     size_bytes       INTEGER NOT NULL,
     version          TEXT    NOT NULL,            -- modification time or etag: with size_bytes the fingerprint
     modified_ms      INTEGER NOT NULL,
-    state            TEXT    NOT NULL CHECK (state IN ('pending', 'indexed', 'failed')),
+    state            TEXT    NOT NULL CHECK (state IN ('pending', 'indexed', 'failed', 'skipped')),
     missing_since_ms INTEGER,                     -- null: it is there
     content_hash     BLOB,                        -- null until read once; kept while a change or a model switch is worked on
     outdated         INTEGER NOT NULL DEFAULT 0,  -- hash and facts are those of an earlier version of the file
@@ -41,7 +41,7 @@ CREATE TABLE images_anew (
     attempts         INTEGER NOT NULL DEFAULT 0,  -- tries that ended with an error
     interruptions    INTEGER NOT NULL DEFAULT 0,  -- tries that a crash or kill cut short
     failure_code     TEXT,
-    failure          TEXT,
+    failure          TEXT,                        -- of a skipped one: what it is
     due_ms           INTEGER NOT NULL DEFAULT 0,  -- not to be leased before
     lease_token      TEXT,
     discovered_ms    INTEGER NOT NULL,
@@ -61,6 +61,7 @@ CREATE INDEX images_missing ON images (missing_since_ms) WHERE missing_since_ms 
 CREATE INDEX images_by_hash ON images (content_hash) WHERE content_hash IS NOT NULL;
 CREATE INDEX images_recent  ON images (source, discovered_ms, id) WHERE format IS NOT NULL AND missing_since_ms IS NULL;
 CREATE INDEX images_failed  ON images (source, name) WHERE state = 'failed' AND missing_since_ms IS NULL;
+CREATE INDEX images_skipped ON images (source, failure) WHERE state = 'skipped' AND missing_since_ms IS NULL;
 CREATE INDEX images_leased  ON images (lease_token) WHERE lease_token IS NOT NULL;
 CREATE INDEX images_queue   ON images (source, due_ms, id)
     WHERE state = 'pending' AND lease_token IS NULL AND missing_since_ms IS NULL AND interruptions < 3;

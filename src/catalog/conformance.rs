@@ -57,6 +57,7 @@ macro_rules! conformance {
                 images_not_yet_due_are_not_leased,
                 interrupted_images_become_suspects_and_come_alone,
                 failures_are_counted_shown_and_retried,
+                what_is_no_picture_is_skipped_until_it_changes,
                 a_vanished_image_counts_only_under_its_lease,
             ];
             vectors: [

@@ -16,6 +16,8 @@ pub enum ImageState {
     Indexed,
     /// Given up, with a reason.
     Failed,
+    /// No picture, which is no fault.
+    Skipped,
 }
 
 impl ImageState {
@@ -24,6 +26,7 @@ impl ImageState {
             Self::Pending => "pending",
             Self::Indexed => "indexed",
             Self::Failed => "failed",
+            Self::Skipped => "skipped",
         }
     }
 }
@@ -32,7 +35,7 @@ impl FromStr for ImageState {
     type Err = UnknownState;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let all = [Self::Pending, Self::Indexed, Self::Failed];
+        let all = [Self::Pending, Self::Indexed, Self::Failed, Self::Skipped];
         all.into_iter()
             .find(|state| state.as_str() == text)
             .ok_or_else(|| UnknownState(text.to_owned()))
@@ -327,6 +330,8 @@ pub struct StateCounts {
     pub indexed: u64,
     /// Given up, with a reason.
     pub failed: u64,
+    /// Files that are no pictures.
+    pub skipped: u64,
     /// Gone from their source, and not forgotten yet.
     pub missing: u64,
     /// Of sources that are not in the configuration any more.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::{EXIT_ERROR, say};
 use crate::app::{App, AppError};
+use crate::catalog;
 use crate::config::Config;
 use crate::data_dir::running_server;
 use crate::serving::load_embedder;
@@ -33,6 +34,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     report("port", check_port(&config, server.as_deref()));
     report("model", check_model(&config).await);
     report("engine", Ok(other_engine(&config)));
+    report("sources", check_sources(&config).await);
     report("index", check_index(config, server.as_deref()).await);
     if all_well {
         say("All is well.");
@@ -102,6 +104,41 @@ fn other_engine(config: &Config) -> String {
             )
         }
     }
+}
+
+/// What the catalog remembers of the sources: those that are away, and those that nobody names any more.
+async fn check_sources(config: &Config) -> Finding {
+    if !catalog::address::exists(config).map_err(|error| error.to_string())? {
+        return Ok("nothing is indexed yet".into());
+    }
+    let catalog = catalog::address::open(config).await.map_err(|error| error.to_string())?;
+    let sources = catalog.sources().await.map_err(|error| error.to_string());
+    catalog.close().await;
+    let sources = sources?;
+    let away = sources.iter().filter_map(|source| {
+        let away = source.away.as_ref()?;
+        Some(format!(
+            "{} is away ({}); its {} pictures are kept until it is back",
+            source.location, away.reason, source.images
+        ))
+    });
+    let away: Vec<String> = away.collect();
+    if !away.is_empty() {
+        return Err(away.join("; "));
+    }
+    let unconfigured = sources.iter().filter(|source| source.unconfigured_since_ms.is_some());
+    let unconfigured: Vec<String> = unconfigured
+        .map(|source| {
+            format!(
+                "{} is not configured any more: its {} pictures are hidden, and forgotten {} days after that (name it with --images to have them back)",
+                source.location, source.images, config.ingest.forget_after_days
+            )
+        })
+        .collect();
+    if unconfigured.is_empty() {
+        return Ok("every source is there".into());
+    }
+    Ok(unconfigured.join("; "))
 }
 
 /// Opens catalog and store, unless a running server has them: then its word counts.

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{download, say};
 use crate::config::Config;
+use crate::decoder::Decoder;
 use crate::models::DownloadProgress;
 use crate::serving::load_embedder;
 
@@ -23,7 +24,7 @@ pub(super) struct EmbedArgs {
 }
 
 pub(super) async fn run(config: Config, args: EmbedArgs) -> anyhow::Result<ExitCode> {
-    let limits = config.decode.limits();
+    let decoder = Decoder::new(&config.decode);
     let progress = DownloadProgress::default();
     let (_, embedder) =
         download::with_bar(|| Some(&progress), load_embedder(&config, Some(&progress))).await?;
@@ -34,7 +35,7 @@ pub(super) async fn run(config: Config, args: EmbedArgs) -> anyhow::Result<ExitC
     for path in &args.image {
         let bytes =
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let decoded = clip::decode(&bytes, &limits)
+        let decoded = clip::decode_wanted(&bytes, decoder.limits(), embedder.wanted())
             .with_context(|| format!("cannot decode {}", path.display()))?;
         let pixels = embedder.preprocess(&decoded.rgb);
         let embedding = embedder.embed_query_picture(pixels).await?;

@@ -75,6 +75,17 @@ async fn summarize(app: &App, indexed: u64, took: Duration) -> anyhow::Result<Ex
             counts.pending
         ));
     }
+    for (what, files) in app.catalog.skipped().await? {
+        say(format_args!("Left alone, since it is no picture: {files} x {what}"));
+    }
+    for source in app.catalog.sources().await? {
+        if let Some(away) = source.away {
+            say(format_args!(
+                "Away: {} ({}). What is known of its {} pictures is kept.",
+                source.location, away.reason, source.images
+            ));
+        }
+    }
     if counts.failed == 0 {
         return Ok(ExitCode::SUCCESS);
     }

@@ -33,6 +33,20 @@ pub(super) async fn run(config: Config, args: &StatusArgs) -> anyhow::Result<Exi
         count("pending"),
         count("failed")
     ));
+    let further = [
+        ("skipped", "no pictures, left alone"),
+        ("missing", "gone, and kept for a while in case they come back"),
+        ("unconfigured", "of folders that are not configured any more"),
+    ];
+    for (state, words) in further.into_iter().filter(|(state, _)| count(state) > 0) {
+        say(format_args!("         {} {words}", count(state)));
+    }
+    for source in status["sources"].as_array().into_iter().flatten() {
+        if source["away"] == true {
+            let text = |key: &str| source[key].as_str().unwrap_or("-").to_owned();
+            say(format_args!("away     {}: {}", text("location"), text("reason")));
+        }
+    }
     match &server {
         Some(server) => print_server(server, &status),
         None => say("server   not running; start it with: image-search serve"),

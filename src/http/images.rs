@@ -295,16 +295,15 @@ async fn serve_thumbnail(
     if let Some(unchanged) = not_modified(headers, &etag, variant, &hash) {
         return Ok(unchanged);
     }
-    let jpeg = match app.thumbnails.cached(&hash, width).await {
-        Some(jpeg) => jpeg,
-        None => {
-            let mut bytes = Vec::with_capacity(row.fingerprint.size_bytes as usize);
-            let reader = open(app, row).await?.reader;
-            let reading = reader.take(row.fingerprint.size_bytes).read_to_end(&mut bytes).await;
-            reading.map_err(|error| SourceError::of(&row.name, &error))?;
-            app.thumbnails.make(hash, width, bytes).await?
-        }
+    let size_bytes = row.fingerprint.size_bytes;
+    let read = async || {
+        let mut bytes = Vec::with_capacity(size_bytes as usize);
+        let reader = open(app, row).await?.reader;
+        let reading = reader.take(size_bytes).read_to_end(&mut bytes).await;
+        reading.map_err(|error| SourceError::of(&row.name, &error))?;
+        Ok::<_, Problem>(bytes)
     };
+    let jpeg = app.thumbnails.get(hash, width, size_bytes, read).await?;
     let mut response = jpeg.into_response();
     set_headers(&mut response, "image/jpeg", &etag, variant, &hash);
     Ok(response)

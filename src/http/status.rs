@@ -8,7 +8,8 @@ use super::Shared;
 use super::error::Problem;
 use super::images::Page;
 use super::json::{ApiJson, ApiQuery};
-use crate::catalog::{FailedImage, FailureCode, StateCounts};
+use crate::catalog::{FailedImage, FailureCode, SourceRow, StateCounts};
+use crate::feedback::timestamp;
 use crate::ingest::IngestState;
 use crate::serving::{Answering, NextModel, ServingState};
 use crate::types::ImageName;
@@ -21,6 +22,7 @@ pub(super) struct Status {
     model: ModelStatus,
     store: StoreStatus,
     images: ImageCounts,
+    sources: Vec<SourceStatus>,
     ingest: IngestProgress,
     uploads: UploadStatus,
     limits: Limits,
@@ -109,10 +111,48 @@ struct StoreStatus {
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 struct ImageCounts {
+    /// Pending, indexed and failed ones.
     total: u64,
     pending: u64,
     indexed: u64,
     failed: u64,
+    /// Files that are no pictures; `/api/v1/failures` says of what kinds.
+    skipped: u64,
+    /// Gone from their source. They are kept for `ingest.forget_after_days`, in case they come back.
+    missing: u64,
+    /// Of sources that are not in the configuration any more. They are hidden, and kept for as long.
+    unconfigured: u64,
+}
+
+/// Where pictures come from.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+struct SourceStatus {
+    /// For example the folder's path.
+    location: String,
+    /// Whether it cannot be looked at as a whole, for example because a disk is not plugged in. What is known of its pictures
+    /// is kept, and it is picked up again by itself.
+    away: bool,
+    /// Why it is away.
+    reason: Option<String>,
+    /// Since when it is away, as RFC 3339.
+    away_since: Option<String>,
+    /// Whether it is in the configuration.
+    configured: bool,
+    /// How many images of it are known and not missing.
+    images: u64,
+}
+
+impl From<SourceRow> for SourceStatus {
+    fn from(row: SourceRow) -> Self {
+        Self {
+            location: if row.location.is_empty() { row.id } else { row.location },
+            away: row.away.is_some(),
+            away_since: row.away.as_ref().map(|away| timestamp(away.since_ms)),
+            reason: row.away.map(|away| away.reason),
+            configured: row.unconfigured_since_ms.is_none(),
+            images: row.images,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -162,7 +202,11 @@ pub(super) async fn snapshot(app: &Shared) -> Result<Status, Problem> {
             pending: counts.pending,
             indexed: counts.indexed,
             failed: counts.failed,
+            skipped: counts.skipped,
+            missing: counts.missing,
+            unconfigured: counts.unconfigured,
         },
+        sources: app.catalog.sources().await?.into_iter().map(SourceStatus::from).collect(),
         ingest: IngestProgress {
             state: ingest.as_ref().map_or(IngestStateName::Paused, |ingest| ingest.state.into()),
             images_per_second: (images_per_second * 10.0).round() / 10.0,
@@ -261,6 +305,15 @@ pub(super) struct FailureList {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     next: Option<ImageName>,
+    /// Files that are no pictures, which is no failure: what they are, and how many.
+    skipped: Vec<SkippedKind>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct SkippedKind {
+    /// `video`, `document`, …
+    what: String,
+    files: u64,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -295,10 +348,12 @@ pub(super) async fn list_failures(
 ) -> Result<axum::Json<FailureList>, Problem> {
     let (limit, start) = page.bounds::<ImageName>()?;
     let page = app.catalog.failures(limit, start).await?;
+    let skipped = app.catalog.skipped().await?;
     Ok(axum::Json(FailureList {
         failures: page.failures.into_iter().map(FailureEntry::from).collect(),
         total: page.total,
         next: page.next,
+        skipped: skipped.into_iter().map(|(what, files)| SkippedKind { what, files }).collect(),
     }))
 }
 

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::multipart::Multipart;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use clip::Wanted;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -100,17 +102,10 @@ async fn add(
     if let Some(first) = known.and_then(|content| content.names.into_iter().next()) {
         return Ok(UploadedImage { image_name: first.clone(), duplicate_of: Some(first) });
     }
-    let limits = app.config.decode.limits();
-    let checking =
-        tokio::task::spawn_blocking(move || clip::decode(&bytes, &limits).map(|_| bytes));
-    let checked = checking.await.map_err(|_panic| {
-        Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "corrupt_image",
-            "The file cannot be decoded.",
-        )
-    })?;
-    let bytes = checked.map_err(|error| {
+    let bytes = Bytes::from(bytes);
+    let share = app.decoder.share_for_file(bytes.len() as u64).await;
+    let checked = app.decoder.decode(bytes.clone(), share, Wanted::Full, |_picture| ()).await;
+    checked.map_err(|error| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), format!("{wanted}: {error}"))
     })?;
     let source = &**app.sources.first().ok_or_else(uploads_disabled)?;

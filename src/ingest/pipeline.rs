@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::reading::{self, Read};
 use super::{IngestError, Shared, pauses};
 use crate::catalog::{CompletedImage, Failure, FailureCode, LeasedImage, PictureFacts};
+use crate::decoder::Share;
 use crate::metrics::Stage;
 use crate::source::SourceError;
 use crate::types::{ContentHash, Fingerprint, now_ms};
@@ -26,8 +27,6 @@ const BATCH_LINGER_MS: u64 = 10;
 const BATCHES_AT_ONCE: usize = 2;
 /// Most images stored by one flush.
 const STORE_BATCH_MAX: usize = 128;
-/// Grace beyond the decoder's own deadline before its thread is given up.
-const DECODE_GRACE_MS: u64 = 5_000;
 
 /// The token under which a batch was leased; alive as long as an item of the batch is.
 pub(super) struct Lease {
@@ -68,6 +67,8 @@ enum Setback {
     /// Its source is in trouble or away, so that nothing can be said of the picture: to be tried again after a while.
     Later(Duration),
     Gone,
+    /// No picture but this.
+    Skipped(&'static str),
     /// Not the picture's fault; it goes back into the queue, and no try is counted.
     Trouble(IngestError),
 }
@@ -80,8 +81,6 @@ pub(super) struct Pipeline {
 struct Stages {
     shared: Arc<Shared>,
     stop: CancellationToken,
-    decoders: Arc<Semaphore>,
-    file_kib: Arc<Semaphore>,
     decoded: mpsc::Sender<Decoded>,
     embedded: mpsc::Sender<Embedded>,
 }
@@ -89,25 +88,12 @@ struct Stages {
 impl Pipeline {
     pub(super) fn start(shared: Arc<Shared>, stop: CancellationToken) -> Self {
         let in_flight_max = shared.parts.config.in_flight_max;
-        let threads = match shared.parts.decode.threads {
-            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            threads => threads,
-        };
         let (decoded, to_embed) = mpsc::channel(in_flight_max);
         let (embedded, to_store) = mpsc::channel(in_flight_max);
-        let file_kib = (shared.parts.config.file_bytes_in_flight_max / 1024)
-            .clamp(1, Semaphore::MAX_PERMITS as u64) as usize;
         let tasks = TaskTracker::new();
         tasks.spawn(embed_all(shared.clone(), to_embed, embedded.clone(), stop.clone()));
         tasks.spawn(store_all(shared.clone(), to_store, stop.clone()));
-        let stages = Stages {
-            shared,
-            stop,
-            decoders: Arc::new(Semaphore::new(threads)),
-            file_kib: Arc::new(Semaphore::new(file_kib)),
-            decoded,
-            embedded,
-        };
+        let stages = Stages { shared, stop, decoded, embedded };
         Self { stages: Arc::new(stages), tasks }
     }
 
@@ -146,20 +132,9 @@ impl Stages {
         &self,
         image: &LeasedImage,
     ) -> Result<(ContentHash, PictureFacts, Option<Pixels>), Setback> {
-        let limit = self.shared.parts.decode.file_bytes_max;
-        if image.fingerprint.size_bytes > limit {
-            let reason = format!(
-                "the file has {} bytes; the limit decode.file_bytes_max is {limit}",
-                image.fingerprint.size_bytes
-            );
-            return Err(Setback::Permanent(Failure { code: FailureCode::TooManyBytes, reason }));
-        }
-        let kib = u32::try_from(image.fingerprint.size_bytes / 1024 + 1).unwrap_or(u32::MAX);
-        // One file alone may be larger than the whole budget: it then takes all of it.
-        let budget = u32::try_from(self.shared.parts.config.file_bytes_in_flight_max / 1024)
-            .unwrap_or(u32::MAX)
-            .max(1);
-        let _memory = self.file_kib.clone().acquire_many_owned(kib.min(budget)).await;
+        let decoder = &self.shared.parts.decoder;
+        let size_bytes = image.fingerprint.size_bytes.min(decoder.limits().max_bytes);
+        let share = decoder.share_for_file(size_bytes).await;
         let started = Instant::now();
         let (bytes, hash) = self.read(image).await?;
         self.shared.parts.metrics.observe(Stage::Read, started.elapsed());
@@ -174,14 +149,17 @@ impl Stages {
             return Ok((hash, facts.clone(), None));
         }
         let started = Instant::now();
-        let (facts, pixels) = self.decode(bytes).await?;
+        let (facts, pixels) = self.decode(bytes, share).await?;
         self.shared.parts.metrics.observe(Stage::Decode, started.elapsed());
         Ok((hash, facts, Some(pixels)))
     }
 
     async fn read(&self, image: &LeasedImage) -> Result<(Vec<u8>, ContentHash), Setback> {
         let bytes = match self.shared.followed(&image.source) {
-            Some(followed) => reading::read(followed, image).await,
+            Some(followed) => {
+                let bytes_max = self.shared.parts.decoder.limits().max_bytes;
+                reading::read(followed, image, bytes_max).await
+            }
             // Nobody says where it would have to be read from.
             None => Read::Later(reading::UNCONFIGURED_WAIT),
         };
@@ -191,46 +169,36 @@ impl Stages {
                 Ok((bytes, hash))
             }
             Read::Changed(fingerprint) => Err(Setback::Unsettled(fingerprint)),
+            Read::NotAPicture(what) => Err(Setback::Skipped(what)),
+            Read::TooLarge => {
+                let (bytes, limit) =
+                    (image.fingerprint.size_bytes, self.shared.parts.decoder.limits().max_bytes);
+                let reason = format!(
+                    "the file has {bytes} bytes; the limit decode.file_bytes_max is {limit}"
+                );
+                Err(Setback::Permanent(Failure { code: FailureCode::TooManyBytes, reason }))
+            }
             Read::Gone => Err(Setback::Gone),
             Read::Later(wait) => Err(Setback::Later(wait)),
             Read::Failed(error) => Err(read_setback(&error)),
         }
     }
 
-    async fn decode(&self, bytes: Vec<u8>) -> Result<(PictureFacts, Pixels), Setback> {
-        let permit = self.decoders.clone().acquire_owned().await;
-        let (limits, embedder) =
-            (self.shared.decode_limits.clone(), self.shared.parts.embedder.clone());
-        let work = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            let decoded = clip::decode(&bytes, &limits)?;
-            let facts = PictureFacts {
-                format: decoded.format.as_str().to_owned(),
-                width: decoded.rgb.width(),
-                height: decoded.rgb.height(),
-            };
-            Ok((facts, embedder.preprocess(&decoded.rgb)))
-        });
-        let deadline =
-            Duration::from_millis(self.shared.decode_limits.timeout_ms + DECODE_GRACE_MS);
-        match tokio::time::timeout(deadline, work).await {
-            Ok(Ok(decoded)) => decoded.map_err(|error: clip::DecodeError| {
-                Setback::Permanent(Failure { code: error.code().into(), reason: error.to_string() })
-            }),
-            Ok(Err(_panic)) => Err(Setback::Permanent(Failure {
-                code: FailureCode::CorruptImage,
-                reason: "the decoder gave up on this file".into(),
-            })),
-            Err(_) => {
-                // The thread is lost to this file, but its place among the decoders must not be.
-                self.decoders.add_permits(1);
-                let reason = format!(
-                    "decoding took longer than {} ms and could not be interrupted",
-                    deadline.as_millis()
-                );
-                Err(Setback::Permanent(Failure { code: FailureCode::DecodeTimeout, reason }))
-            }
-        }
+    async fn decode(
+        &self,
+        bytes: Vec<u8>,
+        share: Share,
+    ) -> Result<(PictureFacts, Pixels), Setback> {
+        let (decoder, embedder) = (&self.shared.parts.decoder, self.shared.parts.embedder.clone());
+        let wanted = embedder.wanted();
+        let preprocess = move |decoded: clip::Decoded| {
+            let format = decoded.format.as_str().to_owned();
+            let facts = PictureFacts { format, width: decoded.width, height: decoded.height };
+            (facts, embedder.preprocess(&decoded.rgb))
+        };
+        decoder.decode(bytes, share, wanted, preprocess).await.map_err(|error| {
+            Setback::Permanent(Failure { code: error.code().into(), reason: error.to_string() })
+        })
     }
 }
 
@@ -285,6 +253,10 @@ async fn try_settle(shared: &Shared, item: &Item, setback: &Setback) -> Result<(
             catalog.defer(token, image.id, &image.fingerprint, due_ms).await?;
         }
         Setback::Gone => catalog.gone(token, image.id, now_ms()).await?,
+        Setback::Skipped(what) => {
+            tracing::debug!(image = %image.name, what, "this is no picture");
+            catalog.skip(token, image.id, what, now_ms()).await?;
+        }
         Setback::Trouble(error) => {
             shared.set_message(Some(error.to_string()));
             let due_ms = now_ms() + config.retry_delay_ms as i64;

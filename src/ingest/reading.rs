@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use clip::{SNIFF_BYTES, Sniffed};
 use tokio::io::AsyncReadExt;
 
 use super::followed::Followed;
@@ -23,6 +24,10 @@ pub(super) enum Read {
     /// It is another one by now.
     Changed(Fingerprint),
     Gone,
+    /// By its first bytes it is this, and nothing that is read here.
+    NotAPicture(&'static str),
+    /// Larger than pictures may be.
+    TooLarge,
     /// Nothing can be said of it at the moment.
     Later(Duration),
     /// This picture cannot be read.
@@ -30,11 +35,11 @@ pub(super) enum Read {
 }
 
 /// Reads `image` once its source can be read.
-pub(super) async fn read(followed: &Followed, image: &LeasedImage) -> Read {
+pub(super) async fn read(followed: &Followed, image: &LeasedImage, bytes_max: u64) -> Read {
     if !followed.usable().await {
         return Read::Later(followed.pause_left().unwrap_or(AWAY_WAIT));
     }
-    match read_whole(&*followed.source, image).await {
+    match read_whole(&*followed.source, image, bytes_max).await {
         Ok(read) => {
             followed.note_read(image.id);
             read
@@ -45,18 +50,33 @@ pub(super) async fn read(followed: &Followed, image: &LeasedImage) -> Read {
     }
 }
 
-async fn read_whole(source: &dyn Source, image: &LeasedImage) -> Result<Read, SourceError> {
+/// A film of gigabytes is told by its first bytes, and read no further.
+async fn read_whole(
+    source: &dyn Source,
+    image: &LeasedImage,
+    bytes_max: u64,
+) -> Result<Read, SourceError> {
+    let failed = |error: std::io::Error| SourceError::of(&image.name, &error);
     let mut opened = source.open(&image.name).await?;
     if opened.fingerprint != image.fingerprint {
         return Ok(Read::Changed(opened.fingerprint));
     }
+    let mut bytes = Vec::with_capacity(SNIFF_BYTES);
+    let head = (&mut opened.reader).take(SNIFF_BYTES as u64);
+    { head }.read_to_end(&mut bytes).await.map_err(failed)?;
+    if let Sniffed::Other(what) = clip::sniff(&bytes) {
+        return Ok(Read::NotAPicture(what));
+    }
+    let expected = image.fingerprint.size_bytes;
+    if expected > bytes_max {
+        return Ok(Read::TooLarge);
+    }
     // One byte more than expected shows that it has grown.
-    let limit = image.fingerprint.size_bytes + 1;
-    let mut bytes = Vec::with_capacity(image.fingerprint.size_bytes as usize);
-    let reading = (&mut opened.reader).take(limit).read_to_end(&mut bytes).await;
-    reading.map_err(|error| SourceError::of(&image.name, &error))?;
+    let rest = (expected + 1).saturating_sub(bytes.len() as u64);
+    bytes.reserve(rest as usize);
+    (&mut opened.reader).take(rest).read_to_end(&mut bytes).await.map_err(failed)?;
     let after = opened.reader.fingerprint().await?;
-    let is_whole = bytes.len() as u64 == image.fingerprint.size_bytes;
+    let is_whole = bytes.len() as u64 == expected;
     Ok(if after == image.fingerprint && is_whole {
         Read::Whole(bytes)
     } else {
@@ -115,12 +135,25 @@ mod tests {
     async fn a_picture_is_read_whole_or_found_changed_or_gone() {
         let (followed, source) = followed();
         let image = leased(&followed, &source).await;
-        assert_eq!(read(&followed, &image).await, Read::Whole(b"bytes".to_vec()));
+        assert_eq!(read(&followed, &image, 1 << 20).await, Read::Whole(b"bytes".to_vec()));
         source.put(&image.name, b"other");
         let changed = source.stat(&image.name).await.expect("there");
-        assert_eq!(read(&followed, &image).await, Read::Changed(changed));
+        assert_eq!(read(&followed, &image, 1 << 20).await, Read::Changed(changed));
         source.remove(&image.name);
-        assert_eq!(read(&followed, &image).await, Read::Gone);
+        assert_eq!(read(&followed, &image, 1 << 20).await, Read::Gone);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_picture_is_told_before_it_is_read() {
+        let (followed, source) = followed();
+        let mut image = leased(&followed, &source).await;
+        source.put(&image.name, b"%PDF-1.7 and so on");
+        image.fingerprint = source.stat(&image.name).await.expect("there");
+        let told = read(&followed, &image, 1).await;
+        assert!(matches!(told, Read::NotAPicture(_)), "its size does not matter: {told:?}");
+        source.put(&image.name, b"\xff\xd8\xff\xe0 a large one");
+        image.fingerprint = source.stat(&image.name).await.expect("there");
+        assert_eq!(read(&followed, &image, 10).await, Read::TooLarge);
     }
 
     #[tokio::test]
@@ -129,11 +162,11 @@ mod tests {
         let image = leased(&followed, &source).await;
         source.fail(|faults| faults.reads_fail = Some(io::ErrorKind::TimedOut));
         for _ in 0..3 {
-            assert!(matches!(read(&followed, &image).await, Read::Later(_)));
+            assert!(matches!(read(&followed, &image, 1 << 20).await, Read::Later(_)));
         }
         assert!(matches!(followed.problem(), Some(SourceError::Unavailable { .. })));
         source.fail(|faults| faults.reads_fail = None);
-        assert_eq!(read(&followed, &image).await, Read::Whole(b"bytes".to_vec()));
+        assert_eq!(read(&followed, &image, 1 << 20).await, Read::Whole(b"bytes".to_vec()));
         assert_eq!(followed.problem(), None);
     }
 
@@ -143,8 +176,8 @@ mod tests {
         let image = leased(&followed, &source).await;
         source.remove(&image.name);
         source.fail(|faults| faults.identity = "another disk".into());
-        assert!(matches!(read(&followed, &image).await, Read::Later(_)));
+        assert!(matches!(read(&followed, &image, 1 << 20).await, Read::Later(_)));
         source.fail(|faults| faults.away = Some("unplugged".into()));
-        assert!(matches!(read(&followed, &image).await, Read::Later(_)));
+        assert!(matches!(read(&followed, &image, 1 << 20).await, Read::Later(_)));
     }
 }

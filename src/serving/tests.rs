@@ -56,12 +56,14 @@ impl World {
         let store = address::open_at("embedded", &config.vector_store, &data, &installation).await;
         let sources =
             source_address::open(&config.images, &config.ingest.ignore, config.ingest.images_max);
+        let decoder = Arc::new(Decoder::new(&config.decode));
         let parts = ServingParts {
             config,
             catalog,
             store: store.expect("a store"),
             sources: sources.expect("a folder"),
             metrics: Arc::default(),
+            decoder,
         };
         Serving::new(parts).expect("models")
     }

@@ -210,6 +210,43 @@ pub fn decode_wanted(
     guarded(&mut || job.run(bytes), format)
 }
 
+/// About how many bytes of memory [`decode_wanted`] takes beside the file itself, told from the header: the decoder's buffer,
+/// the RGB picture, and a turned copy of it. Formats whose header is not looked into here are judged by the file's size.
+/// Never more than [`DecodeLimits::max_alloc_bytes`], beyond which nothing is decoded.
+pub fn memory_needed(bytes: &[u8], limits: &DecodeLimits, wanted: Wanted) -> u64 {
+    let needed = match PictureFormat::from_magic(bytes) {
+        None => 0,
+        Some(
+            PictureFormat::Heif
+            | PictureFormat::Avif
+            | PictureFormat::Jxl
+            | PictureFormat::Jp2
+            | PictureFormat::Raw,
+        ) => (bytes.len() as u64).saturating_mul(UNREAD_HEADER_FACTOR).max(UNREAD_HEADER_MIN),
+        Some(format) => from_header(bytes, format, wanted).unwrap_or(0),
+    };
+    needed.min(limits.max_alloc_bytes)
+}
+
+/// Decoded pictures of the formats whose header is not looked into are about so many times as large as the file,
+const UNREAD_HEADER_FACTOR: u64 = 64;
+/// and at least so large.
+const UNREAD_HEADER_MIN: u64 = 32 << 20;
+
+/// `None` for a file that will not be decoded either.
+fn from_header(bytes: &[u8], format: PictureFormat, wanted: Wanted) -> Option<u64> {
+    let reader = image::ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok()?;
+    let decoder = reader.into_decoder().ok()?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if format == PictureFormat::Jpeg && matches!(wanted, Wanted::ShortEdge(_)) {
+        // A baseline one is scaled. A progressive one keeps its coefficients, two bytes for each of three colours.
+        let is_progressive = bytes.windows(2).any(|marker| marker == [0xff, 0xc2]);
+        return Some(pixels * if is_progressive { 9 } else { 3 });
+    }
+    Some(decoder.total_bytes().saturating_add(pixels * 6))
+}
+
 /// One decoding with its limits.
 struct Job<'a> {
     format: PictureFormat,

@@ -17,7 +17,7 @@ mod tokenize;
 pub use bundle::Family;
 pub use decode::{
     DecodeError, DecodeLimits, Decoded, Facts, Gps, PictureFormat, SNIFF_BYTES, Sniffed, Taken,
-    TakenFrom, Wanted, decode, decode_wanted, read_facts, sniff,
+    TakenFrom, Wanted, decode, decode_wanted, memory_needed, read_facts, sniff,
 };
 pub use engine::onnxruntime::onnxruntime_available;
 pub use error::{EncodeError, LoadError};

@@ -90,6 +90,32 @@ pub(crate) async fn failures_are_counted_shown_and_retried(fixture: &dyn Fixture
     assert_eq!(counts(&*catalog).await, (2, 0, 0, 0, 0));
 }
 
+pub(crate) async fn what_is_no_picture_is_skipped_until_it_changes(fixture: &dyn Fixture) {
+    let catalog = fixture.open().await;
+    record(&*catalog, &["clip.mp4", "film.mp4", "notes.txt", "was a picture"]).await;
+    let leased = catalog.lease(9, "t", 1, 50, false).await.expect("lease");
+    for (image, what) in leased.iter().zip(["video", "video", "text"]) {
+        catalog.skip("t", image.id, what, 2).await.expect("skip");
+        catalog.skip("other", image.id, "audio", 2).await.expect("a lost lease is no error");
+    }
+    let kinds = catalog.skipped().await.expect("skipped");
+    assert_eq!(kinds, [("text".to_owned(), 1), ("video".to_owned(), 2)]);
+    assert_eq!(catalog.counts().await.expect("counts").skipped, 3);
+    assert_eq!(counts(&*catalog).await, (1, 0, 0, 0, 0), "no failures");
+    catalog.release("t").await.expect("release");
+    index_all(&*catalog, MODEL, b"x").await;
+    let overwritten = [changed("was a picture", "2"), changed("clip.mp4", "2")];
+    catalog.record(SOURCE, &overwritten, &[], 20).await.expect("record");
+    assert_eq!(catalog.counts().await.expect("counts").skipped, 2, "it may be one now");
+    for image in lease_all(&*catalog, "u").await {
+        catalog.skip("u", image.id, "text", 21).await.expect("skip");
+    }
+    assert!(found(&*catalog, b"x").await.is_empty(), "what it was is still found");
+    catalog.record(SOURCE, &[], &[name("notes.txt")], 30).await.expect("record");
+    assert_eq!(catalog.counts().await.expect("counts").skipped, 3);
+    assert_eq!(counts(&*catalog).await, (0, 0, 0, 0, 0), "nothing of it is worth keeping");
+}
+
 pub(crate) async fn a_vanished_image_counts_only_under_its_lease(fixture: &dyn Fixture) {
     let catalog = fixture.open().await;
     record(&*catalog, &["a", "b"]).await;

@@ -1,7 +1,7 @@
 //! Which images there are. Each statement reads the rows it returns and no others; lists over several sources are read from
 //! each and merged here, since no index has the order of all of them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use sqlx::Row;
@@ -67,6 +67,8 @@ statements! {
         ORDER BY id DESC LIMIT ?4";
     FAILED = "SELECT name, failure_code, failure, attempts FROM images
         WHERE source = ?1 AND state = 'failed' AND missing_since_ms IS NULL AND name > ?2 ORDER BY name LIMIT ?3";
+    SKIPPED = "SELECT failure AS what, count(*) AS images FROM images
+        WHERE source = ?1 AND state = 'skipped' AND missing_since_ms IS NULL GROUP BY failure";
     COUNTS = "SELECT state, missing, answers, unconfigured_since_ms IS NOT NULL AS unconfigured, sum(images) AS images
         FROM image_counts JOIN sources ON sources.key = image_counts.source GROUP BY 1, 2, 3, 4";
 }
@@ -98,6 +100,7 @@ impl SqliteCatalog {
                 Ok(ImageState::Pending) => by_state.pending += images,
                 Ok(ImageState::Indexed) => by_state.indexed += images,
                 Ok(ImageState::Failed) => by_state.failed += images,
+                Ok(ImageState::Skipped) => by_state.skipped += images,
                 Err(unknown) => return Err(CatalogError::Damaged(unknown.to_string())),
             }
             if row.try_get("answers")? {
@@ -289,6 +292,16 @@ impl Images for SqliteCatalog {
 
     async fn counts(&self) -> Result<StateCounts, CatalogError> {
         Ok(self.count_all().await?.by_state)
+    }
+
+    async fn skipped(&self) -> Result<Vec<(String, u64)>, CatalogError> {
+        let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
+        for (key, _) in self.configured().await? {
+            for row in sqlx::query(SKIPPED).bind(key).fetch_all(&self.readers).await? {
+                *kinds.entry(row.try_get("what")?).or_default() += number_at(&row, "images")?;
+            }
+        }
+        Ok(kinds.into_iter().collect())
     }
 
     async fn failures(

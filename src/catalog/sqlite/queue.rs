@@ -84,6 +84,8 @@ statements! {
     FAIL = "UPDATE images SET state = iif(?2 IS NULL, 'failed', 'pending'), due_ms = coalesce(?2, 0), attempts = attempts + 1,
             failure_code = ?3, failure = ?4, lease_token = NULL
         WHERE id = ?1";
+    SKIP = "UPDATE images SET state = 'skipped', due_ms = 0, failure_code = NULL, failure = ?2, lease_token = NULL
+        WHERE id = ?1";
     DROP_CONTENT = "UPDATE images SET content_hash = NULL, format = NULL, width = NULL, height = NULL, outdated = 0
         WHERE id = ?1";
     DEFER = "UPDATE images SET size_bytes = ?3, version = ?4, modified_ms = ?5, due_ms = ?6, lease_token = NULL
@@ -255,6 +257,24 @@ impl Queue for SqliteCatalog {
             write.execute(sqlx::query(DROP_CONTENT).bind(image_id)).await?;
             note_orphans(&mut write, before.hash.as_slice(), now_ms).await?;
         }
+        end_empty_lease(&mut write, token).await?;
+        write.commit().await
+    }
+
+    async fn skip(
+        &self,
+        token: &str,
+        image_id: i64,
+        what: &str,
+        now_ms: i64,
+    ) -> Result<(), CatalogError> {
+        let mut write = self.writer.begin(Purpose::Settle).await?;
+        let Some(before) = held(&mut write, token, image_id).await? else {
+            return write.commit().await;
+        };
+        write.execute(sqlx::query(SKIP).bind(image_id).bind(what)).await?;
+        write.execute(sqlx::query(DROP_CONTENT).bind(image_id)).await?;
+        note_orphans(&mut write, before.hash.as_slice(), now_ms).await?;
         end_empty_lease(&mut write, token).await?;
         write.commit().await
     }

@@ -1,0 +1,148 @@
+//! Decoding, for everybody who does it: indexing, thumbnails, pictures to search by, uploads. All share one budget of memory,
+//! taken before a file is read and before its pixels are made, and a number of threads. So however many pictures come at
+//! once, and however large they are, the program's memory stays where it was said to stay.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clip::{DecodeError, DecodeLimits, Decoded, Wanted};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::DecodeConfig;
+
+/// Of the budget, this part is for files as they are read; the rest is for pixels. Whoever waits for pixels holds its file, and
+/// whoever holds pixels waits for nothing, so nobody waits in a circle.
+const FILES_SHARE: u64 = 4;
+/// Grace beyond the decoder's own deadline before its thread is given up.
+const GRACE_MS: u64 = 5_000;
+
+pub struct Decoder {
+    limits: DecodeLimits,
+    scaled: bool,
+    files: Budget,
+    pixels: Budget,
+    threads: Arc<Semaphore>,
+}
+
+/// A part of the budget, given back when dropped.
+pub struct Share(#[expect(dead_code, reason = "held for its effect")] Option<OwnedSemaphorePermit>);
+
+/// Why a picture was not decoded.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DecodeFailure {
+    #[error(transparent)]
+    Picture(#[from] DecodeError),
+    #[error("the decoder gave up on this file")]
+    Crashed,
+    #[error("decoding took longer than {0} ms and could not be interrupted")]
+    Stuck(u64),
+}
+
+impl DecodeFailure {
+    /// A stable code for logs, the catalog and API answers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Picture(error) => error.code(),
+            Self::Crashed => "corrupt_image",
+            Self::Stuck(_) => "decode_timeout",
+        }
+    }
+}
+
+impl Decoder {
+    pub fn new(config: &DecodeConfig) -> Self {
+        let files_bytes = config.memory_bytes_max / FILES_SHARE;
+        let pixels_bytes = config.memory_bytes_max - files_bytes;
+        let threads = match config.threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => threads,
+        };
+        let limits = DecodeLimits {
+            max_bytes: config.file_bytes_max,
+            max_pixels: config.pixels_max,
+            max_alloc_bytes: config.alloc_bytes_max.min(pixels_bytes),
+            timeout_ms: config.timeout_ms,
+        };
+        Self {
+            limits,
+            scaled: config.scaled,
+            files: Budget::new(files_bytes),
+            pixels: Budget::new(pixels_bytes),
+            threads: Arc::new(Semaphore::new(threads)),
+        }
+    }
+
+    /// What one picture may cost.
+    pub fn limits(&self) -> &DecodeLimits {
+        &self.limits
+    }
+
+    /// Waits until so many bytes of files may be in memory. Taken before they are read.
+    pub async fn share_for_file(&self, bytes: u64) -> Share {
+        self.files.take(bytes).await
+    }
+
+    /// The same for who cannot wait: `None` if there is no room now.
+    pub fn try_share_for_file(&self, bytes: u64) -> Option<Share> {
+        self.files.try_take(bytes)
+    }
+
+    /// Decodes a file whose bytes were paid for with `share`, and does `then` with the picture on the same thread. The picture
+    /// may be scaled down, unless [`Wanted::Full`] is wanted.
+    pub async fn decode<T: Send + 'static>(
+        &self,
+        bytes: impl AsRef<[u8]> + Send + 'static,
+        share: Share,
+        wanted: Wanted,
+        then: impl FnOnce(Decoded) -> T + Send + 'static,
+    ) -> Result<T, DecodeFailure> {
+        let wanted = if self.scaled { wanted } else { Wanted::Full };
+        let needed = clip::memory_needed(bytes.as_ref(), &self.limits, wanted);
+        let pixels = self.pixels.take(needed).await;
+        let turn = self.threads.clone().acquire_owned().await;
+        let limits = self.limits.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            // A decoder that is late keeps thread and memory until it ends, and then gives them back, once.
+            let _held = (share, pixels, turn);
+            clip::decode_wanted(bytes.as_ref(), &limits, wanted).map(then)
+        });
+        let deadline_ms = self.limits.timeout_ms + GRACE_MS;
+        match tokio::time::timeout(Duration::from_millis(deadline_ms), work).await {
+            Ok(Ok(decoded)) => Ok(decoded?),
+            Ok(Err(_panic)) => Err(DecodeFailure::Crashed),
+            Err(_late) => Err(DecodeFailure::Stuck(deadline_ms)),
+        }
+    }
+}
+
+/// Bytes that may be used at once, counted in KiB. Who asks first is served first.
+struct Budget {
+    free: Arc<Semaphore>,
+    all: u32,
+}
+
+impl Budget {
+    fn new(bytes: u64) -> Self {
+        let most = u64::from(u32::MAX).min(Semaphore::MAX_PERMITS as u64);
+        let all = (bytes / 1024).clamp(1, most) as u32;
+        Self { free: Arc::new(Semaphore::new(all as usize)), all }
+    }
+
+    /// One that wants more than there is takes all of it, alone.
+    fn kib(&self, bytes: u64) -> u32 {
+        u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).min(self.all)
+    }
+
+    async fn take(&self, bytes: u64) -> Share {
+        // Fails only when the semaphore is closed, which this one never is.
+        Share(self.free.clone().acquire_many_owned(self.kib(bytes)).await.ok())
+    }
+
+    fn try_take(&self, bytes: u64) -> Option<Share> {
+        self.free
+            .clone()
+            .try_acquire_many_owned(self.kib(bytes))
+            .ok()
+            .map(|permit| Share(Some(permit)))
+    }
+}
