@@ -56,9 +56,9 @@ async fn collect_garbage(shared: &Shared) -> Result<usize, IngestError> {
 
 /// Store first: if we die between the two, the rows are still there and the deletion is done again.
 async fn delete_vectors(shared: &Shared, hashes: &[ContentHash]) -> Result<(), IngestError> {
-    let epoch = shared.begin_write().await?;
+    let write = shared.begin_write().await?;
     shared.parts.collection.delete(&shared.point_ids(hashes)).await?;
-    shared.end_write(epoch).await?;
+    shared.end_write(write).await?;
     shared.parts.catalog.forget_vectors(&shared.model, hashes).await?;
     Ok(())
 }
