@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::sqlite::SqliteCatalog;
-use crate::catalog::{Catalog, CatalogError, StateCounts};
+use crate::catalog::{self, Catalog, CatalogError, StateCounts};
 use crate::config::{Config, KeyFileError, Secret};
-use crate::data_dir::{DataDir, DataDirError, catalog_file};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::metrics::{Metrics, StateLabel};
 use crate::models::ModelError;
 use crate::search::Searcher;
 use crate::search_token::{TokenError, TokenSigner};
 use crate::serving::{Serving, ServingParts};
-use crate::source::folder::{FolderSource, IgnoreError};
+use crate::source::Source;
+use crate::source::address::{self as source_address, AddressError};
 use crate::thumbnails::Thumbnails;
 use crate::vector_store::{StoreError, VectorStore, address};
 
@@ -25,7 +25,7 @@ pub struct App {
     pub catalog: Arc<dyn Catalog>,
     pub store: Arc<dyn VectorStore>,
     /// Where pictures come from, whether or not a model is up.
-    pub sources: Vec<FolderSource>,
+    pub sources: Vec<Arc<dyn Source>>,
     pub serving: Arc<Serving>,
     pub searcher: Arc<Searcher>,
     pub thumbnails: Arc<Thumbnails>,
@@ -49,7 +49,7 @@ pub enum AppError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Ignore(#[from] IgnoreError),
+    SourceAddress(#[from] AddressError),
     #[error(transparent)]
     Token(#[from] TokenError),
     #[error(transparent)]
@@ -60,13 +60,23 @@ impl App {
     /// Opens data folder, catalog, store and key; makes what is not there yet.
     pub async fn open(config: Config) -> Result<Arc<Self>, AppError> {
         let data_dir = DataDir::take(&config.data_dir)?;
-        let catalog: Arc<dyn Catalog> =
-            Arc::new(SqliteCatalog::open(&catalog_file(data_dir.path())).await?);
+        let catalog = catalog::address::open(&config).await?;
         let (settings, installation) = (&config.vector_store, catalog.installation().await?);
         let store =
             address::open_at(&settings.url, settings, data_dir.path(), &installation).await?;
         let sources =
-            FolderSource::all(&config.images, &config.ingest.ignore, config.ingest.images_max)?;
+            source_address::open(&config.images, &config.ingest.ignore, config.ingest.images_max)?;
+        Self::assemble(config, data_dir, catalog, store, sources)
+    }
+
+    /// The application around handles that are open already.
+    pub fn assemble(
+        config: Config,
+        data_dir: DataDir,
+        catalog: Arc<dyn Catalog>,
+        store: Arc<dyn VectorStore>,
+        sources: Vec<Arc<dyn Source>>,
+    ) -> Result<Arc<Self>, AppError> {
         let metrics = Arc::new(Metrics::default());
         let serving = Arc::new(Serving::new(ServingParts {
             config: config.clone(),
@@ -103,9 +113,8 @@ impl App {
     }
 
     /// The source with this id.
-    pub fn source(&self, id: &str) -> Option<&FolderSource> {
-        use crate::source::Source;
-        self.sources.iter().find(|source| source.id() == id)
+    pub fn source(&self, id: &str) -> Option<&dyn Source> {
+        self.sources.iter().find(|source| source.id() == id).map(Arc::as_ref)
     }
 
     /// Images by state, also put into the metrics.

@@ -1,26 +1,47 @@
-//! The seam to the SQL tables: images and their state, known vectors, impressions and feedback.
-//! The image row is the work queue: a worker leases pending rows with a token and completes them under that token.
-//! Implementation: `sqlite`; whatever implements it passes `conformance`.
+//! The seam to the SQL tables: images and their state, sources, known vectors, impressions and feedback.
+//! The image row is the work queue: workers, of one process or many, lease pending rows under a token and complete them
+//! under that token. Implementation: `sqlite`, found by `address`; whatever implements it passes `conformance`.
 
+pub mod address;
 #[cfg(test)]
 pub(crate) mod conformance;
+mod error;
 mod ledger;
+mod records;
 pub mod sqlite;
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
+pub use self::error::CatalogError;
 pub use self::ledger::StoreLedger;
+pub use self::records::{
+    Away, CompletedImage, ConfiguredSource, FailedImage, Failure, FailureCode, FailurePage,
+    FeedbackRow, ImageRating, ImageRow, ImageState, KnownImage, LeasedImage, NamedContent,
+    PageStart, PictureFacts, Rating, RatingChange, RecentCursor, RecentPage, SavedRating,
+    SeenImage, SourceRow, StateCounts, UsedModel,
+};
 use crate::types::{ContentHash, Fingerprint, ImageName, Impression, ModelId, Scope};
+
+/// From how many interruptions on an image is handled alone, because it may be what kills the process.
+pub const SUSPECT_INTERRUPTIONS: i64 = 3;
 
 /// The tables, as the rest of the program sees them. Times are milliseconds since 1970.
 #[async_trait]
-pub trait Catalog: StoreLedger + Send + Sync + 'static {
-    // --- what the reconciler needs ---
+pub trait Catalog: Images + Sources + Queue + Vectors + Feedback + StoreLedger {
+    /// Really asks the database, and says so if it cannot be written to.
+    async fn health(&self) -> Result<(), CatalogError>;
 
-    /// A page of the images of a source whose name is in `scope`, in name order, after the name `after`.
+    /// Finishes writing and closes; called once, last.
+    async fn close(&self);
+}
+
+/// Which images there are. One that went is hidden and kept for a while, with its content and vector: if it comes back,
+/// nothing has to be read. Hidden too are the images of sources that are no longer configured.
+#[async_trait]
+pub trait Images: Send + Sync + 'static {
+    /// A page of the images of a source that are there and whose name is in `scope`, in name order, after the name `after`.
     async fn known(
         &self,
         source: &str,
@@ -29,8 +50,10 @@ pub trait Catalog: StoreLedger + Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<KnownImage>, CatalogError>;
 
-    /// Records what the source has now: new and changed images become pending (losing lease, hash and failure),
-    /// gone ones lose their row. One transaction.
+    /// Records what the source has now, in one transaction. New images become pending. Changed ones too, losing lease and
+    /// failure; content and facts of before go on answering until [`Queue::complete`] replaces them. One that comes
+    /// back as it was is there again, in its former state. What is gone is missing from `now_ms` on, or forgotten at once
+    /// if it was never read.
     async fn record(
         &self,
         source: &str,
@@ -39,8 +62,79 @@ pub trait Catalog: StoreLedger + Send + Sync + 'static {
         now_ms: i64,
     ) -> Result<(), CatalogError>;
 
-    // --- what the worker needs ---
+    /// Forgets images at once (somebody deleted them here). Returns how many there were.
+    async fn forget(&self, names: &[ImageName], now_ms: i64) -> Result<u64, CatalogError>;
 
+    /// Forgets up to `limit` images that are missing since `before_ms` or earlier, or whose source is no longer configured
+    /// since then. Returns how many; fewer than `limit` means that none is left.
+    async fn forget_missing(
+        &self,
+        before_ms: i64,
+        limit: u32,
+        now_ms: i64,
+    ) -> Result<u64, CatalogError>;
+
+    /// Images by content, names in order; contents without an image are absent.
+    async fn images_of(
+        &self,
+        hashes: &[ContentHash],
+    ) -> Result<HashMap<ContentHash, NamedContent>, CatalogError>;
+
+    /// One image by name, if it is there.
+    async fn image(&self, name: &ImageName) -> Result<Option<ImageRow>, CatalogError>;
+
+    /// Images with known content, newest first. An offset costs as much as it skips, a cursor nothing.
+    async fn recent(
+        &self,
+        limit: u32,
+        start: PageStart<RecentCursor>,
+    ) -> Result<RecentPage, CatalogError>;
+
+    async fn counts(&self) -> Result<StateCounts, CatalogError>;
+
+    /// Failed images by name.
+    async fn failures(
+        &self,
+        limit: u32,
+        start: PageStart<ImageName>,
+    ) -> Result<FailurePage, CatalogError>;
+}
+
+/// Where images come from, as the catalog remembers it.
+#[async_trait]
+pub trait Sources: Send + Sync + 'static {
+    /// All that are known, in the order in which they are worked on.
+    async fn sources(&self) -> Result<Vec<SourceRow>, CatalogError>;
+
+    /// These are the configured ones. All others are hidden from `now_ms` on.
+    async fn configure_sources(
+        &self,
+        configured: &[ConfiguredSource],
+        now_ms: i64,
+    ) -> Result<(), CatalogError>;
+
+    /// Notes that a source cannot be looked at as a whole, and why, or (`None`) that it can again. Images of one that is
+    /// away are not leased, and answer searches as before.
+    async fn mark_away(
+        &self,
+        source: &str,
+        reason: Option<&str>,
+        now_ms: i64,
+    ) -> Result<(), CatalogError>;
+
+    /// Notes that a source was compared as a whole, and what it was then.
+    async fn mark_listed(
+        &self,
+        source: &str,
+        identity: Option<&str>,
+        now_ms: i64,
+    ) -> Result<(), CatalogError>;
+}
+
+/// The images as a queue. Any number of workers and processes may share it: whoever leases an image holds it until the
+/// lease ends, and what a worker says of an image counts only under the token under which it holds it.
+#[async_trait]
+pub trait Queue: Send + Sync + 'static {
     /// Claims up to `limit` due pending images under `token` until `until_ms`. Images that a crash interrupted at least
     /// [`SUSPECT_INTERRUPTIONS`] times are suspects: they are only handed out one at a time, when `suspects` is set.
     async fn lease(
@@ -52,32 +146,21 @@ pub trait Catalog: StoreLedger + Send + Sync + 'static {
         suspects: bool,
     ) -> Result<Vec<LeasedImage>, CatalogError>;
 
-    /// Prolongs the leases of `token`.
+    /// Prolongs the lease `token`.
     async fn renew(&self, token: &str, until_ms: i64) -> Result<(), CatalogError>;
 
     /// Gives back the images of `token` untouched (shutdown, or the store is away).
     async fn release(&self, token: &str) -> Result<u64, CatalogError>;
 
-    /// Frees leases that ran out before `now_ms` (all of them when `now_ms` is `None`: a fresh start of the only process) and
-    /// counts one interruption for each.
-    async fn reclaim(&self, now_ms: Option<i64>) -> Result<u64, CatalogError>;
+    /// Frees what leases held that ran out before `now_ms`, whoever had them, and counts one interruption for each image.
+    async fn reclaim_expired(&self, now_ms: i64) -> Result<u64, CatalogError>;
 
-    /// The facts of those contents that have a stored vector under `model`, and marks them as in use.
-    async fn stored_contents(
-        &self,
-        model: &str,
-        hashes: &[ContentHash],
-    ) -> Result<HashMap<ContentHash, PictureFacts>, CatalogError>;
+    /// Frees what the holder of this handle held when it ended, and counts one interruption for each image. Only at a start:
+    /// nobody else works under that name (the lock of the data folder sees to it). Leases of others are left alone.
+    async fn reclaim_own(&self, now_ms: i64) -> Result<u64, CatalogError>;
 
-    /// Notes that vectors of these contents are about to be written.
-    async fn intend_vectors(
-        &self,
-        model: &str,
-        contents: &[(ContentHash, PictureFacts)],
-    ) -> Result<(), CatalogError>;
-
-    /// Marks vectors as stored and images as indexed, each only while `token` still holds it and its vector is known
-    /// (it may have been collected as garbage meanwhile). Returns how many images were; the rest is leased again later.
+    /// Marks vectors as stored and images as indexed, each only while `token` still holds it. An image whose vector is
+    /// being deleted, or was, goes back into the queue. Returns how many were indexed.
     async fn complete(
         &self,
         model: &str,
@@ -93,9 +176,10 @@ pub trait Catalog: StoreLedger + Send + Sync + 'static {
         image_id: i64,
         failure: &Failure,
         retry_ms: Option<i64>,
+        now_ms: i64,
     ) -> Result<(), CatalogError>;
 
-    /// Puts an image that is still being written back, with its newer fingerprint, due at `due_ms`; no try is counted.
+    /// Puts an image back, with the fingerprint it has now, due at `due_ms`; no try is counted.
     async fn defer(
         &self,
         token: &str,
@@ -104,24 +188,64 @@ pub trait Catalog: StoreLedger + Send + Sync + 'static {
         due_ms: i64,
     ) -> Result<(), CatalogError>;
 
-    /// When the earliest pending image becomes due or its lease runs out; `None` if nothing is pending.
+    /// An image turned out to be gone: like a gone one of [`Images::record`], but only while `token` holds it.
+    async fn gone(&self, token: &str, image_id: i64, now_ms: i64) -> Result<(), CatalogError>;
+
+    /// When the earliest pending image becomes due or the earliest lease runs out; `None` if there is neither.
     async fn next_due_ms(&self) -> Result<Option<i64>, CatalogError>;
 
-    // --- vectors that nobody needs, or that are missing ---
+    /// How many images that answered before are pending again: while it is not 0, another model answers better.
+    async fn awaiting(&self) -> Result<u64, CatalogError>;
 
-    /// Makes every indexed image pending that has no stored vector under `model` (a new model, or a lost store).
-    async fn require_vectors(&self, model: &str) -> Result<u64, CatalogError>;
+    /// Makes failed images pending again: the named ones, or all.
+    async fn retry(&self, names: Option<&[ImageName]>) -> Result<u64, CatalogError>;
+}
 
-    /// Notes which vectors lost their last image, and returns up to `limit` that lost it before `before_ms`.
-    async fn orphans(
+/// Which contents have a vector in which model's collection, and which models were used.
+///
+/// A vector is noted before it is written, so that whatever a crash leaves in the store is known. It is an orphan until an
+/// image counts on it ([`Queue::complete`]), and again when its last image is forgotten. Orphans are deleted under a claim.
+/// Claimed is final: until the deletion is done, the content can be neither intended nor completed, so no image ever
+/// counts on a vector that somebody is about to delete.
+#[async_trait]
+pub trait Vectors: Send + Sync + 'static {
+    /// The facts of those contents that have a stored vector under `model`; for orphans among them the grace begins anew.
+    async fn stored_contents(
         &self,
         model: &str,
+        hashes: &[ContentHash],
         now_ms: i64,
+    ) -> Result<HashMap<ContentHash, PictureFacts>, CatalogError>;
+
+    /// Notes that vectors of these contents are about to be written; all of them, or none and
+    /// [`CatalogError::Unavailable`] while one of them is being deleted.
+    async fn intend_vectors(
+        &self,
+        model: &str,
+        contents: &[(ContentHash, PictureFacts)],
+        now_ms: i64,
+    ) -> Result<(), CatalogError>;
+
+    /// Makes every indexed image pending that has no stored vector under `model` (a new model).
+    async fn require_vectors(&self, model: &str) -> Result<u64, CatalogError>;
+
+    /// Claims up to `limit` orphans under `token` until `until_ms`, to be deleted from the store and then given to
+    /// [`Self::forget_orphans`]: those that lost their last image at `before_ms` or earlier, and first of all those that
+    /// somebody else claimed whose lease ended.
+    async fn claim_orphans(
+        &self,
+        model: &str,
         before_ms: i64,
         limit: u32,
+        token: &str,
+        now_ms: i64,
+        until_ms: i64,
     ) -> Result<Vec<ContentHash>, CatalogError>;
 
-    /// Forgets vectors that were deleted from, or are missing in, the store.
+    /// Forgets the orphans claimed under `token`, which are deleted from the store by now. Returns how many.
+    async fn forget_orphans(&self, model: &str, token: &str) -> Result<u64, CatalogError>;
+
+    /// Forgets vectors that are missing in the store, and makes the images pending that counted on them.
     async fn forget_vectors(&self, model: &str, hashes: &[ContentHash])
     -> Result<(), CatalogError>;
 
@@ -136,11 +260,6 @@ pub trait Catalog: StoreLedger + Send + Sync + 'static {
     /// Models with vectors, and how many each has stored.
     async fn models(&self) -> Result<Vec<(String, u64)>, CatalogError>;
 
-    // --- from one model to another ---
-
-    /// How many images that were indexed before are pending again: while it is not 0, another model answers better.
-    async fn awaiting(&self) -> Result<u64, CatalogError>;
-
     /// Notes a model that is used.
     async fn remember_model(&self, used: &UsedModel) -> Result<(), CatalogError>;
 
@@ -149,36 +268,12 @@ pub trait Catalog: StoreLedger + Send + Sync + 'static {
 
     /// Forgets a model and all that is known of its vectors.
     async fn forget_model(&self, id: &ModelId) -> Result<(), CatalogError>;
+}
 
-    // --- what search and the API need ---
-
-    /// Images by content, names in order; contents without an image are absent.
-    async fn images_of(
-        &self,
-        hashes: &[ContentHash],
-    ) -> Result<HashMap<ContentHash, NamedContent>, CatalogError>;
-
-    /// One image by name.
-    async fn image(&self, name: &ImageName) -> Result<Option<ImageRow>, CatalogError>;
-
-    /// Images with known content, newest first, and how many there are.
-    async fn recent(&self, limit: u32, offset: u32) -> Result<(Vec<ImageRow>, u64), CatalogError>;
-
-    async fn counts(&self) -> Result<StateCounts, CatalogError>;
-
-    /// Failed images by name, and how many there are.
-    async fn failures(
-        &self,
-        limit: u32,
-        offset: u32,
-    ) -> Result<(Vec<FailedImage>, u64), CatalogError>;
-
-    /// Makes failed images pending again: the named ones, or all.
-    async fn retry(&self, names: Option<&[ImageName]>) -> Result<u64, CatalogError>;
-
-    // --- feedback ---
-
-    /// Stores the rating of an impression, or changes what the change names.
+/// Searches that were rated, and how.
+#[async_trait]
+pub trait Feedback: Send + Sync + 'static {
+    /// Stores the rating of an impression, or changes what the change names. Once it returns, a power cut loses nothing.
     async fn save_feedback(
         &self,
         impression: &Impression,
@@ -192,195 +287,4 @@ pub trait Catalog: StoreLedger + Send + Sync + 'static {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<FeedbackRow>, CatalogError>;
-
-    /// Really asks the database.
-    async fn health(&self) -> Result<(), CatalogError>;
-
-    /// Finishes writing and closes; called once, last.
-    async fn close(&self);
-}
-
-/// From how many interruptions on an image is handled alone, because it may be what kills the process.
-pub const SUSPECT_INTERRUPTIONS: i64 = 3;
-
-/// An image as the reconciler remembers it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownImage {
-    pub name: ImageName,
-    /// Fingerprint when last seen.
-    pub fingerprint: Fingerprint,
-}
-
-/// A new or changed image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenImage {
-    pub name: ImageName,
-    pub fingerprint: Fingerprint,
-    /// Not to be read before, so that a copy under way can finish.
-    pub due_ms: i64,
-}
-
-/// An image claimed by a worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeasedImage {
-    pub id: i64,
-    /// Source it belongs to.
-    pub source: String,
-    pub name: ImageName,
-    /// Fingerprint when it was recorded.
-    pub fingerprint: Fingerprint,
-    /// Failed tries so far.
-    pub attempts: u32,
-    /// Tries cut short by a crash so far.
-    pub interruptions: u32,
-}
-
-/// A model that was used. Where its files are, each machine knows for itself (see `models`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsedModel {
-    pub id: ModelId,
-    /// What answers call it.
-    pub display_name: String,
-    /// What users should know about it.
-    pub banner: Option<String>,
-}
-
-/// What is known of a picture's content besides its vector.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PictureFacts {
-    /// `jpeg`, `png`, …
-    pub format: String,
-    /// Pixels across, after EXIF orientation.
-    pub width: u32,
-    pub height: u32,
-}
-
-/// An image whose vector is durably stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CompletedImage {
-    pub image_id: i64,
-    pub hash: ContentHash,
-    /// Facts of the content.
-    pub facts: PictureFacts,
-}
-
-/// Why a try failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// Stable code, for example `corrupt_image`.
-    pub code: String,
-    /// One sentence for people.
-    pub reason: String,
-}
-
-/// A failed image, to show.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailedImage {
-    pub name: ImageName,
-    pub failure: Failure,
-    pub attempts: u32,
-}
-
-/// All images of one content.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedContent {
-    /// At least one, in name order.
-    pub names: Vec<ImageName>,
-    /// Facts of the content.
-    pub facts: PictureFacts,
-}
-
-/// An image row, as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageRow {
-    /// Source it belongs to.
-    pub source: String,
-    pub name: ImageName,
-    /// Content, once it was read.
-    pub hash: Option<ContentHash>,
-    /// Facts, once it was decoded.
-    pub facts: Option<PictureFacts>,
-    pub fingerprint: Fingerprint,
-}
-
-/// Number of images by state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct StateCounts {
-    pub pending: u64,
-    pub indexed: u64,
-    /// Given up, with a reason.
-    pub failed: u64,
-}
-
-/// What a user said of an impression.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rating {
-    /// 1..=10; none if only single images were rated.
-    pub value: Option<u8>,
-    /// Ratings of single images.
-    pub images: Vec<ImageRating>,
-}
-
-/// What a request says of an impression; what it does not name stays as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RatingChange {
-    pub value: Option<u8>,
-    /// Ratings of single images, in place of all earlier ones.
-    pub images: Option<Vec<ImageRating>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SavedRating {
-    /// Whether it is the impression's first.
-    pub first: bool,
-    /// The number, if there is one by now.
-    pub value: Option<u8>,
-}
-
-/// Rating of one image of an impression.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImageRating {
-    pub image_name: String,
-    /// Whether it fits the query.
-    pub relevant: bool,
-}
-
-/// A rating with its impression, for export.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FeedbackRow {
-    pub impression: Impression,
-    pub rating: Rating,
-    /// First rated, in milliseconds since 1970.
-    pub created_ms: i64,
-    /// Last changed, in milliseconds since 1970.
-    pub updated_ms: i64,
-}
-
-/// What can go wrong in the catalog.
-#[derive(Debug, thiserror::Error)]
-pub enum CatalogError {
-    /// The file cannot be opened or created.
-    #[error(
-        "cannot open the catalog {path}: {reason}; check that the folder exists and is writable, or choose another --data-dir"
-    )]
-    Open {
-        /// Path of the database.
-        path: String,
-        reason: String,
-    },
-    /// The database was written by a newer program.
-    #[error(
-        "the catalog {path} was written by another version of image-search ({reason}); use that version, or another --data-dir"
-    )]
-    Schema {
-        /// Path of the database.
-        path: String,
-        /// What does not fit.
-        reason: String,
-    },
-    #[error("the catalog failed: {0}")]
-    Query(#[from] sqlx::Error),
-    /// A row holds something that this program did not write.
-    #[error("the catalog holds a damaged row: {0}")]
-    Damaged(String),
 }

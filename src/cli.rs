@@ -19,13 +19,13 @@ mod store;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::catalog::sqlite::SqliteCatalog;
+use crate::catalog::{self, Catalog};
 use crate::config::{Config, LogConfig, LogFormat, Overrides};
-use crate::data_dir::catalog_file;
 use crate::vector_store::embedded::ENGINE_LOG_TARGET;
 
 /// Something went wrong; the message says what.
@@ -204,14 +204,13 @@ fn start_logging(config: &LogConfig, quiet: bool) -> anyhow::Result<()> {
 }
 
 /// The catalog alone, for commands that may run beside a server.
-async fn open_catalog(config: &Config) -> anyhow::Result<SqliteCatalog> {
-    let path = catalog_file(&config.data_dir);
+async fn open_catalog(config: &Config) -> anyhow::Result<Arc<dyn Catalog>> {
     anyhow::ensure!(
-        path.is_file(),
+        catalog::address::exists(config)?,
         "there is no index in {} yet; run image-search index or serve first",
         config.data_dir.display()
     );
-    Ok(SqliteCatalog::open(&path).await?)
+    Ok(catalog::address::open(config).await?)
 }
 
 /// Writes a line for the user. A closed pipe (`| head`) is no error worth telling.

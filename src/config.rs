@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clip::DecodeLimits;
+use clip::{DecodeLimits, Precision};
 use serde::Deserialize;
 
 use self::vector_store::WithPlainAddress;
@@ -36,6 +36,7 @@ pub struct Config {
     pub decode: DecodeConfig,
     pub embed: EmbedConfig,
     pub models: ModelsConfig,
+    pub catalog: CatalogConfig,
     pub vector_store: VectorStoreConfig,
     /// Small pictures for lists.
     pub thumbnails: ThumbnailConfig,
@@ -80,6 +81,8 @@ pub struct TokenConfig {
 #[serde(deny_unknown_fields)]
 pub struct IngestConfig {
     pub scan_interval_ms: u64,
+    pub scan_share_max_percent: u32,
+    pub away_when_emptied: bool,
     pub settle_ms: u64,
     pub images_max: usize,
     pub attempts_max: u32,
@@ -88,6 +91,7 @@ pub struct IngestConfig {
     pub in_flight_max: usize,
     pub file_bytes_in_flight_max: u64,
     pub orphan_grace_ms: u64,
+    pub forget_after_days: u32,
     pub ignore: Vec<String>,
 }
 
@@ -123,6 +127,15 @@ pub struct EmbedConfig {
     pub query_queue_max: usize,
     pub query_cache_entries: usize,
     pub unload_after_idle_ms: u64,
+    pub prepare: bool,
+    pub precision: String,
+}
+
+impl EmbedConfig {
+    /// What matrix products are computed in; the word was checked when the configuration was read.
+    pub fn precision(&self) -> Precision {
+        self.precision.parse().unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -148,6 +161,27 @@ pub struct ModelsConfig {
 }
 
 impl ModelsConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        check(
+            (1..=16).contains(&self.files_at_once),
+            "models.files_at_once",
+            self.files_at_once.to_string(),
+            "1 to 16",
+        )?;
+        check(
+            self.attempts_max >= 1,
+            "models.attempts_max",
+            self.attempts_max.to_string(),
+            "at least 1",
+        )?;
+        check(
+            self.hub.starts_with("https://") || self.hub.starts_with("http://"),
+            "models.hub",
+            self.hub.clone(),
+            "an address that begins with https:// (from models.hub or HF_ENDPOINT)",
+        )
+    }
+
     /// Fills what no key says from the variables that other programs of the hub read too.
     fn fill_from(&mut self, environment: &HashMap<String, String>) {
         let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty());
@@ -185,6 +219,14 @@ impl ModelsConfig {
             |value: &String| ["1", "true", "yes", "on"].contains(&value.to_lowercase().as_str());
         self.offline |= variable("HF_HUB_OFFLINE").is_some_and(says_yes);
     }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogConfig {
+    pub url: String,
+    pub disk_reserve_mib: u64,
+    pub lock_wait_ms: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -287,6 +329,15 @@ pub enum ConfigError {
     },
 }
 
+fn check(
+    holds: bool,
+    key: &'static str,
+    value: String,
+    reason: &'static str,
+) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError::Value { key, value, reason }) }
+}
+
 /// The defaults alone, for tests that change a few.
 #[cfg(test)]
 pub(crate) fn built_in() -> Config {
@@ -334,9 +385,6 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        let check = |holds: bool, key, value: String, reason| {
-            if holds { Ok(()) } else { Err(ConfigError::Value { key, value, reason }) }
-        };
         check(!self.images.is_empty(), "images", "[]".into(), "name at least one folder")?;
         let search = &self.search;
         // 256 characters of escaped JSON, 50 results and the model's name stay below a token of 4 kB.
@@ -376,6 +424,13 @@ impl Config {
             self.embed.batch_max.to_string(),
             "1 to 512",
         )?;
+        let precision = self.embed.precision.parse::<Precision>();
+        check(
+            precision.is_ok_and(|precision| precision == Precision::F32 || self.embed.prepare),
+            "embed.precision",
+            self.embed.precision.clone(),
+            "f32, or int8 together with embed.prepare = true",
+        )?;
         check(
             self.embed.query_queue_max >= 1,
             "embed.query_queue_max",
@@ -387,6 +442,12 @@ impl Config {
             "ingest.in_flight_max",
             self.ingest.in_flight_max.to_string(),
             "at least 1",
+        )?;
+        check(
+            (1..=100).contains(&self.ingest.scan_share_max_percent),
+            "ingest.scan_share_max_percent",
+            self.ingest.scan_share_max_percent.to_string(),
+            "1 to 100",
         )?;
         check(
             self.ingest.lease_ms >= 1000,
@@ -411,25 +472,7 @@ impl Config {
                 key: "vector_store.url", value: "…".into(), reason
             });
         }
-        let models = &self.models;
-        check(
-            (1..=16).contains(&models.files_at_once),
-            "models.files_at_once",
-            models.files_at_once.to_string(),
-            "1 to 16",
-        )?;
-        check(
-            models.attempts_max >= 1,
-            "models.attempts_max",
-            models.attempts_max.to_string(),
-            "at least 1",
-        )?;
-        check(
-            models.hub.starts_with("https://") || models.hub.starts_with("http://"),
-            "models.hub",
-            models.hub.clone(),
-            "an address that begins with https:// (from models.hub or HF_ENDPOINT)",
-        )?;
+        self.models.validate()?;
         check(
             (1..=100).contains(&self.thumbnails.quality),
             "thumbnails.quality",

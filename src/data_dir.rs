@@ -87,11 +87,6 @@ impl DataDir {
     }
 }
 
-/// The SQLite catalog of a data folder, also for commands that only read it.
-pub fn catalog_file(data_dir: &Path) -> PathBuf {
-    data_dir.join("catalog.db")
-}
-
 /// Address of the server that works with this data folder, if one does.
 pub fn running_server(data_dir: &Path) -> Option<String> {
     let mut lock = File::open(data_dir.join(LOCK)).ok()?;

@@ -2,7 +2,7 @@
 //! behind indexing and no words behind pictures. Texts that arrive together are encoded together; recent ones are
 //! remembered. All queues are bounded.
 
-mod encoder;
+pub(crate) mod encoder;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

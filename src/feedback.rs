@@ -182,13 +182,13 @@ pub fn timestamp(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::sqlite::SqliteCatalog;
+    use crate::catalog::sqlite::{SqliteCatalog, SqliteOptions};
 
     #[tokio::test]
     async fn export_holds_every_rating_and_no_formula() {
         let dir = tempfile::tempdir().expect("temp");
-        let catalog: Arc<dyn Catalog> =
-            Arc::new(SqliteCatalog::open(&dir.path().join("c.db")).await.expect("open"));
+        let opened = SqliteCatalog::open(&dir.path().join("c.db"), SqliteOptions::default()).await;
+        let catalog: Arc<dyn Catalog> = Arc::new(opened.expect("open"));
         let tokens = TokenSigner::new(&[1; 32], "a", 60);
         let metrics = Metrics::default();
         let now_s = now_ms() / 1000;

@@ -18,6 +18,8 @@ pub mod search_token;
 pub mod serving;
 pub mod source;
 pub mod store_check;
+#[cfg(test)]
+pub(crate) mod test_app;
 pub mod thumbnails;
 pub mod types;
 pub mod vector_store;

@@ -260,3 +260,6 @@ impl Searcher {
         Ok(hashes.into_iter().filter_map(named).collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

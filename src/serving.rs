@@ -20,7 +20,7 @@ use crate::embedder::{EmbedError, Embedder};
 use crate::ingest::{Ingest, IngestError, IngestParts};
 use crate::metrics::Metrics;
 use crate::models::{self, Choice, DownloadProgress, LocatedModel, ModelError, Models};
-use crate::source::folder::FolderSource;
+use crate::source::Source;
 use crate::types::ModelId;
 use crate::vector_store::{Collection, CollectionSpec, StoreError, VectorStore};
 
@@ -74,7 +74,7 @@ pub struct ServingParts {
     pub config: Config,
     pub catalog: Arc<dyn Catalog>,
     pub store: Arc<dyn VectorStore>,
-    pub sources: Vec<FolderSource>,
+    pub sources: Vec<Arc<dyn Source>>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -188,7 +188,7 @@ impl Serving {
 
     /// Makes `located` the model that pictures are indexed with, and that answers as soon as it can. What indexed before has
     /// ended; what is returned does not run yet.
-    async fn adopt(
+    pub(crate) async fn adopt(
         &self,
         located: LocatedModel,
         embedder: Arc<Embedder>,

@@ -53,9 +53,23 @@ impl ImageName {
         &self.0
     }
 
+    /// Whether it is `part`, or lies below it if that is a folder.
+    pub fn is_at_or_below(&self, part: &Self) -> bool {
+        let below = self.0.strip_prefix(part.as_str());
+        below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// The last part, for a download's file name.
     pub fn file_name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+}
+
+impl FromStr for ImageName {
+    type Err = ImageNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text)
     }
 }
 
@@ -159,12 +173,34 @@ pub struct ModelId {
     pub revision: String,
 }
 
+/// What a revision ends with whose vectors are computed in 8-bit integers: they are not comparable with the others.
+const INT8: &str = "+int8";
+
 impl ModelId {
+    /// The same model, computed in 8-bit integers.
+    #[must_use]
+    pub fn in_int8(mut self) -> Self {
+        if !self.is_int8() {
+            self.revision.push_str(INT8);
+        }
+        self
+    }
+
+    pub fn is_int8(&self) -> bool {
+        self.revision.ends_with(INT8)
+    }
+
+    /// The revision of the files, whatever they are computed in.
+    pub fn published_revision(&self) -> &str {
+        self.revision.strip_suffix(INT8).unwrap_or(&self.revision)
+    }
+
     /// Name of the vector collection: letters, digits, `-`, `_` and `.` only, so that it is a safe file and collection name.
     pub fn collection_name(&self) -> String {
         let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
-        let short_revision: String = self.revision.chars().take(12).collect();
-        format!("{}--{}", self.name, short_revision).chars().map(safe).collect()
+        let short_revision: String = self.published_revision().chars().take(12).collect();
+        let precision = if self.is_int8() { "-int8" } else { "" };
+        format!("{}--{short_revision}{precision}", self.name).chars().map(safe).collect()
     }
 
     /// Id of the vector of a picture under this model: UUIDv5, so that storing it again overwrites instead of doubling.
@@ -226,6 +262,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn int8_is_a_revision_and_a_collection_of_its_own() {
+        let model = ModelId { name: "clip".into(), revision: "c0ffee0123456789".into() };
+        let int8 = model.clone().in_int8();
+        assert_eq!(int8.published_revision(), model.revision);
+        assert_eq!(int8.collection_name(), "clip--c0ffee012345-int8");
+        assert_ne!(int8.collection_name(), model.collection_name());
+        assert!(int8.is_int8() && !model.is_int8() && int8.clone().in_int8() == int8);
+    }
+
+    #[test]
     fn image_names_cannot_leave_the_root() {
         for bad in ["", "/etc/passwd", "a/../b", "..", "a//b", "./a", "a/", "a\0b"] {
             assert!(ImageName::new(bad).is_err(), "{bad:?} was accepted");
@@ -237,6 +283,14 @@ mod tests {
             ImageName::new("x".repeat(IMAGE_NAME_BYTES_MAX + 1)),
             Err(ImageNameError::TooLong)
         );
+    }
+
+    #[test]
+    fn names_lie_below_folders_and_not_below_names_that_begin_alike() {
+        let name = |text: &str| ImageName::new(text).expect("valid");
+        assert!(name("locked/a.png").is_at_or_below(&name("locked")));
+        assert!(name("locked").is_at_or_below(&name("locked")));
+        assert!(!name("lockedout/a.png").is_at_or_below(&name("locked")));
     }
 
     #[test]

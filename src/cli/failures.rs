@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{open_catalog, remote, say};
-use crate::catalog::Catalog;
+use crate::catalog::PageStart;
 use crate::config::Config;
 use crate::data_dir::running_server;
 
@@ -27,11 +27,11 @@ pub(super) async fn run(config: Config, args: FailuresArgs) -> anyhow::Result<Ex
         return retry(&config).await;
     }
     let catalog = open_catalog(&config).await?;
-    let (mut offset, mut total) = (0, 0);
+    let (mut start, mut total) = (PageStart::Offset(0), 0);
     loop {
-        let (failures, all) = catalog.failures(PAGE, offset).await?;
-        total = all.max(total);
-        for failed in &failures {
+        let page = catalog.failures(PAGE, start).await?;
+        total = page.total.max(total);
+        for failed in &page.failures {
             if args.json {
                 say(
                     json!({"image_name": failed.name, "code": failed.failure.code, "reason": failed.failure.reason, "attempts": failed.attempts}),
@@ -43,10 +43,10 @@ pub(super) async fn run(config: Config, args: FailuresArgs) -> anyhow::Result<Ex
                 ));
             }
         }
-        if failures.len() < PAGE as usize {
-            break;
+        match page.next {
+            Some(next) => start = PageStart::After(next),
+            None => break,
         }
-        offset += PAGE;
     }
     catalog.close().await;
     if total == 0 && !args.json {

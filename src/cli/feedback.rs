@@ -4,16 +4,13 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
 
 use super::say;
-use crate::catalog::Catalog;
-use crate::catalog::sqlite::SqliteCatalog;
+use crate::catalog::address;
 use crate::config::Config;
-use crate::data_dir::catalog_file;
 use crate::feedback::{ExportFormat, export};
 
 #[derive(Subcommand)]
@@ -37,9 +34,12 @@ pub(super) enum Format {
 
 pub(super) async fn run(config: Config, command: FeedbackCommand) -> anyhow::Result<ExitCode> {
     let FeedbackCommand::Export { format, output } = command;
-    let path = catalog_file(&config.data_dir);
-    anyhow::ensure!(path.is_file(), "there are no ratings in {} yet", config.data_dir.display());
-    let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&path).await?);
+    anyhow::ensure!(
+        address::exists(&config)?,
+        "there are no ratings in {} yet",
+        config.data_dir.display()
+    );
+    let catalog = address::open(&config).await?;
     let mut out: Box<dyn Write + Send> = match &output {
         Some(path) => Box::new(BufWriter::new(
             File::create(path).with_context(|| format!("cannot write {}", path.display()))?,

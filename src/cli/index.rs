@@ -8,6 +8,7 @@ use indicatif::ProgressBar;
 use super::progress_bar::{PICTURES, progress_bar};
 use super::{EXIT_SOME_FAILED, download, say};
 use crate::app::App;
+use crate::catalog::PageStart;
 use crate::config::Config;
 
 const FAILURES_SHOWN_MAX: u32 = 10;
@@ -77,9 +78,9 @@ async fn summarize(app: &App, indexed: u64, took: Duration) -> anyhow::Result<Ex
     if counts.failed == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    let (failures, total) = app.catalog.failures(FAILURES_SHOWN_MAX, 0).await?;
-    say(format_args!("Could not be indexed: {total}"));
-    for failed in failures {
+    let page = app.catalog.failures(FAILURES_SHOWN_MAX, PageStart::Offset(0)).await?;
+    say(format_args!("Could not be indexed: {}", page.total));
+    for failed in page.failures {
         say(format_args!("  {}: {}", failed.name, failed.failure.reason));
     }
     say("All of them: image-search failures. Try again: image-search failures --retry");

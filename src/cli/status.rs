@@ -6,7 +6,6 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{open_catalog, remote, say};
-use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::data_dir::running_server;
 

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::progress_bar::{VECTORS, progress_bar};
 use super::{EXIT_ERROR, open_catalog, say};
-use crate::catalog::{Catalog, StoreLedger};
+use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::store_check::{Differences, StoreCheck};
 use crate::types::Installation;
@@ -159,7 +159,7 @@ async fn verify(config: &Config, args: &VerifyArgs) -> anyhow::Result<ExitCode> 
     let store = open_at(&settings.url, settings, &config.data_dir, &installation)
         .await
         .context("cannot open the store")?;
-    let verified = verify_all(&catalog, &*store, args).await;
+    let verified = verify_all(&*catalog, &*store, args).await;
     let closed = store.close().await;
     catalog.close().await;
     let in_order = verified?;

@@ -61,12 +61,16 @@ pub(crate) mod stand_in {
     struct Inner {
         info: std::sync::OnceLock<ModelInfo>,
         texts_encoded: AtomicUsize,
+        pictures_encoded: AtomicUsize,
         pictures: Mutex<()>,
         texts: Mutex<()>,
         held: Notify,
     }
 
     impl StandIn {
+        /// The vector of a picture in this colour is not finite.
+        pub(crate) const POISON: [u8; 3] = [13, 37, 13];
+
         pub(crate) fn picture(colour: [u8; 3]) -> RgbImage {
             RgbImage::from_pixel(4, 4, Rgb(colour))
         }
@@ -93,6 +97,10 @@ pub(crate) mod stand_in {
         /// Waits until an encoding of texts has begun.
         pub(crate) async fn until_held(&self) {
             self.inner.held.notified().await;
+        }
+
+        pub(crate) fn pictures_encoded(&self) -> usize {
+            self.inner.pictures_encoded.load(Ordering::Relaxed)
         }
 
         pub(crate) fn texts_encoded(&self) -> usize {
@@ -133,12 +141,17 @@ pub(crate) mod stand_in {
                 context_length: 8,
                 engine: "stand-in",
                 engine_note: None,
+                preparation_notes: Vec::new(),
+                precision: clip::Precision::F32,
                 family: Family::Clip,
             })
         }
 
         fn preprocess(&self) -> Arc<Preprocess> {
             Arc::new(|rgb| {
+                if rgb.get_pixel(0, 0).0 == Self::POISON {
+                    return Self::bad_picture();
+                }
                 let count = (rgb.width() * rgb.height()) as f32;
                 let mean = |channel: usize| {
                     rgb.pixels().map(|pixel| f32::from(pixel.0[channel])).sum::<f32>()
@@ -150,6 +163,7 @@ pub(crate) mod stand_in {
 
         fn encode_images(&self, batch: &[Pixels]) -> Result<Vec<Vec<f32>>, EncodeError> {
             let _held = self.inner.pictures.lock();
+            self.inner.pictures_encoded.fetch_add(batch.len(), Ordering::Relaxed);
             batch.iter().map(|pixels| unit(pixels.as_f32().unwrap_or_default())).collect()
         }
 

@@ -147,7 +147,25 @@ impl From<StoreError> for Problem {
 
 impl From<CatalogError> for Problem {
     fn from(error: CatalogError) -> Self {
-        Self::internal(&error)
+        match error {
+            CatalogError::StorageFull(_) => {
+                tracing::error!(%error, "no room to write");
+                let detail = "The server's disk is full, so nothing was stored. Its operator has to free some space; then send it again.";
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", detail)
+            }
+            CatalogError::ReadOnly(_) => {
+                tracing::error!(%error, "the catalog may not be written to");
+                let detail = "The server may not write to its data folder, so nothing was stored. Its operator has to allow it; then send it again.";
+                Self::unavailable("storage_read_only", detail)
+            }
+            CatalogError::Unavailable(_) => {
+                tracing::warn!(%error, "the catalog does not answer");
+                let detail =
+                    "The catalog is busy or away, so nothing was stored. Try again in a moment.";
+                Self::unavailable("catalog_unavailable", detail)
+            }
+            other => Self::internal(&other),
+        }
     }
 }
 
@@ -155,6 +173,7 @@ impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
         match error {
             IngestError::Store(error) => error.into(),
+            IngestError::Catalog(error) => error.into(),
             IngestError::Source(error) => error.into(),
             other => Self::internal(&other),
         }
@@ -184,7 +203,15 @@ impl From<SourceError> for Problem {
         match error {
             SourceError::NotFound(_) | SourceError::NotAFile(_) => Self::not_found(detail),
             SourceError::Exists(_) => Self::new(StatusCode::CONFLICT, "image_exists", detail),
-            SourceError::Io { .. } | SourceError::Root { .. } => Self::internal(&detail),
+            SourceError::Unavailable { .. } => {
+                tracing::warn!(reason = detail, "a picture cannot be read at the moment");
+                Self::unavailable("image_unreadable", "The picture cannot be read at the moment.")
+            }
+            SourceError::Away { .. } => Self::unavailable(
+                "source_away",
+                "The disk or folder with the pictures is away; try again when it is back.",
+            ),
+            SourceError::Denied { .. } | SourceError::Io { .. } => Self::internal(&detail),
         }
     }
 }

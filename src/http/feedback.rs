@@ -51,7 +51,9 @@ pub(super) struct FeedbackResponse {
         (status = 201, body = FeedbackResponse, description = "First rating of this answer"),
         (status = 200, body = FeedbackResponse, description = "Rating changed"),
         (status = 401, body = Problem, content_type = "application/problem+json", description = "The jwt is not valid, or too old"),
-        (status = 422, body = Problem, content_type = "application/problem+json")
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "The catalog is busy, away, or may not be written to"),
+        (status = 507, body = Problem, content_type = "application/problem+json", description = "The disk is full; nothing was stored")
     )
 )]
 pub(super) async fn create_feedback(

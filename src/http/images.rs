@@ -1,6 +1,8 @@
 //! The pictures: the newest ones, one picture's bytes, its thumbnail, its facts. Nothing outside the sources is reachable:
 //! a name is looked up in the catalog first and then opened beneath its source's root.
 
+use std::str::FromStr;
+
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -13,13 +15,15 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::Problem;
 use super::json::ApiQuery;
 use super::{Shared, image_url, ingest, thumbnail_url, version};
-use crate::catalog::ImageRow;
+use crate::catalog::{ImageRow, PageStart, RecentCursor};
 use crate::feedback::timestamp;
-use crate::source::{Opened, Source};
+use crate::source::{Opened, Source, SourceError};
 use crate::thumbnails::Thumbnails;
 use crate::types::{ContentHash, ImageName};
 
 const PAGE_MAX: u32 = 500;
+/// What an offset skips has to be read.
+const OFFSET_MAX: u32 = 10_000;
 const THUMBNAIL_SUFFIX: &str = "/thumbnail";
 const THUMBNAIL_WIDTH_DEFAULT: u32 = 320;
 /// First bytes that tell the format.
@@ -31,16 +35,35 @@ const MAGIC_BYTES: usize = 64;
 pub(super) struct Page {
     /// Most entries, up to 500.
     limit: Option<u32>,
-    /// Entries to leave out.
+    /// Entries to leave out, up to 10000; to go further, follow `next`.
     offset: Option<u32>,
+    /// The `next` of the page before, in place of an offset.
+    after: Option<String>,
 }
 
 impl Page {
-    /// Limit and offset, checked.
-    pub(super) fn bounds(&self) -> Result<(u32, u32), Problem> {
-        match self.limit.unwrap_or(50) {
-            limit @ 1..=PAGE_MAX => Ok((limit, self.offset.unwrap_or(0))),
-            _ => Err(Problem::invalid(format!("limit must be 1 to {PAGE_MAX}."))),
+    /// Limit and beginning, checked.
+    pub(super) fn bounds<Cursor: FromStr>(&self) -> Result<(u32, PageStart<Cursor>), Problem> {
+        let limit = self.limit.unwrap_or(50);
+        if !(1..=PAGE_MAX).contains(&limit) {
+            return Err(Problem::invalid(format!("limit must be 1 to {PAGE_MAX}.")));
+        }
+        let start = match (&self.after, self.offset) {
+            (Some(_), Some(_)) => {
+                return Err(Problem::invalid("Send after or offset, not both."));
+            }
+            (Some(after), None) => PageStart::After(
+                after
+                    .parse()
+                    .map_err(|_| Problem::invalid("after must be what a page gave as next."))?,
+            ),
+            (None, offset) => PageStart::Offset(offset.unwrap_or(0)),
+        };
+        match start {
+            PageStart::Offset(offset) if offset > OFFSET_MAX => Err(Problem::invalid(format!(
+                "offset must be at most {OFFSET_MAX}; to go further, send the next of a page as after."
+            ))),
+            start => Ok((limit, start)),
         }
     }
 }
@@ -51,6 +74,9 @@ pub(super) struct ImageList {
     images: Vec<ListedImage>,
     /// How many there are in all.
     total: u64,
+    /// The `after` of the next page; missing behind the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -69,8 +95,8 @@ pub(super) async fn list_images(
     State(app): State<Shared>,
     ApiQuery(page): ApiQuery<Page>,
 ) -> Result<axum::Json<ImageList>, Problem> {
-    let (limit, offset) = page.bounds()?;
-    let (rows, total) = app.catalog.recent(limit, offset).await?;
+    let (limit, start) = page.bounds::<RecentCursor>()?;
+    let page = app.catalog.recent(limit, start).await?;
     let listed = |row: ImageRow| {
         let (hash, facts) = (row.hash?, row.facts?);
         let (image_url, thumbnail_url) =
@@ -83,7 +109,11 @@ pub(super) async fn list_images(
             height: facts.height,
         })
     };
-    Ok(axum::Json(ImageList { images: rows.into_iter().filter_map(listed).collect(), total }))
+    Ok(axum::Json(ImageList {
+        images: page.images.into_iter().filter_map(listed).collect(),
+        total: page.total,
+        next: page.next.map(|next| next.to_string()),
+    }))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -193,17 +223,25 @@ pub(super) fn no_image() -> Problem {
 }
 
 async fn open(app: &Shared, row: &ImageRow) -> Result<Opened, Problem> {
-    let ingest = ingest(app)?;
-    let source = ingest.source(&row.source).ok_or_else(no_image)?;
-    let opened = source.open(&row.name).await?;
+    let source = app.source(&row.source).ok_or_else(no_image)?;
+    let opened = match source.open(&row.name).await {
+        Err(SourceError::NotFound(_)) => return Err(missing(app, source).await),
+        opened => opened?,
+    };
     // The bytes on disk are newer than what the hash in the answer's headers speaks of.
-    if opened.fingerprint != row.fingerprint {
+    if row.outdated || opened.fingerprint != row.fingerprint {
         return Err(Problem::unavailable(
             "image_changed",
             "The picture has just changed; try again in a moment.",
         ));
     }
     Ok(opened)
+}
+
+/// A picture that is not found is not gone if its source is away.
+async fn missing(app: &Shared, source: &dyn Source) -> Problem {
+    let Ok(ingest) = ingest(app) else { return no_image() };
+    ingest.check_present(source).await.map_or_else(Problem::from, |()| no_image())
 }
 
 async fn serve_picture(
@@ -220,9 +258,7 @@ async fn serve_picture(
     let mut opened = open(app, row).await?;
     let mut magic = Vec::with_capacity(MAGIC_BYTES);
     let reading = (&mut opened.reader).take(MAGIC_BYTES as u64).read_to_end(&mut magic).await;
-    reading.map_err(|_| {
-        Problem::unavailable("image_unreadable", "The picture cannot be read at the moment.")
-    })?;
+    reading.map_err(|error| SourceError::of(&row.name, &error))?;
     let media_type = clip::PictureFormat::from_magic(&magic)
         .map_or("application/octet-stream", |format| format.media_type());
     let rest = row.fingerprint.size_bytes.saturating_sub(magic.len() as u64);
@@ -265,12 +301,7 @@ async fn serve_thumbnail(
             let mut bytes = Vec::with_capacity(row.fingerprint.size_bytes as usize);
             let reader = open(app, row).await?.reader;
             let reading = reader.take(row.fingerprint.size_bytes).read_to_end(&mut bytes).await;
-            reading.map_err(|_| {
-                Problem::unavailable(
-                    "image_unreadable",
-                    "The picture cannot be read at the moment.",
-                )
-            })?;
+            reading.map_err(|error| SourceError::of(&row.name, &error))?;
             app.thumbnails.make(hash, width, bytes).await?
         }
     };

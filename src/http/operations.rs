@@ -59,10 +59,14 @@ pub(super) async fn readyz(State(app): State<Shared>) -> (StatusCode, axum::Json
         (Ok(()), ServingState::Waiting { reason }) => Check::new(false, reason),
         (Ok(()), _) => Check::new(true, ""),
     };
-    let catalog = Check::new(
-        catalog.is_ok(),
-        "the catalog does not answer; see the log, or run image-search doctor",
-    );
+    let catalog = match catalog {
+        Ok(()) => Check::new(true, ""),
+        Err(error) if error.is_transient() => Check::new(false, error.to_string()),
+        Err(_) => Check::new(
+            false,
+            "the catalog does not answer; see the log, or run image-search doctor",
+        ),
+    };
     let ready = model.ok && store.ok && catalog.ok;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(Readiness { ready, model, store, catalog }))

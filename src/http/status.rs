@@ -8,7 +8,7 @@ use super::Shared;
 use super::error::Problem;
 use super::images::Page;
 use super::json::{ApiJson, ApiQuery};
-use crate::catalog::{FailedImage, StateCounts};
+use crate::catalog::{FailedImage, FailureCode, StateCounts};
 use crate::ingest::IngestState;
 use crate::serving::{Answering, NextModel, ServingState};
 use crate::types::ImageName;
@@ -257,6 +257,10 @@ pub(super) struct FailureList {
     failures: Vec<FailureEntry>,
     /// How many there are in all.
     total: u64,
+    /// The `after` of the next page; missing behind the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    next: Option<ImageName>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -264,7 +268,8 @@ struct FailureEntry {
     #[schema(value_type = String)]
     image_name: ImageName,
     /// Stable, for programs.
-    code: String,
+    #[schema(value_type = String)]
+    code: FailureCode,
     /// For people.
     reason: String,
     /// Tries so far.
@@ -288,11 +293,12 @@ pub(super) async fn list_failures(
     State(app): State<Shared>,
     ApiQuery(page): ApiQuery<Page>,
 ) -> Result<axum::Json<FailureList>, Problem> {
-    let (limit, offset) = page.bounds()?;
-    let (failures, total) = app.catalog.failures(limit, offset).await?;
+    let (limit, start) = page.bounds::<ImageName>()?;
+    let page = app.catalog.failures(limit, start).await?;
     Ok(axum::Json(FailureList {
-        failures: failures.into_iter().map(FailureEntry::from).collect(),
-        total,
+        failures: page.failures.into_iter().map(FailureEntry::from).collect(),
+        total: page.total,
+        next: page.next,
     }))
 }
 

@@ -6,12 +6,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{IngestError, Shared};
-use crate::types::{ContentHash, now_ms};
+use crate::types::now_ms;
 
 const ROUND_MS: u64 = 1_000;
 const PAGE: u32 = 1_000;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Tidies up every so often until stopped.
 pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
@@ -32,41 +34,51 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
-/// One round. While `busy`, the store does only what cannot wait.
+/// One round. While `busy`, the store does only what cannot wait: a deletion that was begun holds up whoever wants to
+/// store the same content again.
 pub(super) async fn tidy(shared: &Shared, busy: bool) -> Result<(), IngestError> {
-    if !busy {
-        while collect_garbage(shared).await? == PAGE as usize {}
+    if busy {
+        while collect_garbage(shared, i64::MIN).await? == PAGE as usize {}
+    } else {
+        forget_missing(shared).await?;
+        let before_ms = now_ms() - shared.parts.config.orphan_grace_ms as i64;
+        while collect_garbage(shared, before_ms).await? == PAGE as usize {}
     }
     while shared.parts.collection.maintain(busy).await? {}
     Ok(())
 }
 
-/// Deletes vectors that have had no image for longer than the grace. Alone with the store while it does.
-async fn collect_garbage(shared: &Shared) -> Result<usize, IngestError> {
+/// Forgets pictures that are gone for longer than `ingest.forget_after_days`; their vectors become orphans with that.
+async fn forget_missing(shared: &Shared) -> Result<(), IngestError> {
     let now = now_ms();
-    let before = now - shared.parts.config.orphan_grace_ms as i64;
-    let _alone = shared.commit_gate.write().await;
-    let hashes = shared.parts.catalog.orphans(&shared.model, now, before, PAGE).await?;
-    if !hashes.is_empty() {
-        delete_vectors(shared, &hashes).await?;
-        tracing::info!(vectors = hashes.len(), "removed vectors of pictures that are gone");
-    }
-    Ok(hashes.len())
+    let before = now - i64::from(shared.parts.config.forget_after_days) * DAY_MS;
+    while shared.parts.catalog.forget_missing(before, PAGE, now).await? == u64::from(PAGE) {}
+    Ok(())
 }
 
-/// Store first: if we die between the two, the rows are still there and the deletion is done again.
-async fn delete_vectors(shared: &Shared, hashes: &[ContentHash]) -> Result<(), IngestError> {
+/// Deletes vectors that have had no image since `before_ms`, and those whose deletion somebody else did not finish.
+/// They are claimed first, so that nobody counts on them any more. Store before catalog: if we die between the two, the
+/// claim is still there and the deletion is done again.
+async fn collect_garbage(shared: &Shared, before_ms: i64) -> Result<usize, IngestError> {
+    let (catalog, collection) = (&shared.parts.catalog, &shared.parts.collection);
+    let (token, now) = (Uuid::new_v4().to_string(), now_ms());
+    let until = now + shared.parts.config.lease_ms as i64;
+    let hashes = catalog.claim_orphans(&shared.model, before_ms, PAGE, &token, now, until).await?;
+    if hashes.is_empty() {
+        return Ok(0);
+    }
     let write = shared.begin_write().await?;
-    shared.parts.collection.delete(&shared.point_ids(hashes)).await?;
+    collection.delete(&shared.point_ids(&hashes)).await?;
     shared.end_write(write).await?;
-    shared.parts.catalog.forget_vectors(&shared.model, hashes).await?;
-    Ok(())
+    catalog.forget_orphans(&shared.model, &token).await?;
+    tracing::info!(vectors = hashes.len(), "removed vectors of pictures that are gone");
+    Ok(hashes.len())
 }
 
 /// See [`super::Ingest::recover`].
 pub(super) async fn recover(shared: &Shared) -> Result<(), IngestError> {
     let catalog = &shared.parts.catalog;
-    let interrupted = catalog.reclaim(None).await?;
+    let interrupted = catalog.reclaim_own(now_ms()).await?;
     if interrupted > 0 {
         tracing::info!(
             images = interrupted,
@@ -74,6 +86,7 @@ pub(super) async fn recover(shared: &Shared) -> Result<(), IngestError> {
         );
     }
     shared.attach().await?;
+    while collect_garbage(shared, i64::MIN).await? == PAGE as usize {}
     let pending = catalog.require_vectors(&shared.model).await?;
     if pending > 0 {
         tracing::info!(

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clip::Pixels;
-use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::reading::{self, Read};
 use super::{IngestError, Shared, pauses};
-use crate::catalog::{CompletedImage, Failure, LeasedImage, PictureFacts};
+use crate::catalog::{CompletedImage, Failure, FailureCode, LeasedImage, PictureFacts};
 use crate::metrics::Stage;
-use crate::source::{Source, SourceError};
+use crate::source::SourceError;
 use crate::types::{ContentHash, Fingerprint, now_ms};
 use crate::vector_store::{Point, payload};
 
@@ -65,8 +65,10 @@ enum Setback {
     Transient(Failure),
     /// Being written, or changed since it was listed.
     Unsettled(Fingerprint),
+    /// Its source is in trouble or away, so that nothing can be said of the picture: to be tried again after a while.
+    Later(Duration),
     Gone,
-    /// Not the picture's fault; it stays leased and is tried again when the lease is given back.
+    /// Not the picture's fault; it goes back into the queue, and no try is counted.
     Trouble(IngestError),
 }
 
@@ -136,12 +138,7 @@ impl Stages {
             Ok((hash, facts, None)) => {
                 drop(self.embedded.send(Embedded { item, hash, facts, vector: None }).await)
             }
-            Err(setback) => {
-                if let Err(error) = settle(&self.shared, &item, setback).await {
-                    // The row stays leased; it is reclaimed when the lease runs out.
-                    tracing::warn!(image = %item.image.name, %error, "could not note what became of an image");
-                }
-            }
+            Err(setback) => settle(&self.shared, &item, &setback, &self.stop).await,
         }
     }
 
@@ -155,7 +152,7 @@ impl Stages {
                 "the file has {} bytes; the limit decode.file_bytes_max is {limit}",
                 image.fingerprint.size_bytes
             );
-            return Err(Setback::Permanent(Failure { code: "too_many_bytes".into(), reason }));
+            return Err(Setback::Permanent(Failure { code: FailureCode::TooManyBytes, reason }));
         }
         let kib = u32::try_from(image.fingerprint.size_bytes / 1024 + 1).unwrap_or(u32::MAX);
         // One file alone may be larger than the whole budget: it then takes all of it.
@@ -170,7 +167,7 @@ impl Stages {
             .shared
             .parts
             .catalog
-            .stored_contents(&self.shared.model, &[hash])
+            .stored_contents(&self.shared.model, &[hash], now_ms())
             .await
             .map_err(|error| Setback::Trouble(error.into()))?;
         if let Some(facts) = known.get(&hash) {
@@ -182,26 +179,22 @@ impl Stages {
         Ok((hash, facts, Some(pixels)))
     }
 
-    /// Reads the whole file, if it still is the one that was listed, before and after.
     async fn read(&self, image: &LeasedImage) -> Result<(Vec<u8>, ContentHash), Setback> {
-        let source = self.shared.source(&image.source).ok_or(Setback::Gone)?;
-        let opened = source.open(&image.name).await.map_err(|error| read_setback(&error))?;
-        if opened.fingerprint != image.fingerprint {
-            return Err(Setback::Unsettled(opened.fingerprint));
+        let bytes = match self.shared.followed(&image.source) {
+            Some(followed) => reading::read(followed, image).await,
+            // Nobody says where it would have to be read from.
+            None => Read::Later(reading::UNCONFIGURED_WAIT),
+        };
+        match bytes {
+            Read::Whole(bytes) => {
+                let hash = ContentHash::of(&bytes);
+                Ok((bytes, hash))
+            }
+            Read::Changed(fingerprint) => Err(Setback::Unsettled(fingerprint)),
+            Read::Gone => Err(Setback::Gone),
+            Read::Later(wait) => Err(Setback::Later(wait)),
+            Read::Failed(error) => Err(read_setback(&error)),
         }
-        let limit = image.fingerprint.size_bytes + 1;
-        let mut bytes = Vec::with_capacity(image.fingerprint.size_bytes as usize);
-        let reading = opened.reader.take(limit).read_to_end(&mut bytes).await;
-        reading.map_err(|error| {
-            Setback::Transient(Failure { code: "read_error".into(), reason: error.to_string() })
-        })?;
-        let after =
-            source.open(&image.name).await.map_err(|error| read_setback(&error))?.fingerprint;
-        if after != image.fingerprint || bytes.len() as u64 != image.fingerprint.size_bytes {
-            return Err(Setback::Unsettled(after));
-        }
-        let hash = ContentHash::of(&bytes);
-        Ok((bytes, hash))
     }
 
     async fn decode(&self, bytes: Vec<u8>) -> Result<(PictureFacts, Pixels), Setback> {
@@ -225,7 +218,7 @@ impl Stages {
                 Setback::Permanent(Failure { code: error.code().into(), reason: error.to_string() })
             }),
             Ok(Err(_panic)) => Err(Setback::Permanent(Failure {
-                code: "corrupt_image".into(),
+                code: FailureCode::CorruptImage,
                 reason: "the decoder gave up on this file".into(),
             })),
             Err(_) => {
@@ -235,54 +228,69 @@ impl Stages {
                     "decoding took longer than {} ms and could not be interrupted",
                     deadline.as_millis()
                 );
-                Err(Setback::Permanent(Failure { code: "decode_timeout".into(), reason }))
+                Err(Setback::Permanent(Failure { code: FailureCode::DecodeTimeout, reason }))
             }
         }
     }
 }
 
 fn read_setback(error: &SourceError) -> Setback {
+    let failure = |code| Failure { code, reason: error.to_string() };
     match error {
-        SourceError::NotFound(_) => Setback::Gone,
-        SourceError::NotAFile(_) => {
-            Setback::Permanent(Failure { code: "not_a_file".into(), reason: error.to_string() })
-        }
-        SourceError::Io { denied: true, .. } => Setback::Transient(Failure {
-            code: "permission_denied".into(),
-            reason: error.to_string(),
-        }),
-        _ => Setback::Transient(Failure { code: "read_error".into(), reason: error.to_string() }),
+        SourceError::NotAFile(_) => Setback::Permanent(failure(FailureCode::NotAFile)),
+        SourceError::Denied { .. } => Setback::Transient(failure(FailureCode::PermissionDenied)),
+        _ => Setback::Transient(failure(FailureCode::ReadError)),
     }
 }
 
-/// Writes down what became of an image that did not get as far as a vector.
-async fn settle(shared: &Shared, item: &Item, setback: Setback) -> Result<(), IngestError> {
+/// Writes down what became of an image that did not get as far as a vector. It keeps its place among those in flight until
+/// that is possible: when the catalog has no room, nothing more is taken up.
+async fn settle(shared: &Shared, item: &Item, setback: &Setback, stop: &CancellationToken) {
+    let mut pauses = pauses();
+    while let Err(error) = try_settle(shared, item, setback).await {
+        shared.set_message(Some(error.to_string()));
+        let lasting = matches!(&error, IngestError::Catalog(error) if !error.is_transient());
+        if lasting || stop.run_until_cancelled(pauses.wait()).await.is_none() {
+            // The row stays leased; it is reclaimed when the lease runs out.
+            tracing::warn!(image = %item.image.name, %error, "could not note what became of an image");
+            return;
+        }
+    }
+    shared.work.notify_one();
+}
+
+async fn try_settle(shared: &Shared, item: &Item, setback: &Setback) -> Result<(), IngestError> {
     let (catalog, image, token) = (&shared.parts.catalog, &item.image, &item.lease.token);
     let config = &shared.parts.config;
     match setback {
         Setback::Permanent(failure) => {
-            tracing::warn!(image = %image.name, code = failure.code, reason = failure.reason, "cannot index an image");
+            tracing::warn!(image = %image.name, code = %failure.code, reason = failure.reason, "cannot index an image");
             shared.parts.metrics.failed.inc();
-            catalog.fail(token, image.id, &failure, None).await?;
+            catalog.fail(token, image.id, failure, None, now_ms()).await?;
         }
         Setback::Transient(failure) => {
             let attempts = image.attempts + 1;
             let delay_ms = config.retry_delay_ms.saturating_mul(1 << image.attempts.min(16)) as i64;
             let retry_ms =
                 (attempts < config.attempts_max).then(|| now_ms().saturating_add(delay_ms));
-            tracing::warn!(image = %image.name, code = failure.code, reason = failure.reason, attempts, again = retry_ms.is_some(), "cannot read an image");
+            tracing::warn!(image = %image.name, code = %failure.code, reason = failure.reason, attempts, again = retry_ms.is_some(), "cannot read an image");
             shared.parts.metrics.failed.inc();
-            catalog.fail(token, image.id, &failure, retry_ms).await?;
+            catalog.fail(token, image.id, failure, retry_ms, now_ms()).await?;
         }
         Setback::Unsettled(fingerprint) => {
-            catalog.defer(token, image.id, &fingerprint, now_ms() + config.settle_ms as i64).await?
+            catalog.defer(token, image.id, fingerprint, now_ms() + config.settle_ms as i64).await?
         }
-        Setback::Gone => {
-            catalog.record(&image.source, &[], std::slice::from_ref(&image.name), now_ms()).await?
+        Setback::Later(wait) => {
+            let due_ms = now_ms() + wait.as_millis() as i64;
+            catalog.defer(token, image.id, &image.fingerprint, due_ms).await?;
         }
-        Setback::Trouble(error) => return Err(error),
+        Setback::Gone => catalog.gone(token, image.id, now_ms()).await?,
+        Setback::Trouble(error) => {
+            shared.set_message(Some(error.to_string()));
+            let due_ms = now_ms() + config.retry_delay_ms as i64;
+            catalog.defer(token, image.id, &image.fingerprint, due_ms).await?
+        }
     }
-    shared.work.notify_one();
     Ok(())
 }
 
@@ -307,7 +315,7 @@ async fn embed_all(
         let (shared, embedded, stop) = (shared.clone(), embedded.clone(), stop.clone());
         batches.spawn(async move {
             let _turn = turn;
-            let _ = stop.run_until_cancelled(embed(&shared, batch, &embedded)).await;
+            let _ = stop.run_until_cancelled(embed(&shared, batch, &embedded, &stop)).await;
         });
     }
     batches.close();
@@ -325,7 +333,12 @@ async fn gather(decoded: &mut mpsc::Receiver<Decoded>, batch_max: usize) -> Opti
     Some(batch)
 }
 
-async fn embed(shared: &Shared, batch: Vec<Decoded>, embedded: &mpsc::Sender<Embedded>) {
+async fn embed(
+    shared: &Shared,
+    batch: Vec<Decoded>,
+    embedded: &mpsc::Sender<Embedded>,
+    stop: &CancellationToken,
+) {
     // Copies of one picture that arrive together are embedded once.
     let mut pixels = Vec::with_capacity(batch.len());
     let mut place: HashMap<ContentHash, usize> = HashMap::with_capacity(batch.len());
@@ -355,10 +368,8 @@ async fn embed(shared: &Shared, batch: Vec<Decoded>, embedded: &mpsc::Sender<Emb
                     Some(Err(error)) => error.to_string(),
                     _ => "it returned nothing".into(),
                 };
-                let failure = Failure { code: "model_failed".into(), reason };
-                if let Err(error) = settle(shared, &item, Setback::Transient(failure)).await {
-                    tracing::warn!(image = %item.image.name, %error, "could not note what became of an image");
-                }
+                let failure = Failure { code: FailureCode::ModelFailed, reason };
+                settle(shared, &item, &Setback::Transient(failure), stop).await;
             }
         }
     }
@@ -388,7 +399,6 @@ async fn store_all(
 }
 
 async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
-    let _shared_gate = shared.commit_gate.read().await;
     let started = Instant::now();
     let (catalog, model) = (&shared.parts.catalog, &shared.model);
     let fresh: HashMap<ContentHash, &Embedded> = batch
@@ -399,7 +409,7 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
     if !fresh.is_empty() {
         let contents: Vec<_> =
             fresh.values().map(|image| (image.hash, image.facts.clone())).collect();
-        catalog.intend_vectors(model, &contents).await?;
+        catalog.intend_vectors(model, &contents, now_ms()).await?;
         let points = fresh.values().filter_map(|image| point(shared, image)).collect();
         let write = shared.begin_write().await?;
         shared.parts.collection.upsert(points).await?;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::pipeline::{Item, Lease, Pipeline};
 use super::{IngestError, Shared, pauses};
-use crate::catalog::{Failure, LeasedImage, SUSPECT_INTERRUPTIONS};
+use crate::catalog::{Failure, FailureCode, LeasedImage, SUSPECT_INTERRUPTIONS};
 use crate::types::now_ms;
 
 /// Most images leased in one statement.
@@ -109,8 +109,8 @@ async fn feed_suspect(
             "the program ended {} times while it worked on this picture",
             image.interruptions
         );
-        let failure = Failure { code: "crashes_indexing".into(), reason };
-        shared.parts.catalog.fail(&lease.token, image.id, &failure, None).await?;
+        let failure = Failure { code: FailureCode::CrashesIndexing, reason };
+        shared.parts.catalog.fail(&lease.token, image.id, &failure, None, now_ms()).await?;
         return Ok(true);
     }
     shared.set_busy(true);
@@ -122,7 +122,7 @@ async fn feed_suspect(
 }
 
 async fn wait_for_work(shared: &Shared, stop: &CancellationToken) -> Result<(), IngestError> {
-    let reclaimed = shared.parts.catalog.reclaim(Some(now_ms())).await?;
+    let reclaimed = shared.parts.catalog.reclaim_expired(now_ms()).await?;
     if reclaimed > 0 {
         return Ok(());
     }

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use sqlx::Connection;
 
 use super::*;
-use crate::catalog::StoreLedger;
-use crate::catalog::sqlite::SqliteCatalog;
-use crate::data_dir::catalog_file;
+use crate::catalog::address as catalog_address;
+use crate::source::address as source_address;
 use crate::vector_store::address;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -52,14 +51,14 @@ impl World {
             ("ingest.settle_ms", 0.into()),
         ];
         let config = Config::load(None, [], flags).expect("valid");
-        let catalog = SqliteCatalog::open(&catalog_file(&data)).await.expect("a catalog");
+        let catalog = catalog_address::open(&config).await.expect("a catalog");
         let installation = catalog.installation().await.expect("made with the catalog");
         let store = address::open_at("embedded", &config.vector_store, &data, &installation).await;
         let sources =
-            FolderSource::all(&config.images, &config.ingest.ignore, config.ingest.images_max);
+            source_address::open(&config.images, &config.ingest.ignore, config.ingest.images_max);
         let parts = ServingParts {
             config,
-            catalog: Arc::new(catalog),
+            catalog,
             store: store.expect("a store"),
             sources: sources.expect("a folder"),
             metrics: Arc::default(),
@@ -174,7 +173,7 @@ async fn the_former_model_goes_on_when_the_next_cannot_begin() {
     let (a, b) = (world.model("model-a"), world.model("model-b"));
     let serving = world.serving(&a.display().to_string()).await;
     serving.bring_up().await.expect("up").spawn();
-    let database = catalog_file(&world.dir.path().join("data")).display().to_string();
+    let database = world.dir.path().join("data/catalog.db").display().to_string();
     let mut damage = sqlx::SqliteConnection::connect(&database).await.expect("opened");
     sqlx::query("DROP TABLE used_models").execute(&mut damage).await.expect("dropped");
     damage.close().await.expect("closed");

@@ -5,8 +5,9 @@ use std::ops::Range;
 use uuid::Uuid;
 
 use super::*;
-use crate::catalog::sqlite::SqliteCatalog;
+use crate::catalog::sqlite::{SqliteCatalog, SqliteOptions};
 use crate::catalog::{CompletedImage, PictureFacts, SeenImage, StoreLedger, UsedModel};
+use crate::catalog::{Images, Queue, Vectors};
 use crate::types::{Fingerprint, ImageName};
 use crate::vector_store::conformance::{Subject, vector};
 use crate::vector_store::embedded::tests::Embedded;
@@ -34,7 +35,9 @@ fn facts() -> PictureFacts {
 impl Site {
     async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let catalog = SqliteCatalog::open(&dir.path().join("catalog.db")).await.expect("opened");
+        let catalog = SqliteCatalog::open(&dir.path().join("catalog.db"), SqliteOptions::default())
+            .await
+            .expect("opened");
         let model = ModelId { name: "clip".to_owned(), revision: "1".to_owned() };
         let used = UsedModel { id: model.clone(), display_name: "CLIP".to_owned(), banner: None };
         catalog.remember_model(&used).await.expect("noted");
@@ -81,7 +84,7 @@ impl Site {
         self.catalog.record("pictures", &seen, &[], 0).await.expect("recorded");
         let leased = self.catalog.lease(10_000, "token", 1, UNTIL_MS, false).await.expect("leased");
         let contents: Vec<_> = numbers.clone().map(|number| (hash(number), facts())).collect();
-        self.catalog.intend_vectors(&model, &contents).await.expect("intended");
+        self.catalog.intend_vectors(&model, &contents, 1).await.expect("intended");
         let epoch = self.catalog.next_epoch(&model).await.expect("numbered");
         collection.upsert(self.points(numbers)).await.expect("stored");
         self.mark(collection, epoch).await;
@@ -227,7 +230,7 @@ async fn what_a_crash_left_between_intent_and_completion_is_no_stranger(subject:
     let collection = site.collection(&*store).await;
     site.index(&*collection, 0..10).await;
     let model = site.model.to_string();
-    site.catalog.intend_vectors(&model, &[(hash(10), facts())]).await.expect("intended");
+    site.catalog.intend_vectors(&model, &[(hash(10), facts())], 1).await.expect("intended");
     site.catalog.next_epoch(&model).await.expect("numbered");
     collection.upsert(site.points(10..11)).await.expect("stored");
     let found = site.check(&*collection).attach().await.expect("ours");

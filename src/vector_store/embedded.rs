@@ -37,6 +37,9 @@ fn index_threads(options: &EmbeddedOptions) -> usize {
     if options.index_threads == 0 { half().max(1) } else { options.index_threads }
 }
 
+/// What must be free for a collection to be opened; less than for writing, so that searches go on below the reserve.
+const OPENING_TAKES_MIB: u64 = 16;
+
 /// Under which the engine logs.
 pub const ENGINE_LOG_TARGET: &str = "qdrant_edge";
 
@@ -59,14 +62,19 @@ impl EmbeddedStore {
     async fn load(&self, spec: &CollectionSpec) -> Result<Arc<EmbeddedCollection>, StoreError> {
         let dir = self.directory.collection(&spec.name)?;
         let (wanted, options) = (spec.clone(), self.options.clone());
-        let shard = blocking(move || match Manifest::read(&dir)? {
-            None => Shard::create(&dir, &wanted, &options),
-            Some(manifest) if manifest.dim != wanted.dim => Err(StoreError::WrongDimension {
-                collection: wanted.name,
-                expected: manifest.dim,
-                got: wanted.dim,
-            }),
-            Some(_) => recovery::open(&dir, &wanted, &options),
+        let root = self.directory.root().to_owned();
+        let shard = blocking(move || {
+            // Opening writes a little. On a full disk that looks like damage, or ends the process.
+            check_space(&root, 0, options.disk_reserve_mib.min(OPENING_TAKES_MIB))?;
+            match Manifest::read(&dir)? {
+                None => Shard::create(&dir, &wanted, &options),
+                Some(manifest) if manifest.dim != wanted.dim => Err(StoreError::WrongDimension {
+                    collection: wanted.name,
+                    expected: manifest.dim,
+                    got: wanted.dim,
+                }),
+                Some(_) => recovery::open(&dir, &wanted, &options),
+            }
         });
         Ok(Arc::new(EmbeddedCollection::new(
             spec.clone(),

@@ -26,7 +26,8 @@ async fn reasons(server: &Server) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn pictures_come_change_move_and_go_while_it_runs() {
-    let world = World::new().set("INGEST__ORPHAN_GRACE_MS", "0");
+    let world =
+        World::new().set("INGEST__ORPHAN_GRACE_MS", "0").set("INGEST__FORGET_AFTER_DAYS", "0");
     world.write("a.png", &picture(1));
     let server = world.serve().await;
     server.until_counts(1, 0).await;
@@ -61,7 +62,8 @@ async fn pictures_come_change_move_and_go_while_it_runs() {
 
 #[tokio::test]
 async fn what_happened_while_it_was_off_is_caught_up() {
-    let world = World::new().set("INGEST__ORPHAN_GRACE_MS", "0");
+    let world =
+        World::new().set("INGEST__ORPHAN_GRACE_MS", "0").set("INGEST__FORGET_AFTER_DAYS", "0");
     for (name, number) in [("stay.png", 1), ("change.png", 2), ("move.png", 3), ("delete.png", 4)] {
         world.write(name, &picture(number));
     }
@@ -208,20 +210,26 @@ async fn odd_names_and_many_folders_are_served_by_name() {
 }
 
 #[tokio::test]
-async fn an_unplugged_folder_loses_nothing() {
-    let world =
-        World::new().set("INGEST__SCAN_INTERVAL_MS", "200").set("INGEST__ORPHAN_GRACE_MS", "0");
-    world.write("a.png", &picture(1));
+async fn a_picture_that_comes_back_is_found_again_without_being_read() {
+    let world = World::new().set("INGEST__ORPHAN_GRACE_MS", "0");
+    for number in 0..3 {
+        world.write(&format!("trip/{number}.png"), &picture(number));
+    }
     let server = world.serve().await;
-    server.until_counts(1, 0).await;
-    std::fs::rename(world.path("images"), world.path("away")).expect("unplugged");
-    server
-        .until("the scan has complained", async || {
-            server.log_text().contains("cannot look into").then_some(())
-        })
-        .await;
-    assert_eq!(server.get_json("/api/v1/status").await["images"]["indexed"], 1);
-    std::fs::rename(world.path("away"), world.path("images")).expect("plugged in");
-    world.write("b.png", &picture(2));
-    server.until_counts(2, 0).await;
+    server.until_counts(3, 0).await;
+    let indexed = async || {
+        let text = server.get("/metrics").send().await.expect("an answer").text().await;
+        let text = text.expect("text");
+        let line = text.lines().find(|line| line.contains("images_indexed_total "));
+        line.expect("a counter").to_owned()
+    };
+    let before = indexed().await;
+    std::fs::rename(world.image("trip"), world.path("unplugged")).expect("moved");
+    let status = server.until_counts(0, 0).await;
+    assert_eq!(status["store"]["vectors"], 3, "its vectors were given up");
+    assert!(all_names(&server).await.is_empty(), "what is gone is still found");
+    std::fs::rename(world.path("unplugged"), world.image("trip")).expect("moved");
+    server.until_counts(3, 0).await;
+    assert_eq!(all_names(&server).await.len(), 3);
+    assert_eq!(indexed().await, before, "it was indexed again");
 }

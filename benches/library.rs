@@ -1,0 +1,182 @@
+//! What a library costs as it grows: each statement of the catalog at 10 thousand, 100 thousand and 1 million rows, in
+//! milliseconds. `cargo bench --bench library [-- ROWS…]`. Half of the rows wait to be indexed. Prints; asserts nothing.
+#![expect(clippy::print_stdout, reason = "a benchmark's output is its figures")]
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use image_search::catalog::sqlite::{SqliteCatalog, SqliteOptions};
+use image_search::catalog::{
+    Catalog, CompletedImage, Images, PageStart, PictureFacts, Queue, SeenImage, Vectors,
+};
+use image_search::types::{ContentHash, Fingerprint, ImageName, Scope, now_ms};
+
+const SIZES: &[u64] = &[10_000, 100_000, 1_000_000];
+const SOURCE: &str = "folder:/pictures";
+const MODEL: &str = "clip@1";
+const PAGE: u32 = 1000;
+const ROUNDS: usize = 50;
+
+fn main() -> Result<()> {
+    let sizes: Vec<u64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let sizes = if sizes.is_empty() { SIZES.to_vec() } else { sizes };
+    let runtime = tokio::runtime::Runtime::new()?;
+    for rows in sizes {
+        runtime.block_on(measure(rows))?;
+    }
+    Ok(())
+}
+
+fn name(number: u64) -> Result<ImageName> {
+    Ok(ImageName::new(format!("{:03}/{number:07}.jpg", number % 1000))?)
+}
+
+fn seen(number: u64, version: &str) -> Result<SeenImage> {
+    let fingerprint =
+        Fingerprint { size_bytes: 3_000_000, version: version.to_owned(), modified_ms: 1 };
+    Ok(SeenImage { name: name(number)?, fingerprint, due_ms: 1 })
+}
+
+fn facts() -> PictureFacts {
+    PictureFacts { format: "jpeg".into(), width: 4000, height: 3000 }
+}
+
+fn content(number: i64) -> ContentHash {
+    ContentHash::of(&number.to_le_bytes())
+}
+
+/// Leases and completes `images` images; returns how long that took.
+async fn index(catalog: &SqliteCatalog, images: u64) -> Result<Duration> {
+    let (started, mut left) = (Instant::now(), images);
+    while left > 0 {
+        let token = left.to_string();
+        let now = now_ms();
+        let leased = catalog.lease(128, &token, now, now + 60_000, false).await?;
+        let contents: Vec<_> = leased.iter().map(|image| (content(image.id), facts())).collect();
+        catalog.intend_vectors(MODEL, &contents, now).await?;
+        let done: Vec<_> = leased
+            .iter()
+            .map(|image| CompletedImage {
+                image_id: image.id,
+                hash: content(image.id),
+                facts: facts(),
+            })
+            .collect();
+        left = left.saturating_sub(catalog.complete(MODEL, &token, &done, now).await?);
+    }
+    Ok(started.elapsed())
+}
+
+/// Median and worst of some rounds.
+async fn time(what: &str, mut work: impl AsyncFnMut(u64) -> Result<()>) -> Result<()> {
+    let mut times = Vec::with_capacity(ROUNDS);
+    for round in 0..ROUNDS as u64 {
+        let started = Instant::now();
+        work(round).await?;
+        times.push(started.elapsed());
+    }
+    times.sort();
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+    println!("  {what:<44}{:>9.3}{:>9.3}", ms(times[ROUNDS / 2]), ms(times[ROUNDS - 1]));
+    Ok(())
+}
+
+async fn measure(rows: u64) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("catalog.db");
+    let options = SqliteOptions { lock_wait_ms: 5000, ..SqliteOptions::default() };
+    let catalog = SqliteCatalog::open(&file, options.clone()).await?;
+    let started = Instant::now();
+    for first in (0..rows).step_by(PAGE as usize) {
+        let page = (first..rows.min(first + u64::from(PAGE)))
+            .map(|number| seen(number, "1"))
+            .collect::<Result<Vec<_>>>()?;
+        catalog.record(SOURCE, &page, &[], 1).await?;
+    }
+    let recorded = started.elapsed();
+    println!("{rows} rows");
+    let rate = |images: u64, took: Duration| images as f64 / took.as_secs_f64();
+    println!("  recorded at {:.0} images/s", rate(rows, recorded));
+    let piece = (rows / 2).min(2000);
+    let first = index(&catalog, piece).await?;
+    index(&catalog, rows / 2 - piece).await?;
+    println!("  queue at {:.0} images/s while it is full", rate(piece, first));
+    println!("  {:<44}{:>9}{:>9}", "milliseconds", "median", "worst");
+    read(&catalog, rows).await?;
+    write(&catalog, rows).await?;
+    catalog.close().await;
+    let started = Instant::now();
+    let catalog = SqliteCatalog::open(&file, options).await?;
+    catalog.require_vectors(MODEL).await?;
+    println!("  opened again in {:.1} ms", started.elapsed().as_secs_f64() * 1000.0);
+    catalog.close().await;
+    println!("  {:.0} bytes a row on disk\n", std::fs::metadata(&file)?.len() as f64 / rows as f64);
+    Ok(())
+}
+
+async fn read(catalog: &SqliteCatalog, rows: u64) -> Result<()> {
+    time("counts", async |_| Ok(drop(catalog.counts().await?))).await?;
+    time("next due", async |_| Ok(drop(catalog.next_due_ms().await?))).await?;
+    time("awaiting", async |_| Ok(drop(catalog.awaiting().await?))).await?;
+    time("vectors by model", async |_| Ok(drop(catalog.models().await?))).await?;
+    time("newest 50", async |_| Ok(drop(catalog.recent(50, PageStart::Offset(0)).await?))).await?;
+    let mut start = PageStart::Offset(10_000.min((rows / 4) as u32));
+    time("50 from the middle, by cursor", async |_| {
+        let page = catalog.recent(50, start.clone()).await?;
+        start = page.next.map_or(PageStart::Offset(0), PageStart::After);
+        Ok(())
+    })
+    .await?;
+    time("failures, first page", async |_| {
+        Ok(drop(catalog.failures(50, PageStart::Offset(0)).await?))
+    })
+    .await?;
+    time("known, a page of 1000", async |round| {
+        let after = name(round)?;
+        Ok(drop(catalog.known(SOURCE, &Scope::All, Some(&after), PAGE).await?))
+    })
+    .await?;
+    time("known, one name (a watcher's hint)", async |round| {
+        let scope = Scope::Under(name(round * rows / ROUNDS as u64)?);
+        Ok(drop(catalog.known(SOURCE, &scope, None, PAGE).await?))
+    })
+    .await?;
+    time("images of 26 contents (a search)", async |round| {
+        let hashes: Vec<_> = (1..=26).map(|number| content(round as i64 * 26 + number)).collect();
+        Ok(drop(catalog.images_of(&hashes).await?))
+    })
+    .await
+}
+
+async fn write(catalog: &SqliteCatalog, rows: u64) -> Result<()> {
+    let now = now_ms();
+    let token = |round: u64| format!("w{round}");
+    time("lease 32", async |round| {
+        Ok(drop(catalog.lease(32, &token(round), now, now + 60_000, false).await?))
+    })
+    .await?;
+    time("renew", async |round| {
+        catalog.renew(&token(round), now + 70_000).await.map_err(Into::into)
+    })
+    .await?;
+    time("release 32", async |round| Ok(drop(catalog.release(&token(round)).await?))).await?;
+    time("reclaim, nothing ran out", async |_| Ok(drop(catalog.reclaim_expired(now).await?)))
+        .await?;
+    time("lease, intend, complete 32", async |_| Ok(drop(index(catalog, 32).await?))).await?;
+    time("claim orphans, none there", async |_| {
+        Ok(drop(catalog.claim_orphans(MODEL, now, PAGE, "gc", now, now).await?))
+    })
+    .await?;
+    time("record one changed", async |round| {
+        Ok(catalog.record(SOURCE, &[seen(round, "2")?], &[], now).await?)
+    })
+    .await?;
+    time("record one gone", async |round| {
+        Ok(catalog.record(SOURCE, &[], &[name(rows / 4 + round)?], now).await?)
+    })
+    .await?;
+    time("forget what is missing", async |_| Ok(drop(catalog.forget_missing(now, 1, now).await?)))
+        .await?;
+    time("require vectors, nothing new", async |_| Ok(drop(catalog.require_vectors(MODEL).await?)))
+        .await
+}

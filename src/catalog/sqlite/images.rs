@@ -1,0 +1,364 @@
+//! Which images there are. Each statement reads the rows it returns and no others; lists over several sources are read from
+//! each and merged here, since no index has the order of all of them.
+
+use std::collections::{BTreeSet, HashMap};
+
+use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::SqliteCatalog;
+use super::rows::{
+    facts_at, failed_at, fingerprint_at, hash_at, hex_list, image_at, name_at, name_list,
+    number_at, optional_hash_at,
+};
+use super::sources::source_key;
+use super::statements;
+use super::vectors::note_orphans;
+use super::writer::{Purpose, Write};
+use crate::catalog::{
+    CatalogError, FailedImage, FailurePage, ImageRow, ImageState, Images, KnownImage, NamedContent,
+    PageStart, RecentCursor, RecentPage, SeenImage, StateCounts,
+};
+use crate::types::{ContentHash, ImageName, Scope};
+
+statements! {
+    KNOWN = "SELECT name, size_bytes, version, modified_ms FROM images
+        WHERE source = (SELECT key FROM sources WHERE id = ?1) AND missing_since_ms IS NULL
+            AND name > ?2 AND name < ?3 ORDER BY name LIMIT ?4";
+    KNOWN_ALONE = "SELECT images.name, size_bytes, version, modified_ms FROM images
+        WHERE name = ?2 AND source = (SELECT key FROM sources WHERE id = ?1) AND missing_since_ms IS NULL";
+    /// As it was: only its place may be new.
+    SEE_AGAIN = "UPDATE images SET source = ?1, missing_since_ms = NULL WHERE name = ?2 AND size_bytes = ?3 AND version = ?4";
+    SEE = "INSERT INTO images (source, name, size_bytes, version, modified_ms, state, due_ms, discovered_ms)
+        VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7)
+        ON CONFLICT (name) DO UPDATE SET source = ?1, size_bytes = ?3, version = ?4, modified_ms = ?5, state = 'pending',
+            due_ms = ?6, missing_since_ms = NULL, outdated = content_hash IS NOT NULL, attempts = 0, interruptions = 0,
+            failure_code = NULL, failure = NULL, lease_token = NULL";
+    FORGET_UNREAD = "DELETE FROM images WHERE name = ?2 AND source = ?1 AND content_hash IS NULL";
+    MARK_MISSING = "UPDATE images SET missing_since_ms = ?3, lease_token = NULL
+        WHERE name = ?2 AND source = ?1 AND missing_since_ms IS NULL";
+    FORGET = "DELETE FROM images WHERE name IN (SELECT value FROM json_each(?1)) RETURNING content_hash";
+    FORGET_MISSING = "DELETE FROM images WHERE id IN (
+            SELECT id FROM images WHERE missing_since_ms <= ?1 ORDER BY missing_since_ms LIMIT ?2)
+        RETURNING content_hash";
+    FORGET_UNCONFIGURED = "DELETE FROM images WHERE id IN (
+            SELECT images.id FROM sources CROSS JOIN images ON images.source = sources.key
+            WHERE sources.unconfigured_since_ms <= ?1 AND images.missing_since_ms IS NULL LIMIT ?2)
+        RETURNING content_hash";
+    EMPTY_SOURCES = "SELECT key FROM sources WHERE unconfigured_since_ms <= ?1
+        AND NOT EXISTS (SELECT 1 FROM image_counts WHERE source = sources.key AND images > 0)";
+    FORGET_COUNTS = "DELETE FROM image_counts WHERE source = ?1";
+    FORGET_SOURCE = "DELETE FROM sources WHERE key = ?1";
+    BY_CONTENT = "SELECT content_hash, name, format, width, height
+        FROM json_each(?1) CROSS JOIN images INDEXED BY images_by_hash ON content_hash = unhex(json_each.value)
+        WHERE format IS NOT NULL AND missing_since_ms IS NULL
+            AND source IN (SELECT key FROM sources WHERE unconfigured_since_ms IS NULL)
+        ORDER BY name";
+    BY_NAME = "SELECT images.*, sources.id AS source_id FROM images JOIN sources ON sources.key = images.source
+        WHERE images.name = ?1 AND missing_since_ms IS NULL AND unconfigured_since_ms IS NULL";
+    CONFIGURED = "SELECT key, id FROM sources WHERE unconfigured_since_ms IS NULL ORDER BY key";
+    RECENT = "SELECT *, ?4 AS source_id FROM images
+        WHERE source = ?1 AND format IS NOT NULL AND missing_since_ms IS NULL AND discovered_ms < ?2
+        ORDER BY discovered_ms DESC, id DESC LIMIT ?3";
+    /// A scan discovers thousands in one millisecond: the cursor's own is a list in itself.
+    RECENT_AT = "SELECT *, ?5 AS source_id FROM images
+        WHERE source = ?1 AND format IS NOT NULL AND missing_since_ms IS NULL AND discovered_ms = ?2 AND id < ?3
+        ORDER BY id DESC LIMIT ?4";
+    FAILED = "SELECT name, failure_code, failure, attempts FROM images
+        WHERE source = ?1 AND state = 'failed' AND missing_since_ms IS NULL AND name > ?2 ORDER BY name LIMIT ?3";
+    COUNTS = "SELECT state, missing, answers, unconfigured_since_ms IS NOT NULL AS unconfigured, sum(images) AS images
+        FROM image_counts JOIN sources ON sources.key = image_counts.source GROUP BY 1, 2, 3, 4";
+}
+
+/// Greater than every name: SQLite orders all blobs after all texts.
+const BEHIND_ALL_NAMES: &[u8] = &[];
+
+/// Counts by state, and how many images answer searches.
+struct Counts {
+    by_state: StateCounts,
+    answering: u64,
+}
+
+impl SqliteCatalog {
+    async fn count_all(&self) -> Result<Counts, CatalogError> {
+        let mut counts = Counts { by_state: StateCounts::default(), answering: 0 };
+        for row in sqlx::query(COUNTS).fetch_all(&self.readers).await? {
+            let images = number_at(&row, "images")?;
+            let by_state = &mut counts.by_state;
+            if row.try_get("unconfigured")? {
+                by_state.unconfigured += images;
+                continue;
+            }
+            if row.try_get("missing")? {
+                by_state.missing += images;
+                continue;
+            }
+            match row.try_get::<&str, _>("state")?.parse() {
+                Ok(ImageState::Pending) => by_state.pending += images,
+                Ok(ImageState::Indexed) => by_state.indexed += images,
+                Ok(ImageState::Failed) => by_state.failed += images,
+                Err(unknown) => return Err(CatalogError::Damaged(unknown.to_string())),
+            }
+            if row.try_get("answers")? {
+                counts.answering += images;
+            }
+        }
+        Ok(counts)
+    }
+
+    async fn configured(&self) -> Result<Vec<(i64, String)>, CatalogError> {
+        let rows = sqlx::query(CONFIGURED).fetch_all(&self.readers).await?;
+        rows.iter().map(|row| Ok((row.try_get("key")?, row.try_get("id")?))).collect()
+    }
+
+    /// Newest of one source, with their places.
+    async fn recent_of(
+        &self,
+        (key, id): &(i64, String),
+        after: RecentCursor,
+        limit: u32,
+    ) -> Result<Vec<(RecentCursor, ImageRow)>, CatalogError> {
+        let mut rows = sqlx::query(RECENT_AT)
+            .bind(key)
+            .bind(after.discovered_ms)
+            .bind(after.id)
+            .bind(limit)
+            .bind(id)
+            .fetch_all(&self.readers)
+            .await?;
+        let rest = limit.saturating_sub(rows.len() as u32);
+        if rest > 0 {
+            let older = sqlx::query(RECENT)
+                .bind(key)
+                .bind(after.discovered_ms)
+                .bind(rest)
+                .bind(id)
+                .fetch_all(&self.readers)
+                .await?;
+            rows.extend(older);
+        }
+        let placed = |row: &SqliteRow| {
+            let place = RecentCursor {
+                discovered_ms: row.try_get("discovered_ms")?,
+                id: row.try_get("id")?,
+            };
+            Ok((place, image_at(row)?))
+        };
+        rows.iter().map(placed).collect()
+    }
+}
+
+#[async_trait]
+impl Images for SqliteCatalog {
+    async fn known(
+        &self,
+        source: &str,
+        scope: &Scope,
+        after: Option<&ImageName>,
+        limit: u32,
+    ) -> Result<Vec<KnownImage>, CatalogError> {
+        let after = after.map_or("", ImageName::as_str);
+        let mut rows = Vec::new();
+        let page = sqlx::query(KNOWN).bind(source);
+        let page = match scope {
+            Scope::All => page.bind(after.to_owned()).bind(BEHIND_ALL_NAMES),
+            // Under "a" are "a" itself and everything from "a/" up to, but not including, "a0" ('0' follows '/').
+            Scope::Under(name) => {
+                if after < name.as_str() {
+                    rows = sqlx::query(KNOWN_ALONE)
+                        .bind(source)
+                        .bind(name.as_str())
+                        .fetch_all(&self.readers)
+                        .await?;
+                }
+                let low = format!("{name}/");
+                let low = if after > low.as_str() { after.to_owned() } else { low };
+                page.bind(low).bind(format!("{name}0"))
+            }
+        };
+        let limit = limit.saturating_sub(rows.len() as u32);
+        rows.extend(page.bind(limit).fetch_all(&self.readers).await?);
+        rows.iter()
+            .map(|row| Ok(KnownImage { name: name_at(row)?, fingerprint: fingerprint_at(row)? }))
+            .collect()
+    }
+
+    async fn record(
+        &self,
+        source: &str,
+        seen: &[SeenImage],
+        gone: &[ImageName],
+        now_ms: i64,
+    ) -> Result<(), CatalogError> {
+        let purpose = if seen.is_empty() { Purpose::Settle } else { Purpose::Grow };
+        let mut write = self.writer.begin(purpose).await?;
+        let key = source_key(&mut write, source).await?;
+        for name in gone {
+            let name = name.as_str();
+            write.execute(sqlx::query(FORGET_UNREAD).bind(key).bind(name)).await?;
+            write.execute(sqlx::query(MARK_MISSING).bind(key).bind(name).bind(now_ms)).await?;
+        }
+        for image in seen {
+            see(&mut write, key, image, now_ms).await?;
+        }
+        write.commit().await
+    }
+
+    async fn forget(&self, names: &[ImageName], now_ms: i64) -> Result<u64, CatalogError> {
+        let mut write = self.writer.begin(Purpose::Settle).await?;
+        let rows = write.fetch(sqlx::query(FORGET).bind(name_list(names))).await?;
+        note_forgotten(&mut write, &rows, now_ms).await?;
+        write.commit().await?;
+        Ok(rows.len() as u64)
+    }
+
+    async fn forget_missing(
+        &self,
+        before_ms: i64,
+        limit: u32,
+        now_ms: i64,
+    ) -> Result<u64, CatalogError> {
+        let mut write = self.writer.begin(Purpose::Settle).await?;
+        let mut rows = write.fetch(sqlx::query(FORGET_MISSING).bind(before_ms).bind(limit)).await?;
+        let rest = limit.saturating_sub(rows.len() as u32);
+        if rest > 0 {
+            let hidden = sqlx::query(FORGET_UNCONFIGURED).bind(before_ms).bind(rest);
+            rows.extend(write.fetch(hidden).await?);
+            for empty in write.fetch(sqlx::query(EMPTY_SOURCES).bind(before_ms)).await? {
+                let key: i64 = empty.try_get("key")?;
+                write.execute(sqlx::query(FORGET_COUNTS).bind(key)).await?;
+                write.execute(sqlx::query(FORGET_SOURCE).bind(key)).await?;
+            }
+        }
+        note_forgotten(&mut write, &rows, now_ms).await?;
+        write.commit().await?;
+        Ok(rows.len() as u64)
+    }
+
+    async fn images_of(
+        &self,
+        hashes: &[ContentHash],
+    ) -> Result<HashMap<ContentHash, NamedContent>, CatalogError> {
+        // As a set: a hash asked for twice must not double its names.
+        let hashes: Vec<ContentHash> =
+            hashes.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        let rows = sqlx::query(BY_CONTENT).bind(hex_list(&hashes)).fetch_all(&self.readers).await?;
+        let mut contents: HashMap<ContentHash, NamedContent> = HashMap::with_capacity(hashes.len());
+        for row in &rows {
+            let facts = facts_at(row)?;
+            contents
+                .entry(hash_at(row)?)
+                .or_insert_with(|| NamedContent { names: Vec::new(), facts })
+                .names
+                .push(name_at(row)?);
+        }
+        Ok(contents)
+    }
+
+    async fn image(&self, name: &ImageName) -> Result<Option<ImageRow>, CatalogError> {
+        let row = sqlx::query(BY_NAME).bind(name.as_str()).fetch_optional(&self.readers).await?;
+        row.as_ref().map(image_at).transpose()
+    }
+
+    async fn recent(
+        &self,
+        limit: u32,
+        start: PageStart<RecentCursor>,
+    ) -> Result<RecentPage, CatalogError> {
+        let newest = RecentCursor { discovered_ms: i64::MAX, id: i64::MAX };
+        let (after, offset) = match start {
+            PageStart::Offset(offset) => (newest, offset),
+            PageStart::After(cursor) => (cursor, 0),
+        };
+        // One more than asked for tells whether there is a next page.
+        let wanted = limit.saturating_add(offset).saturating_add(1);
+        let mut found = Vec::new();
+        for source in self.configured().await? {
+            found.extend(self.recent_of(&source, after, wanted).await?);
+        }
+        found.sort_by_key(|(place, _)| std::cmp::Reverse((place.discovered_ms, place.id)));
+        let mut page: Vec<_> =
+            found.into_iter().skip(offset as usize).take(limit as usize + 1).collect();
+        let more = page.len() > limit as usize;
+        page.truncate(limit as usize);
+        let next = page.last().filter(|_| more).map(|(place, _)| *place);
+        let total = self.count_all().await?.answering;
+        Ok(RecentPage { images: page.into_iter().map(|(_, image)| image).collect(), total, next })
+    }
+
+    async fn counts(&self) -> Result<StateCounts, CatalogError> {
+        Ok(self.count_all().await?.by_state)
+    }
+
+    async fn failures(
+        &self,
+        limit: u32,
+        start: PageStart<ImageName>,
+    ) -> Result<FailurePage, CatalogError> {
+        let (after, offset) = match &start {
+            PageStart::Offset(offset) => ("", *offset),
+            PageStart::After(name) => (name.as_str(), 0),
+        };
+        let wanted = limit.saturating_add(offset).saturating_add(1);
+        let mut found: Vec<FailedImage> = Vec::new();
+        for (key, _) in self.configured().await? {
+            let rows = sqlx::query(FAILED)
+                .bind(key)
+                .bind(after)
+                .bind(wanted)
+                .fetch_all(&self.readers)
+                .await?;
+            for row in &rows {
+                found.push(failed_at(row)?);
+            }
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut failures: Vec<FailedImage> =
+            found.into_iter().skip(offset as usize).take(limit as usize + 1).collect();
+        let more = failures.len() > limit as usize;
+        failures.truncate(limit as usize);
+        let next = failures.last().filter(|_| more).map(|failed| failed.name.clone());
+        let total = self.count_all().await?.by_state.failed;
+        Ok(FailurePage { failures, total, next })
+    }
+}
+
+async fn see(
+    write: &mut Write<'_>,
+    source: i64,
+    image: &SeenImage,
+    now_ms: i64,
+) -> Result<(), CatalogError> {
+    let fingerprint = &image.fingerprint;
+    let again = sqlx::query(SEE_AGAIN)
+        .bind(source)
+        .bind(image.name.as_str())
+        .bind(fingerprint.size_bytes as i64)
+        .bind(&fingerprint.version);
+    if write.execute(again).await? > 0 {
+        return Ok(());
+    }
+    let new_or_changed = sqlx::query(SEE)
+        .bind(source)
+        .bind(image.name.as_str())
+        .bind(fingerprint.size_bytes as i64)
+        .bind(&fingerprint.version)
+        .bind(fingerprint.modified_ms)
+        .bind(image.due_ms)
+        .bind(now_ms);
+    write.execute(new_or_changed).await.map(drop)
+}
+
+/// What the contents of forgotten images leave behind.
+async fn note_forgotten(
+    write: &mut Write<'_>,
+    rows: &[SqliteRow],
+    now_ms: i64,
+) -> Result<(), CatalogError> {
+    let mut hashes = Vec::new();
+    for row in rows {
+        hashes.extend(optional_hash_at(row)?);
+    }
+    note_orphans(write, &hashes, now_ms).await
+}

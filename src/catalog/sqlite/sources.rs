@@ -1,0 +1,82 @@
+//! Where images come from. A source gets its row, and with it its place in the queue, when it is first configured or seen.
+
+use async_trait::async_trait;
+use sqlx::Row;
+
+use super::SqliteCatalog;
+use super::rows::source_at;
+use super::statements;
+use super::writer::{Purpose, Write};
+use crate::catalog::{CatalogError, ConfiguredSource, SourceRow, Sources};
+
+statements! {
+    ALL = "SELECT sources.*, coalesce((SELECT sum(images) FROM image_counts WHERE source = key AND missing = 0), 0) AS images
+        FROM sources ORDER BY key";
+    KNOW = "INSERT INTO sources (id) VALUES (?1) ON CONFLICT DO NOTHING";
+    KEY = "SELECT key FROM sources WHERE id = ?1";
+    CONFIGURE = "INSERT INTO sources (id, location) VALUES (?1, ?2)
+        ON CONFLICT (id) DO UPDATE SET location = ?2, unconfigured_since_ms = NULL";
+    UNCONFIGURE = "UPDATE sources SET unconfigured_since_ms = ?2
+        WHERE unconfigured_since_ms IS NULL AND id NOT IN (SELECT value FROM json_each(?1))";
+    AWAY = "UPDATE sources SET away_since_ms = coalesce(away_since_ms, ?3), away_reason = ?2 WHERE id = ?1";
+    BACK = "UPDATE sources SET away_since_ms = NULL, away_reason = NULL WHERE id = ?1 AND away_since_ms IS NOT NULL";
+    LISTED = "UPDATE sources SET last_listed_ms = ?3, identity = coalesce(?2, identity) WHERE id = ?1";
+}
+
+/// The number of a source, which has one from now on.
+pub(super) async fn source_key(write: &mut Write<'_>, id: &str) -> Result<i64, CatalogError> {
+    write.execute(sqlx::query(KNOW).bind(id)).await?;
+    Ok(write.fetch_one(sqlx::query(KEY).bind(id)).await?.try_get("key")?)
+}
+
+#[async_trait]
+impl Sources for SqliteCatalog {
+    async fn sources(&self) -> Result<Vec<SourceRow>, CatalogError> {
+        let rows = sqlx::query(ALL).fetch_all(&self.readers).await?;
+        rows.iter().map(source_at).collect()
+    }
+
+    async fn configure_sources(
+        &self,
+        configured: &[ConfiguredSource],
+        now_ms: i64,
+    ) -> Result<(), CatalogError> {
+        let ids: Vec<&str> = configured.iter().map(|source| source.id.as_str()).collect();
+        let mut write = self.writer.begin(Purpose::Settle).await?;
+        for source in configured {
+            write.execute(sqlx::query(CONFIGURE).bind(&source.id).bind(&source.location)).await?;
+        }
+        let ids = serde_json::json!(ids).to_string();
+        write.execute(sqlx::query(UNCONFIGURE).bind(ids).bind(now_ms)).await?;
+        write.commit().await
+    }
+
+    async fn mark_away(
+        &self,
+        source: &str,
+        reason: Option<&str>,
+        now_ms: i64,
+    ) -> Result<(), CatalogError> {
+        let mut write = self.writer.begin(Purpose::Settle).await?;
+        match reason {
+            Some(reason) => {
+                source_key(&mut write, source).await?;
+                write.execute(sqlx::query(AWAY).bind(source).bind(reason).bind(now_ms)).await?
+            }
+            None => write.execute(sqlx::query(BACK).bind(source)).await?,
+        };
+        write.commit().await
+    }
+
+    async fn mark_listed(
+        &self,
+        source: &str,
+        identity: Option<&str>,
+        now_ms: i64,
+    ) -> Result<(), CatalogError> {
+        let mut write = self.writer.begin(Purpose::Settle).await?;
+        source_key(&mut write, source).await?;
+        write.execute(sqlx::query(LISTED).bind(source).bind(identity).bind(now_ms)).await?;
+        write.commit().await
+    }
+}
