@@ -67,8 +67,8 @@ mod tests {
 
     #[test]
     fn very_many_failures_do_not_overflow() {
-        let mut backoff = Backoff::new(Duration::from_secs(3600), Duration::MAX);
+        let mut backoff = Backoff::new(Duration::from_hours(1), Duration::MAX);
         backoff.failures = u32::MAX;
-        assert!(backoff.next_pause() > Duration::from_secs(3600));
+        assert!(backoff.next_pause() > Duration::from_hours(1));
     }
 }

@@ -150,6 +150,27 @@ pub struct ModelsConfig {
 }
 
 impl ModelsConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        check(
+            (1..=16).contains(&self.files_at_once),
+            "models.files_at_once",
+            self.files_at_once.to_string(),
+            "1 to 16",
+        )?;
+        check(
+            self.attempts_max >= 1,
+            "models.attempts_max",
+            self.attempts_max.to_string(),
+            "at least 1",
+        )?;
+        check(
+            self.hub.starts_with("https://") || self.hub.starts_with("http://"),
+            "models.hub",
+            self.hub.clone(),
+            "an address that begins with https:// (from models.hub or HF_ENDPOINT)",
+        )
+    }
+
     /// Fills what no key says from the variables that other programs of the hub read too.
     fn fill_from(&mut self, environment: &HashMap<String, String>) {
         let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty());
@@ -297,6 +318,15 @@ pub enum ConfigError {
     },
 }
 
+fn check(
+    holds: bool,
+    key: &'static str,
+    value: String,
+    reason: &'static str,
+) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError::Value { key, value, reason }) }
+}
+
 /// The defaults alone, for tests that change a few.
 #[cfg(test)]
 pub(crate) fn built_in() -> Config {
@@ -344,9 +374,6 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        let check = |holds: bool, key, value: String, reason| {
-            if holds { Ok(()) } else { Err(ConfigError::Value { key, value, reason }) }
-        };
         check(!self.images.is_empty(), "images", "[]".into(), "name at least one folder")?;
         let search = &self.search;
         // 256 characters of escaped JSON, 50 results and the model's name stay below a token of 4 kB.
@@ -434,25 +461,7 @@ impl Config {
                 key: "vector_store.url", value: "…".into(), reason
             });
         }
-        let models = &self.models;
-        check(
-            (1..=16).contains(&models.files_at_once),
-            "models.files_at_once",
-            models.files_at_once.to_string(),
-            "1 to 16",
-        )?;
-        check(
-            models.attempts_max >= 1,
-            "models.attempts_max",
-            models.attempts_max.to_string(),
-            "at least 1",
-        )?;
-        check(
-            models.hub.starts_with("https://") || models.hub.starts_with("http://"),
-            "models.hub",
-            models.hub.clone(),
-            "an address that begins with https:// (from models.hub or HF_ENDPOINT)",
-        )?;
+        self.models.validate()?;
         check(
             (1..=100).contains(&self.thumbnails.quality),
             "thumbnails.quality",

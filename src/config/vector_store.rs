@@ -139,6 +139,7 @@ pub struct QdrantOptions {
 
 impl QdrantOptions {
     /// With the prefix of the installation, if none is configured.
+    #[must_use]
     pub fn for_installation(&self, installation: &Installation) -> Self {
         let mut options = self.clone();
         if options.collection_prefix.is_empty() {

@@ -67,9 +67,9 @@ async fn collect_garbage(shared: &Shared, before_ms: i64) -> Result<usize, Inges
     if hashes.is_empty() {
         return Ok(0);
     }
-    let epoch = shared.begin_write().await?;
+    let write = shared.begin_write().await?;
     collection.delete(&shared.point_ids(&hashes)).await?;
-    shared.end_write(epoch).await?;
+    shared.end_write(write).await?;
     catalog.forget_orphans(&shared.model, &token).await?;
     tracing::info!(vectors = hashes.len(), "removed vectors of pictures that are gone");
     Ok(hashes.len())

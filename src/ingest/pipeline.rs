@@ -383,9 +383,9 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
             fresh.values().map(|image| (image.hash, image.facts.clone())).collect();
         catalog.intend_vectors(model, &contents, now_ms()).await?;
         let points = fresh.values().filter_map(|image| point(shared, image)).collect();
-        let epoch = shared.begin_write().await?;
+        let write = shared.begin_write().await?;
         shared.parts.collection.upsert(points).await?;
-        shared.end_write(epoch).await?;
+        shared.end_write(write).await?;
     }
     let mut by_lease: HashMap<&str, Vec<CompletedImage>> = HashMap::new();
     for Embedded { item, hash, facts, .. } in batch {

@@ -3,7 +3,7 @@
 //! snapshot, or lost its volume, is noticed within a few seconds, and what is missing there is made again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -26,8 +26,22 @@ pub(super) struct GuardState {
     last_epoch: AtomicU64,
     /// A writer saw a marker that is older than our last write, or none.
     doubt: AtomicBool,
+    /// Writes of this process that were begun and have not ended: meanwhile the numbers differ.
+    under_way: AtomicUsize,
     /// What is wrong with the store, if anything.
     trouble: Mutex<Option<String>>,
+}
+
+/// A write under way, from its number on until it ended or failed.
+pub(super) struct Write<'a> {
+    epoch: u64,
+    guard: &'a GuardState,
+}
+
+impl Drop for Write<'_> {
+    fn drop(&mut self) {
+        self.guard.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Shared {
@@ -46,7 +60,7 @@ impl Shared {
     }
 
     /// Numbers a write that is about to be made. Refuses to write into what is not ours.
-    pub(super) async fn begin_write(&self) -> Result<u64, IngestError> {
+    pub(super) async fn begin_write(&self) -> Result<Write<'_>, IngestError> {
         match self.parts.collection.marker().await? {
             Some(marker) => {
                 self.check().check_owner(&marker).await?;
@@ -56,11 +70,15 @@ impl Shared {
             }
             None => self.guard.doubt.store(true, Ordering::Relaxed),
         }
-        Ok(self.parts.catalog.next_epoch(&self.model).await?)
+        self.guard.under_way.fetch_add(1, Ordering::Relaxed);
+        let mut write = Write { epoch: 0, guard: &self.guard };
+        write.epoch = self.parts.catalog.next_epoch(&self.model).await?;
+        Ok(write)
     }
 
     /// Marks the collection with the number of a write that was made, and flushes.
-    pub(super) async fn end_write(&self, epoch: u64) -> Result<(), IngestError> {
+    pub(super) async fn end_write(&self, write: Write<'_>) -> Result<(), IngestError> {
+        let epoch = write.epoch;
         let installation = self.parts.catalog.installation().await?.id;
         self.parts.collection.set_marker(&Marker { installation, epoch }).await?;
         self.parts.collection.flush().await?;
@@ -136,7 +154,9 @@ impl<'a> Guard<'a> {
                 shared.check().check_owner(marker).await?;
                 let epoch = shared.parts.catalog.epoch(&shared.model).await?;
                 let pair = (marker.epoch != epoch).then_some((marker.epoch, epoch));
-                let is_still = pair.is_some() && pair == self.differed;
+                let is_still = pair.is_some()
+                    && pair == self.differed
+                    && shared.guard.under_way.load(Ordering::Relaxed) == 0;
                 self.differed = pair;
                 is_still || shared.guard.doubt.load(Ordering::Relaxed)
             }
@@ -146,6 +166,10 @@ impl<'a> Guard<'a> {
         }
         self.rest_until = Instant::now() + self.rests.next_pause();
         shared.guard.doubt.store(false, Ordering::Relaxed);
+        tracing::info!(
+            ?marker,
+            "the collection is not as we left it; comparing it with the catalog"
+        );
         let check = shared.check();
         let found = if marker.is_some() { check.mend().await? } else { check.attach().await? };
         if !found.none() {
@@ -160,6 +184,9 @@ impl<'a> Guard<'a> {
     async fn refill(&self, name: &str) -> Result<(), IngestError> {
         let (store, collection) = (&self.shared.parts.store, &self.shared.parts.collection);
         tracing::warn!(collection = name, "the collection is gone; making it again");
+        // Before it is there again and empty, which alone would look like all is well.
+        let gone = StoreError::NoSuchCollection(name.to_owned());
+        *self.shared.guard.trouble.lock() = Some(gone.to_string());
         store.open(collection.spec()).await?;
         self.shared.attach().await?;
         if store.active().await?.is_none() {

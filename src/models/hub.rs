@@ -184,7 +184,7 @@ impl Hub {
                 .filter(|_| is_redirect);
             match moved_to {
                 Some(next) if headers.get("x-linked-size").is_none() && same_host(&next, &url) => {
-                    url = next
+                    url = next;
                 }
                 Some(_) if headers.get("x-linked-size").is_none() => {
                     return Err(self.strange(&format!("it says no size for {path}")).into());

@@ -126,7 +126,7 @@ fn differences(known: u64, missing: u64, strangers: u64) -> Differences {
     Differences { known, missing, strangers }
 }
 
-fn is_refused(outcome: Result<Differences, CheckError>) -> bool {
+fn is_refused(outcome: &Result<Differences, CheckError>) -> bool {
     matches!(outcome, Err(CheckError::Store(StoreError::NotOurs { .. })))
 }
 
@@ -198,8 +198,8 @@ async fn what_holds_unknown_vectors_is_refused_unless_taken_over(subject: &impl 
     let collection = site.collection(&*store).await;
     collection.upsert(site.points(0..12)).await.expect("stored");
     let check = site.check(&*collection);
-    assert!(is_refused(check.attach().await));
-    assert!(is_refused(check.repair(false, &mut |_, _| ()).await));
+    assert!(is_refused(&check.attach().await));
+    assert!(is_refused(&check.repair(false, &mut |_, _| ()).await));
     assert_eq!(collection.count(None).await.expect("counted"), 12, "nothing was touched");
     assert_eq!(collection.marker().await.expect("asked"), None);
     assert_eq!(
@@ -220,7 +220,7 @@ async fn another_installations_collection_is_refused_also_with_the_same_pictures
     let refused = second.check(&*collection).attach().await;
     let text = refused.as_ref().err().map(ToString::to_string).unwrap_or_default();
     assert!(text.contains("another installation") && text.contains("collection_prefix"), "{text}");
-    assert!(is_refused(refused));
+    assert!(is_refused(&refused));
     assert_eq!(first.check(&*collection).attach().await.expect("still"), Differences::default());
 }
 

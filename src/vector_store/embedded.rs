@@ -193,7 +193,7 @@ impl VectorStore for EmbeddedStore {
             match collection.close().await {
                 // Flushed it is; the rest of the building is done after the next start.
                 Err(StoreError::Unavailable(reason)) => {
-                    tracing::info!(name, reason, "left a vector collection open")
+                    tracing::info!(name, reason, "left a vector collection open");
                 }
                 outcome => result = result.and(outcome),
             }

@@ -203,7 +203,6 @@ impl Double {
 }
 
 impl State {
-    #[expect(clippy::result_large_err, reason = "tonic's interceptors return its status")]
     fn check_key(&self, request: Request<()>) -> Result<Request<()>, Status> {
         let given = request.metadata().get("api-key").and_then(|key| key.to_str().ok());
         match (&self.0.api_key, given) {

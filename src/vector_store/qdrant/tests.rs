@@ -76,7 +76,7 @@ async fn a_server_that_is_away_is_unavailable_within_the_deadline_and_found_when
 -> Outcome {
     let server = start(None).await?;
     let address = server.double.address;
-    let brief = QdrantOptions { read_timeout_ms: 400, write_timeout_ms: 400, ..options() };
+    let brief = QdrantOptions { read_timeout_ms: 2_000, write_timeout_ms: 2_000, ..options() };
     let store = QdrantStore::new(&server.double.url(), None, brief)?;
     let collection = store.open(&spec("away", DIM)).await?;
     collection.upsert(vec![point(1, DIM)]).await?;
