@@ -283,13 +283,13 @@ async fn try_settle(shared: &Shared, item: &Item, setback: &Setback) -> Result<(
             catalog.fail(token, image.id, failure, retry_ms, now_ms()).await?;
         }
         Setback::Unsettled(fingerprint) => {
-            catalog.defer(token, image.id, fingerprint, now_ms() + config.settle_ms as i64).await?
+            catalog.defer(token, image.id, fingerprint, now_ms() + config.settle_ms as i64).await?;
         }
         Setback::Gone => catalog.gone(token, image.id, now_ms()).await?,
         Setback::Trouble(error) => {
             shared.set_message(Some(error.to_string()));
             let due_ms = now_ms() + config.retry_delay_ms as i64;
-            catalog.defer(token, image.id, &image.fingerprint, due_ms).await?
+            catalog.defer(token, image.id, &image.fingerprint, due_ms).await?;
         }
     }
     Ok(())
