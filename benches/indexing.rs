@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use image_search::app::{App, load_embedder};
+use image_search::app::App;
 use image_search::config::Config;
 use image_search::search::{Query, Window};
+use image_search::serving::load_embedder;
 
 const SEARCHES: usize = 400;
 const ROUNDS: usize = 3;
@@ -64,7 +65,7 @@ fn config(model: &str, images: &Path, data_dir: &Path) -> Result<Config> {
 async fn one_round(config: Config, count: usize) -> Result<()> {
     let bare = bare_encoder(&config, count).await?;
     let app = App::open(config).await?;
-    let ingest = app.bring_up().await?;
+    let ingest = app.serving.bring_up().await?;
     let started = Instant::now();
     ingest.run_once().await?;
     let indexing = app.metrics.indexed.get() as f64 / started.elapsed().as_secs_f64();

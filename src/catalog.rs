@@ -6,6 +6,7 @@ pub mod address;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod error;
+mod ledger;
 mod records;
 pub mod sqlite;
 
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 
 pub use self::error::CatalogError;
+pub use self::ledger::StoreLedger;
 pub use self::records::{
     Away, CompletedImage, ConfiguredSource, FailedImage, Failure, FailureCode, FailurePage,
     FeedbackRow, ImageRating, ImageRow, ImageState, KnownImage, LeasedImage, NamedContent,
@@ -27,7 +29,7 @@ pub const SUSPECT_INTERRUPTIONS: i64 = 3;
 
 /// The tables, as the rest of the program sees them. Times are milliseconds since 1970.
 #[async_trait]
-pub trait Catalog: Images + Sources + Queue + Vectors + Feedback {
+pub trait Catalog: Images + Sources + Queue + Vectors + Feedback + StoreLedger {
     /// Really asks the database, and says so if it cannot be written to.
     async fn health(&self) -> Result<(), CatalogError>;
 
@@ -258,7 +260,7 @@ pub trait Vectors: Send + Sync + 'static {
     /// Models with vectors, and how many each has stored.
     async fn models(&self) -> Result<Vec<(String, u64)>, CatalogError>;
 
-    /// Notes a model and where its files are.
+    /// Notes a model that is used.
     async fn remember_model(&self, used: &UsedModel) -> Result<(), CatalogError>;
 
     /// Models that were noted, by name and revision.

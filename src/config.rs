@@ -81,6 +81,8 @@ pub struct TokenConfig {
 #[serde(deny_unknown_fields)]
 pub struct IngestConfig {
     pub scan_interval_ms: u64,
+    pub scan_share_max_percent: u32,
+    pub away_when_emptied: bool,
     pub settle_ms: u64,
     pub images_max: usize,
     pub attempts_max: u32,
@@ -177,7 +179,11 @@ impl ModelsConfig {
             let file = variable("HF_TOKEN_PATH")
                 .map(PathBuf::from)
                 .or_else(|| Some(hub_home()?.join("token")));
-            self.token_file = file.filter(|file| file.is_file()).unwrap_or_default();
+            // One that others left empty is as good as none.
+            let holds = |file: &PathBuf| {
+                std::fs::metadata(file).is_ok_and(|found| found.is_file() && found.len() > 0)
+            };
+            self.token_file = file.filter(holds).unwrap_or_default();
         }
         let says_yes =
             |value: &String| ["1", "true", "yes", "on"].contains(&value.to_lowercase().as_str());
@@ -239,6 +245,30 @@ impl Secret {
     pub fn reveal(&self) -> &str {
         &self.0
     }
+
+    /// What the file holds that the configuration key `key` names, without spaces and the line's end. `None` if it names none.
+    pub fn from_file(key: &'static str, path: &Path) -> Result<Option<Self>, KeyFileError> {
+        if path == Path::new("") {
+            return Ok(None);
+        }
+        let failed =
+            |reason: String| KeyFileError { key, path: path.display().to_string(), reason };
+        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        match text.trim() {
+            "" => Err(failed("it is empty".to_owned())),
+            secret => Ok(Some(Self(secret.to_owned()))),
+        }
+    }
+}
+
+/// Why the file of a key or token cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key} {path} cannot be used: {reason}; name another file, or put the key into it")]
+pub struct KeyFileError {
+    /// The configuration key that names the file.
+    pub key: &'static str,
+    pub path: String,
+    pub reason: String,
 }
 
 impl From<String> for Secret {
@@ -267,6 +297,12 @@ pub enum ConfigError {
         value: String,
         reason: &'static str,
     },
+}
+
+/// The defaults alone, for tests that change a few.
+#[cfg(test)]
+pub(crate) fn built_in() -> Config {
+    Config::load(None, [], Overrides::new()).expect("the built-in defaults are valid")
 }
 
 /// Flags that override keys: (key, value).
@@ -363,6 +399,12 @@ impl Config {
             "ingest.in_flight_max",
             self.ingest.in_flight_max.to_string(),
             "at least 1",
+        )?;
+        check(
+            (1..=100).contains(&self.ingest.scan_share_max_percent),
+            "ingest.scan_share_max_percent",
+            self.ingest.scan_share_max_percent.to_string(),
+            "1 to 100",
         )?;
         check(
             self.ingest.lease_ms >= 1000,
@@ -547,6 +589,26 @@ mod tests {
         }
         let error = url("[vector_store.qdrant]\nshads = 1\n", &[]).expect_err("unknown");
         assert!(error.contains("shads"), "{error}");
+    }
+
+    #[test]
+    fn a_key_comes_from_its_file_without_the_end_of_the_line() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("key");
+        let read = || Secret::from_file("a.key_file", &path);
+        assert_eq!(Secret::from_file("a.key_file", Path::new("")), Ok(None));
+        for text in ["", " \n"] {
+            std::fs::write(&path, text).expect("written");
+            let error = read().expect_err("empty").to_string();
+            assert!(
+                error.contains("a.key_file") && error.contains("key cannot be used"),
+                "{error}"
+            );
+        }
+        std::fs::write(&path, "hunter2\r\n").expect("written");
+        assert_eq!(read().expect("read").expect("a key").reveal(), "hunter2");
+        std::fs::remove_file(&path).expect("removed");
+        assert!(read().is_err());
     }
 
     #[test]

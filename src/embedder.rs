@@ -1,15 +1,19 @@
-//! Runs the model: one thread for queries, so that a search never waits behind the indexing of pictures, and one for
-//! pictures. Queries that arrive together are encoded together; recent ones are remembered. Both queues are bounded.
+//! Runs the model: a thread each for texts, for pictures to search by, and for pictures to index, so that no search waits
+//! behind indexing and no words behind pictures. Texts that arrive together are encoded together; recent ones are
+//! remembered. All queues are bounded.
+
+pub(crate) mod encoder;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clip::{LoadError, Model, ModelInfo, Pixels, Preprocessor};
+use clip::{EncodeError, LoadError, ModelInfo, Pixels};
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::encoder::{Encoder, Preprocess};
 use crate::config::EmbedConfig;
 use crate::types::ModelId;
 
@@ -23,32 +27,33 @@ const IDLE_LOOK_MAX: Duration = Duration::from_secs(1);
 /// Handle to the threads that run the model. Dropping the last one ends them.
 pub struct Embedder {
     info: ModelInfo,
-    preprocessor: Preprocessor,
+    preprocess: Arc<Preprocess>,
     id: ModelId,
     display_name: String,
-    queries: mpsc::Sender<QueryJob>,
-    pictures: mpsc::Sender<PictureJob>,
+    texts: mpsc::Sender<Job<String>>,
+    query_pictures: mpsc::Sender<Job<Pixels>>,
+    pictures: mpsc::Sender<BatchJob>,
     cache: Mutex<LruCache<String, Arc<Vec<f32>>>>,
 }
 
 /// The model, which is put away after a while without work if so configured.
 struct ModelSlot {
-    loaded: Mutex<Option<Arc<Model>>>,
-    load: Box<LoadModel>,
+    loaded: Mutex<Option<Arc<dyn Encoder>>>,
+    load: Box<LoadEncoder>,
     last_used: Mutex<Instant>,
 }
 
-type LoadModel = dyn Fn() -> Result<Model, LoadError> + Send + Sync;
+type LoadEncoder = dyn Fn() -> Result<Arc<dyn Encoder>, LoadError> + Send + Sync;
 
 impl ModelSlot {
     /// The model, loaded again if it was put away.
-    fn get(&self) -> Result<Arc<Model>, EmbedError> {
+    fn get(&self) -> Result<Arc<dyn Encoder>, EmbedError> {
         *self.last_used.lock() = Instant::now();
         let mut loaded = self.loaded.lock();
         if let Some(model) = &*loaded {
             return Ok(model.clone());
         }
-        let model = Arc::new((self.load)().map_err(|error| EmbedError::Model(error.to_string()))?);
+        let model = (self.load)().map_err(|error| EmbedError::Model(error.to_string()))?;
         tracing::info!("the model is loaded again");
         Ok(loaded.insert(model).clone())
     }
@@ -63,21 +68,18 @@ impl ModelSlot {
     }
 }
 
-type Answer<T> = oneshot::Sender<Result<T, EmbedError>>;
+/// An embedding, `dim` long and L2-normalised.
+type Embedding = Result<Vec<f32>, EmbedError>;
 
-struct QueryJob {
-    query: QueryInput,
-    answer: Answer<Vec<f32>>,
+/// One query, and where its embedding goes.
+struct Job<Input> {
+    input: Input,
+    answer: oneshot::Sender<Embedding>,
 }
 
-enum QueryInput {
-    Text(String),
-    Picture(Pixels),
-}
-
-struct PictureJob {
+struct BatchJob {
     batch: Vec<Pixels>,
-    answer: Answer<Vec<Vec<f32>>>,
+    answer: oneshot::Sender<Vec<Embedding>>,
 }
 
 /// Why there is no embedding.
@@ -108,36 +110,30 @@ pub enum StartError {
 impl Embedder {
     /// Loads the model and starts the threads. Loading runs both graphs once, so the first query is as quick as the tenth.
     pub fn start(
-        load: impl Fn() -> Result<Model, LoadError> + Send + Sync + 'static,
+        load: impl Fn() -> Result<Arc<dyn Encoder>, LoadError> + Send + Sync + 'static,
         id: ModelId,
         display_name: String,
         config: &EmbedConfig,
     ) -> Result<Self, StartError> {
         let model = load()?;
-        let (info, preprocessor) = (model.info().clone(), model.preprocessor());
-        let slot = ModelSlot {
-            loaded: Mutex::new(Some(Arc::new(model))),
+        let (info, preprocess) = (model.info().clone(), model.preprocess());
+        let slot = Arc::new(ModelSlot {
+            loaded: Mutex::new(Some(model)),
             load: Box::new(load),
             last_used: Mutex::new(Instant::now()),
-        };
-        let model = Arc::new(slot);
+        });
         if config.unload_after_idle_ms > 0 {
-            watch_idleness(&model, Duration::from_millis(config.unload_after_idle_ms))?;
+            watch_idleness(&slot, Duration::from_millis(config.unload_after_idle_ms))?;
         }
-        let (queries, query_jobs) = mpsc::channel(config.query_queue_max);
+        let (texts, text_jobs) = mpsc::channel(config.query_queue_max);
+        let (query_pictures, query_picture_jobs) = mpsc::channel(config.query_queue_max);
         let (pictures, picture_jobs) = mpsc::channel(PICTURE_QUEUE_MAX);
-        spawn("embed-query", model.clone(), query_jobs, run_queries)?;
-        spawn("embed-picture", model, picture_jobs, run_pictures)?;
+        spawn("embed-text", slot.clone(), text_jobs, run_texts)?;
+        spawn("embed-query", slot.clone(), query_picture_jobs, run_query_pictures)?;
+        spawn("embed-picture", slot, picture_jobs, run_pictures)?;
         let entries = NonZeroUsize::new(config.query_cache_entries).unwrap_or(NonZeroUsize::MIN);
-        Ok(Self {
-            info,
-            preprocessor,
-            id,
-            display_name,
-            queries,
-            pictures,
-            cache: Mutex::new(LruCache::new(entries)),
-        })
+        let cache = Mutex::new(LruCache::new(entries));
+        Ok(Self { info, preprocess, id, display_name, texts, query_pictures, pictures, cache })
     }
 
     /// Which model and revision this is.
@@ -157,39 +153,45 @@ impl Embedder {
 
     /// Scales and normalises a decoded picture for this model. Takes milliseconds of CPU: call it where blocking is fine.
     pub fn preprocess(&self, rgb: &image::RgbImage) -> Pixels {
-        self.preprocessor.apply(rgb)
+        (self.preprocess)(rgb)
     }
 
-    /// Embedding of a query text, L2-normalised.
+    /// Embedding of a query text, L2-normalised. How words are spaced makes no difference.
     pub async fn embed_text(&self, text: &str) -> Result<Arc<Vec<f32>>, EmbedError> {
-        if let Some(known) = self.cache.lock().get(text) {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if let Some(known) = self.cache.lock().get(&text) {
             return Ok(known.clone());
         }
-        let embedding = Arc::new(self.ask(QueryInput::Text(text.to_owned())).await?);
-        self.cache.lock().put(text.to_owned(), embedding.clone());
+        let embedding = Arc::new(ask(&self.texts, text.clone()).await?);
+        self.cache.lock().put(text, embedding.clone());
         Ok(embedding)
     }
 
     /// Embedding of a picture to search by, L2-normalised. Does not wait behind pictures that are being indexed.
     pub async fn embed_query_picture(&self, pixels: Pixels) -> Result<Vec<f32>, EmbedError> {
-        self.ask(QueryInput::Picture(pixels)).await
+        ask(&self.query_pictures, pixels).await
     }
 
-    async fn ask(&self, query: QueryInput) -> Result<Vec<f32>, EmbedError> {
+    /// Embeddings of pictures, in their order. One picture that the model fails on does not cost its neighbours theirs.
+    /// Waits while another batch is ready to run.
+    pub async fn embed_pictures(
+        &self,
+        batch: Vec<Pixels>,
+    ) -> Result<Vec<Result<Vec<f32>, EmbedError>>, EmbedError> {
         let (answer, answered) = oneshot::channel();
-        self.queries.try_send(QueryJob { query, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => EmbedError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => EmbedError::Stopped,
-        })?;
-        answered.await.map_err(|_| EmbedError::Stopped)?
+        let sent = self.pictures.send(BatchJob { batch, answer }).await;
+        sent.map_err(|_| EmbedError::Stopped)?;
+        answered.await.map_err(|_| EmbedError::Stopped)
     }
+}
 
-    /// Embeddings of pictures, in their order. Waits while another batch is ready to run.
-    pub async fn embed_pictures(&self, batch: Vec<Pixels>) -> Result<Vec<Vec<f32>>, EmbedError> {
-        let (answer, answered) = oneshot::channel();
-        self.pictures.send(PictureJob { batch, answer }).await.map_err(|_| EmbedError::Stopped)?;
-        answered.await.map_err(|_| EmbedError::Stopped)?
-    }
+async fn ask<Input>(jobs: &mpsc::Sender<Job<Input>>, input: Input) -> Embedding {
+    let (answer, answered) = oneshot::channel();
+    jobs.try_send(Job { input, answer }).map_err(|error| match error {
+        mpsc::error::TrySendError::Full(_) => EmbedError::Overloaded,
+        mpsc::error::TrySendError::Closed(_) => EmbedError::Stopped,
+    })?;
+    answered.await.map_err(|_| EmbedError::Stopped)?
 }
 
 /// Looks after the model from a thread of its own, for as long as there is one.
@@ -222,63 +224,145 @@ fn spawn<Job: Send + 'static>(
         .map_err(|error| EmbedError::Model(error.to_string()))
 }
 
-fn run_queries(slot: &ModelSlot, mut jobs: mpsc::Receiver<QueryJob>) {
+fn run_texts(slot: &ModelSlot, mut jobs: mpsc::Receiver<Job<String>>) {
     let mut batch = Vec::with_capacity(QUERY_BATCH_MAX);
     while jobs.blocking_recv_many(&mut batch, QUERY_BATCH_MAX) > 0 {
-        let model = match slot.get() {
-            Ok(model) => model,
-            Err(error) => {
-                batch.drain(..).for_each(|job| drop(job.answer.send(Err(error.clone()))));
-                continue;
-            }
+        // Who stopped waiting needs no embedding.
+        batch.retain(|job| !job.answer.is_closed());
+        let texts: Vec<&str> = batch.iter().map(|job| job.input.as_str()).collect();
+        let embeddings = match slot.get() {
+            Ok(model) => encode_apart(&texts, |texts| model.encode_texts(texts)),
+            Err(error) => vec![Err(error); texts.len()],
         };
-        let (mut texts, mut answers) = (Vec::new(), Vec::new());
-        for QueryJob { query, answer } in batch.drain(..) {
-            match query {
-                // Who stopped waiting needs no embedding.
-                _ if answer.is_closed() => {}
-                QueryInput::Text(text) => {
-                    texts.push(text);
-                    answers.push(answer);
-                }
-                QueryInput::Picture(pixels) => {
-                    drop(answer.send(only(model.encode_images(&[pixels]))))
-                }
-            }
+        for (job, embedding) in batch.drain(..).zip(embeddings) {
+            drop(job.answer.send(embedding));
         }
-        answer_texts(&model, &texts, answers);
     }
 }
 
-fn answer_texts(model: &Model, texts: &[String], answers: Vec<Answer<Vec<f32>>>) {
-    if texts.is_empty() {
-        return;
-    }
-    let together: Vec<&str> = texts.iter().map(String::as_str).collect();
-    match model.encode_texts(&together) {
-        Ok(embeddings) => answers
-            .into_iter()
-            .zip(embeddings)
-            .for_each(|(answer, embedding)| drop(answer.send(Ok(embedding)))),
-        // One bad text must not fail its neighbours.
-        Err(_) => answers
-            .into_iter()
-            .zip(together)
-            .for_each(|(answer, text)| drop(answer.send(only(model.encode_texts(&[text]))))),
+fn run_query_pictures(slot: &ModelSlot, mut jobs: mpsc::Receiver<Job<Pixels>>) {
+    while let Some(Job { input, answer }) = jobs.blocking_recv() {
+        if !answer.is_closed() {
+            let encode = |model: Arc<dyn Encoder>| only(model.encode_images(&[input]));
+            drop(answer.send(slot.get().and_then(encode)));
+        }
     }
 }
 
-fn only(rows: Result<Vec<Vec<f32>>, clip::EncodeError>) -> Result<Vec<f32>, EmbedError> {
+fn run_pictures(slot: &ModelSlot, mut jobs: mpsc::Receiver<BatchJob>) {
+    while let Some(BatchJob { batch, answer }) = jobs.blocking_recv() {
+        let embeddings = match slot.get() {
+            Ok(model) => encode_apart(&batch, |batch| model.encode_images(batch)),
+            Err(error) => vec![Err(error); batch.len()],
+        };
+        drop(answer.send(embeddings));
+    }
+}
+
+/// Encodes a batch at once, and one by one if that fails: a bad input must not fail its neighbours.
+fn encode_apart<Input>(
+    batch: &[Input],
+    encode: impl Fn(&[Input]) -> Result<Vec<Vec<f32>>, EncodeError>,
+) -> Vec<Embedding> {
+    if batch.is_empty() {
+        return Vec::new();
+    }
+    match encode(batch) {
+        Ok(rows) if rows.len() == batch.len() => rows.into_iter().map(Ok).collect(),
+        _ => batch.iter().map(|one| only(encode(std::slice::from_ref(one)))).collect(),
+    }
+}
+
+fn only(rows: Result<Vec<Vec<f32>>, EncodeError>) -> Embedding {
     let row = rows.map_err(|error| EmbedError::Model(error.to_string()))?.pop();
     row.ok_or_else(|| EmbedError::Model("it returned nothing".into()))
 }
 
-fn run_pictures(slot: &ModelSlot, mut jobs: mpsc::Receiver<PictureJob>) {
-    while let Some(job) = jobs.blocking_recv() {
-        let encode = |model: Arc<Model>| {
-            model.encode_images(&job.batch).map_err(|error| EmbedError::Model(error.to_string()))
+#[cfg(test)]
+mod tests {
+    use super::encoder::stand_in::StandIn;
+    use super::*;
+    use crate::config::Config;
+
+    fn embedder(model: StandIn, change: impl FnOnce(&mut EmbedConfig)) -> Embedder {
+        let mut config = Config::load(None, [], Vec::new()).expect("defaults").embed;
+        change(&mut config);
+        let id = ModelId { name: "stand-in".into(), revision: "1".into() };
+        let load = move || Ok(Arc::new(model.clone()) as Arc<dyn Encoder>);
+        Embedder::start(load, id, "CLIP".into(), &config).expect("started")
+    }
+
+    #[tokio::test]
+    async fn words_are_remembered_however_they_are_spaced() {
+        let model = StandIn::default();
+        let embedder = embedder(model.clone(), |_| {});
+        let first = embedder.embed_text(" red  boat").await.expect("embedded");
+        let again = embedder.embed_text("red boat ").await.expect("embedded");
+        assert!(Arc::ptr_eq(&first, &again));
+        assert_eq!(model.texts_encoded(), 1);
+    }
+
+    #[tokio::test]
+    async fn one_bad_picture_does_not_cost_its_neighbours_their_vectors() {
+        let model = StandIn::default();
+        let embedder = embedder(model.clone(), |_| {});
+        let picture = |colour| embedder.preprocess(&StandIn::picture(colour));
+        let batch = vec![picture([250, 0, 0]), StandIn::bad_picture(), picture([0, 0, 250])];
+        let embeddings = embedder.embed_pictures(batch).await.expect("the thread runs");
+        assert!(embeddings[0].is_ok() && embeddings[2].is_ok());
+        assert!(matches!(embeddings[1], Err(EmbedError::Model(_))));
+    }
+
+    #[tokio::test]
+    async fn words_do_not_wait_behind_pictures() {
+        let model = StandIn::default();
+        let embedder = Arc::new(embedder(model.clone(), |_| {}));
+        let gate = model.hold_pictures();
+        let pictures = tokio::spawn({
+            let embedder = embedder.clone();
+            async move { embedder.embed_pictures(vec![StandIn::any_picture()]).await }
+        });
+        let query = tokio::spawn({
+            let embedder = embedder.clone();
+            async move { embedder.embed_query_picture(StandIn::any_picture()).await }
+        });
+        embedder.embed_text("red").await.expect("answered while pictures are held");
+        drop(gate);
+        pictures.await.expect("joined").expect("embedded");
+        query.await.expect("joined").expect("embedded");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once() {
+        let model = StandIn::default();
+        let embedder = Arc::new(embedder(model.clone(), |config| config.query_queue_max = 1));
+        let gate = model.hold_texts();
+        let ask = |text: &'static str| {
+            let embedder = embedder.clone();
+            tokio::spawn(async move { embedder.embed_text(text).await })
         };
-        let embeddings = slot.get().and_then(encode);
-        drop(job.answer.send(embeddings));
+        // One is at work, one waits; then there is no place.
+        let first = ask("one");
+        model.until_held().await;
+        let second = ask("two");
+        while embedder.texts.capacity() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(embedder.embed_text("three").await, Err(EmbedError::Overloaded)));
+        drop(gate);
+        first.await.expect("joined").expect("embedded");
+        second.await.expect("joined").expect("embedded");
+    }
+
+    #[tokio::test]
+    async fn an_idle_model_is_put_away_and_loaded_again() {
+        let model = StandIn::default();
+        let embedder = embedder(model.clone(), |config| config.unload_after_idle_ms = 1);
+        embedder.embed_text("red").await.expect("embedded");
+        // Handles left: the test's, the one in `load`, and none of a loaded model.
+        while model.handles() > 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        embedder.embed_text("blue").await.expect("loaded again");
     }
 }

@@ -31,8 +31,9 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::app::{App, ModelState};
+use crate::app::App;
 use crate::ingest::Ingest;
+use crate::serving::ServingState;
 use crate::types::{ContentHash, ImageName};
 use error::Problem;
 
@@ -137,19 +138,19 @@ fn set(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderVa
 
 /// Ingestion, which there is once the model is up.
 fn ingest(app: &Shared) -> Result<Arc<Ingest>, Problem> {
-    app.ingest().ok_or_else(|| model_not_ready(app))
+    app.serving.state().ingest().cloned().ok_or_else(|| model_not_ready(app))
 }
 
 /// 503, with how far it is.
 fn model_not_ready(app: &Shared) -> Problem {
-    let detail = match app.model() {
-        ModelState::Downloading { name, progress } => {
+    let detail = match app.serving.state() {
+        ServingState::Downloading { name, progress } => {
             format!(
                 "{}. Searches are answered when it is here; /api/v1/status says how far it is.",
                 operations::downloading(&name, progress.percent())
             )
         }
-        ModelState::Waiting { .. } => return error::store_unavailable(),
+        ServingState::Waiting { .. } => return error::store_unavailable(),
         _ => "The model is not ready yet; try again in a moment.".to_owned(),
     };
     Problem::unavailable("model_not_ready", detail)

@@ -1,10 +1,14 @@
-//! Keeps the index equal to the sources. Three tasks that share nothing but the catalog:
-//! `reconciler` compares sources and catalog, `worker` brings pending images through the `pipeline`
-//! (read, decode, embed, store), `housekeeping` removes what nobody needs and lets the store maintain itself.
+//! Keeps the index equal to the sources. A `follower` per source has the `reconciler` compare it with the catalog, the `worker`
+//! brings pending images through the `pipeline` (read, decode, embed, store), `housekeeping` removes what nobody needs and lets
+//! the store maintain itself.
 
+mod followed;
+mod follower;
 mod housekeeping;
 mod pipeline;
+mod reading;
 mod reconciler;
+mod store_guard;
 mod worker;
 
 use std::collections::VecDeque;
@@ -20,22 +24,29 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::catalog::{Catalog, CatalogError};
+use self::followed::Followed;
+use self::reconciler::Reconciler;
+use crate::backoff::Backoff;
+use crate::catalog::{Catalog, CatalogError, ConfiguredSource};
 use crate::config::{DecodeConfig, IngestConfig};
 use crate::embedder::{EmbedError, Embedder};
 use crate::metrics::Metrics;
-use crate::source::folder::FolderSource;
-use crate::source::watcher::FolderWatcher;
-use crate::source::{Source, SourceError};
-use crate::types::{ContentHash, Scope};
-use crate::vector_store::{Collection, StoreError};
+use crate::source::presence::{Away, Known};
+use crate::source::{Identity, Source, SourceError};
+use crate::store_check::CheckError;
+use crate::types::{ContentHash, ImageName, Scope, now_ms};
+use crate::vector_store::{Collection, StoreError, VectorStore};
 
 /// Everything ingestion works with.
 pub struct IngestParts {
     /// Where pictures come from.
-    pub sources: Vec<FolderSource>,
+    pub sources: Vec<Arc<dyn Source>>,
     /// Images and their state.
     pub catalog: Arc<dyn Catalog>,
+    /// Where the collection below is made again if it is lost.
+    pub store: Arc<dyn VectorStore>,
+    /// `vector_store.check_interval_ms`.
+    pub check_interval_ms: u64,
     /// Vectors of the model below.
     pub collection: Arc<dyn Collection>,
     pub embedder: Arc<Embedder>,
@@ -58,6 +69,7 @@ pub struct Ingest {
 /// What the tasks share.
 struct Shared {
     parts: IngestParts,
+    followed: Vec<Arc<Followed>>,
     model: String,
     decode_limits: DecodeLimits,
     /// Rung when something may be pending.
@@ -65,6 +77,7 @@ struct Shared {
     progress: Mutex<Progress>,
     scanned_once: AtomicBool,
     tidy: AtomicBool,
+    guard: store_guard::GuardState,
 }
 
 #[derive(Default)]
@@ -77,6 +90,10 @@ struct Progress {
 
 /// Rates look this far back.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
+
+/// One pass ends when a source is in trouble and nothing moved for so long, or when the next try is farther away than this.
+const STUCK_AFTER: Duration = Duration::from_secs(15);
+const WORTH_WAITING_FOR: Duration = Duration::from_mins(3);
 
 /// What ingestion is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -115,57 +132,121 @@ pub enum IngestError {
     Embed(#[from] EmbedError),
 }
 
+impl From<CheckError> for IngestError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Catalog(error) => error.into(),
+            CheckError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl Ingest {
     /// Puts the parts together; nothing runs yet.
     pub fn new(parts: IngestParts) -> Self {
         let model = parts.embedder.id().to_string();
         let decode_limits = parts.decode.limits();
+        let followed = parts.sources.iter().cloned().map(Followed::new).map(Arc::new).collect();
         let shared = Shared {
             parts,
+            followed,
             model,
             decode_limits,
             work: Notify::new(),
             progress: Mutex::default(),
             scanned_once: AtomicBool::new(false),
             tidy: AtomicBool::new(false),
+            guard: store_guard::GuardState::default(),
         };
         Self { shared: Arc::new(shared), tasks: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
     /// Frees what a crash left, makes pending what lost its vector, and brings store and catalog together.
     pub async fn recover(&self) -> Result<(), IngestError> {
+        self.recall_sources().await?;
         housekeeping::recover(&self.shared).await
+    }
+
+    /// Says which sources there are, and remembers what they were when they were last compared.
+    async fn recall_sources(&self) -> Result<(), IngestError> {
+        let catalog = &self.shared.parts.catalog;
+        let configured = |followed: &Arc<Followed>| ConfiguredSource {
+            id: followed.source.id().to_owned(),
+            location: followed.source.location(),
+        };
+        let configured: Vec<_> = self.shared.followed.iter().map(configured).collect();
+        catalog.configure_sources(&configured, now_ms()).await?;
+        for row in catalog.sources().await? {
+            if let Some(followed) = self.shared.followed(&row.id) {
+                let away =
+                    row.away.map(|away| Away { reason: away.reason, since_ms: away.since_ms });
+                followed.presence.restore(Known { identity: row.identity.map(Identity), away });
+            }
+        }
+        Ok(())
     }
 
     /// Starts watching, scanning, indexing and housekeeping, until [`Self::shut_down`].
     pub fn spawn(&self) {
-        for source in &self.shared.parts.sources {
-            let watcher = FolderWatcher::new(source.clone());
-            self.tasks.spawn(reconciler::follow(
+        for followed in &self.shared.followed {
+            self.tasks.spawn(follower::follow(
                 self.shared.clone(),
-                source.clone(),
-                watcher,
+                followed.clone(),
                 self.stop.clone(),
             ));
         }
         self.tasks.spawn(worker::run(self.shared.clone(), self.stop.clone()));
         self.tasks.spawn(housekeeping::run(self.shared.clone(), self.stop.clone()));
+        self.tasks.spawn(store_guard::run(self.shared.clone(), self.stop.clone()));
         self.tasks.close();
     }
 
-    /// One pass: looks at every source once, indexes until nothing is pending, tidies up.
+    /// One pass: looks at every source once, indexes until nothing more can be done, tidies up. Fails in the end if a source
+    /// is away, after doing what can be done without it.
     pub async fn run_once(&self) -> Result<(), IngestError> {
-        for source in &self.shared.parts.sources {
-            reconciler::reconcile(&self.shared, source, &Scope::All).await?;
+        for followed in &self.shared.followed {
+            let comparing = self.shared.reconciler(followed);
+            match self.stop.run_until_cancelled(comparing.compare_all()).await {
+                // Told at the end.
+                Some(Err(IngestError::Source(SourceError::Away { .. }))) => {}
+                Some(compared) => compared?,
+                None => break,
+            }
         }
         self.shared.scanned_once.store(true, Ordering::Relaxed);
         let worker = tokio::spawn(worker::run(self.shared.clone(), self.stop.clone()));
-        while self.shared.parts.catalog.counts().await?.pending > 0 && !self.stop.is_cancelled() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        self.until_nothing_can_be_done().await?;
         self.stop.cancel();
         let _ = worker.await;
-        housekeeping::tidy(&self.shared, false).await
+        housekeeping::tidy(&self.shared, false).await?;
+        let problem = self.shared.followed.iter().find_map(|followed| followed.problem());
+        problem.map_or(Ok(()), |problem| Err(problem.into()))
+    }
+
+    /// Pictures of a source that is away, or waits for the next try, stay pending; nobody waits for them here.
+    async fn until_nothing_can_be_done(&self) -> Result<(), IngestError> {
+        let catalog = &self.shared.parts.catalog;
+        // What is being worked on is due when its lease ends.
+        let worth_waiting_ms =
+            self.shared.parts.config.lease_ms as i64 + WORTH_WAITING_FOR.as_millis() as i64;
+        let (mut left, mut since) = (u64::MAX, Instant::now());
+        while !self.stop.is_cancelled() {
+            let pending = catalog.counts().await?.pending;
+            if pending == 0 {
+                break;
+            }
+            if pending != left {
+                (left, since) = (pending, Instant::now());
+            }
+            let is_stuck = self.shared.followed.iter().any(|followed| followed.problem().is_some())
+                && since.elapsed() > STUCK_AFTER;
+            let due_ms = catalog.next_due_ms().await?.unwrap_or(i64::MAX);
+            if is_stuck || due_ms > now_ms() + worth_waiting_ms {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
     }
 
     /// Ends a [`Self::run_once`] early (Ctrl-C).
@@ -179,12 +260,22 @@ impl Ingest {
         let images_per_second = progress.rate();
         let settled = self.shared.scanned_once.load(Ordering::Relaxed)
             && self.shared.tidy.load(Ordering::Relaxed);
-        let state = match (&progress.message, pending > 0 || progress.busy || !settled) {
-            (Some(_), true) => IngestState::Paused,
-            (_, true) => IngestState::Indexing,
+        // A source that is away stops only its own pictures.
+        let of_sources = self.shared.followed.iter().find_map(|followed| followed.problem());
+        let of_sources = of_sources.map(|problem| problem.to_string());
+        let of_store = progress.message.clone().or_else(|| self.shared.store_trouble());
+        let is_stuck = of_store.is_some() || (of_sources.is_some() && images_per_second == 0.0);
+        let state = match (is_stuck, pending > 0 || progress.busy || !settled) {
+            (true, true) => IngestState::Paused,
+            (false, true) => IngestState::Indexing,
             (_, false) => IngestState::Idle,
         };
-        IngestStatus { state, images_per_second, message: progress.message.clone() }
+        IngestStatus { state, images_per_second, message: of_store.or(of_sources) }
+    }
+
+    /// What is wrong with the collection that is written to, if anything: away, lost, another installation's.
+    pub fn store_trouble(&self) -> Option<String> {
+        self.shared.store_trouble()
     }
 
     /// Tells the worker that images became pending (a retry, an upload).
@@ -193,19 +284,29 @@ impl Ingest {
         self.shared.work.notify_one();
     }
 
-    /// Has one part of a source looked at now (an upload, a deletion).
-    pub async fn look_at(&self, source: &FolderSource, scope: &Scope) -> Result<(), IngestError> {
-        reconciler::reconcile(&self.shared, source, scope).await
+    /// Has one image of a source looked at now (an upload, a deletion).
+    pub async fn look_at(&self, source: &dyn Source, name: &ImageName) -> Result<(), IngestError> {
+        let Some(followed) = self.shared.followed(source.id()) else { return Ok(()) };
+        let scopes = [Scope::Under(name.clone())];
+        self.shared.reconciler(followed).compare(&scopes).await?;
+        self.shared.work.notify_one();
+        Ok(())
     }
 
-    /// Where pictures come from.
-    pub fn sources(&self) -> &[FolderSource] {
-        &self.shared.parts.sources
+    /// Fails if a source is away, or another one is in its place.
+    pub async fn check_present(&self, source: &dyn Source) -> Result<(), SourceError> {
+        match self.shared.followed(source.id()) {
+            Some(followed) => followed.presence.confirm(source).await,
+            None => Ok(()),
+        }
     }
 
-    /// The source with this id.
-    pub fn source(&self, id: &str) -> Option<&FolderSource> {
-        self.shared.source(id)
+    /// Sources that are away: their location, why, and since when.
+    pub fn away(&self) -> Vec<(String, Away)> {
+        let away = |followed: &Arc<Followed>| {
+            followed.presence.away().map(|away| (followed.source.location(), away))
+        };
+        self.shared.followed.iter().filter_map(away).collect()
     }
 
     /// Stops the tasks; what they hold is given back.
@@ -217,8 +318,24 @@ impl Ingest {
 }
 
 impl Shared {
-    fn source(&self, id: &str) -> Option<&FolderSource> {
-        self.parts.sources.iter().find(|source| source.id() == id)
+    fn followed(&self, id: &str) -> Option<&Followed> {
+        self.followed.iter().find(|followed| followed.source.id() == id).map(Arc::as_ref)
+    }
+
+    fn reconciler<'a>(&'a self, followed: &'a Followed) -> Reconciler<'a> {
+        Reconciler {
+            catalog: &*self.parts.catalog,
+            followed,
+            settle_ms: self.parts.config.settle_ms as i64,
+            away_when_emptied: self.parts.config.away_when_emptied,
+            work: &self.work,
+            tidy: &self.tidy,
+        }
+    }
+
+    fn count_away(&self) {
+        let away = self.followed.iter().filter(|followed| followed.presence.away().is_some());
+        self.parts.metrics.sources_away.set(away.count() as i64);
     }
 
     fn point_ids(&self, hashes: &[ContentHash]) -> Vec<Uuid> {
@@ -262,9 +379,10 @@ impl Progress {
     }
 }
 
-/// Waits for a while, growing with each failure in a row up to half a minute; `false` when stopped meanwhile.
-async fn back_off(failures_in_a_row: &mut u32, stop: &CancellationToken) -> bool {
-    let wait = Duration::from_millis(250u64.saturating_mul(1 << (*failures_in_a_row).min(7)));
-    *failures_in_a_row = failures_in_a_row.saturating_add(1);
-    stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some()
+/// Pauses while store or catalog is away.
+fn pauses() -> Backoff {
+    Backoff::new(Duration::from_millis(250), Duration::from_secs(30))
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,6 +62,8 @@ pub struct Metrics {
     pub stage_seconds: Family<StageLabel, Histogram>,
     /// Pictures leased and not yet stored.
     pub in_flight: Gauge,
+    /// Sources whose disk, share or folder is away.
+    pub sources_away: Gauge,
     /// Searches by how they ended.
     pub searches: Family<OutcomeLabel, Counter>,
     /// Whole time of answered searches.
@@ -85,6 +87,7 @@ impl Default for Metrics {
             images_per_second: Gauge::default(),
             stage_seconds: Family::new_with_constructor(seconds),
             in_flight: Gauge::default(),
+            sources_away: Gauge::default(),
             searches: Family::default(),
             search_seconds: seconds(),
             searches_waiting: Gauge::default(),
@@ -113,6 +116,11 @@ impl Default for Metrics {
             "ingest_in_flight",
             "Pictures leased and not yet stored",
             metrics.in_flight.clone(),
+        );
+        registry.register(
+            "sources_away",
+            "Sources whose disk, share or folder is away",
+            metrics.sources_away.clone(),
         );
         registry.register("searches", "Searches by how they ended", metrics.searches.clone());
         registry.register_with_unit(

@@ -4,6 +4,7 @@
 mod bundled;
 mod cache;
 mod download;
+mod folders;
 mod hub;
 mod progress;
 mod registry;
@@ -14,10 +15,12 @@ pub use self::bundled::BUNDLED;
 use self::cache::Cache;
 pub use self::cache::Snapshot;
 use self::download::Sums;
+use self::folders::NotedFolders;
 use self::hub::Hub;
-pub use self::progress::Progress;
+pub use self::progress::DownloadProgress;
 pub use self::registry::{ModelEntry, Registry};
-use crate::config::{Config, ModelsConfig};
+use crate::catalog::UsedModel;
+use crate::config::{Config, KeyFileError, ModelsConfig};
 use crate::types::ModelId;
 
 /// Stands for the preferred model if it can be had, and the bundled one otherwise.
@@ -63,6 +66,8 @@ pub struct Verified {
 /// Why there is no model. The texts name the place and the next step; none carries a token.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
+    #[error(transparent)]
+    Token(#[from] KeyFileError),
     /// Neither a directory nor a known name.
     #[error(
         "there is no model {0:?}: give a folder with a model bundle (config.json, visual/, textual/), \"emoji-clip\" for the bundled one, or a name that `image-search model list` shows"
@@ -224,6 +229,24 @@ impl Models {
         }
     }
 
+    /// Notes where a model's files are on this machine, so that [`Self::find_again`] finds them.
+    pub fn note(&self, located: &LocatedModel) {
+        NotedFolders::new(&self.data_dir).note(&located.id, &located.dir);
+    }
+
+    /// A model that was used earlier, if its files are still here and still the same: in the cache, or where they were noted.
+    pub fn find_again(&self, used: &UsedModel) -> Option<LocatedModel> {
+        let UsedModel { id, display_name, banner } = used;
+        let noted = || at_folder(&NotedFolders::new(&self.data_dir).get(id)?, id);
+        let in_cache = || {
+            let entry = self.registry.get(&id.name)?;
+            let snapshot = self.cache.find(entry).filter(|found| found.commit == id.revision)?;
+            Some(from_snapshot(entry, snapshot))
+        };
+        let (display_name, banner) = (display_name.clone(), banner.clone());
+        Some(LocatedModel { display_name, banner, ..in_cache().or_else(noted)? })
+    }
+
     /// The bundled model, with what users should know.
     pub fn bundled(&self, banner: String) -> Result<LocatedModel, ModelError> {
         Ok(LocatedModel {
@@ -265,7 +288,7 @@ impl Models {
         &self,
         entry: &ModelEntry,
         substitute: bool,
-        progress: &Progress,
+        progress: &DownloadProgress,
     ) -> Result<LocatedModel, ModelError> {
         if let Some(snapshot) = self.cache.find(entry) {
             return Ok(from_snapshot(entry, snapshot));
@@ -341,21 +364,16 @@ impl Models {
     }
 }
 
-/// A model at a folder that was noted earlier, if it is still that very model: for example the one that answers while another is
-/// being prepared. Reads the files of a folder that is no snapshot of the hub.
-pub fn at_folder(
-    dir: &Path,
-    id: ModelId,
-    display_name: String,
-    banner: Option<String>,
-) -> Option<LocatedModel> {
+/// A model at a folder that was noted earlier, if it is still that very model. Reads the files of a folder that is no snapshot of
+/// the hub.
+fn at_folder(dir: &Path, id: &ModelId) -> Option<LocatedModel> {
     let is_snapshot = dir.file_name().is_some_and(|name| name == id.revision.as_str());
     let is_unchanged = || digest(dir).is_ok_and(|revision| revision == id.revision);
     (dir.is_dir() && (is_snapshot || is_unchanged())).then(|| LocatedModel {
         dir: dir.to_owned(),
-        id,
-        display_name,
-        banner,
+        id: id.clone(),
+        display_name: display_name(&id.name),
+        banner: (id.name == BUNDLED).then(|| BUNDLED_BANNER.to_owned()),
         runs_on_rten: true,
     })
 }
@@ -473,20 +491,32 @@ mod tests {
     #[test]
     fn a_noted_folder_counts_only_while_it_holds_the_same_model() {
         let dir = tempfile::tempdir().expect("temp");
-        let config = dir.path().join("config.json");
+        let (data, model) = (dir.path().join("data"), dir.path().join("some-clip"));
+        std::fs::create_dir(&model).expect("mkdir");
+        let config = model.join("config.json");
         std::fs::write(&config, "{}").expect("write");
-        let id = locate(&dir.path().display().to_string(), dir.path()).expect("located").id;
-        let there = |dir: &Path| at_folder(dir, id.clone(), "CLIP".into(), None).is_some();
-        assert!(there(dir.path()));
+        let located = locate(&model.display().to_string(), &data).expect("located");
+        let models = models(&data);
+        let used = UsedModel { id: located.id.clone(), display_name: "CLIP".into(), banner: None };
+        assert!(models.find_again(&used).is_none(), "nobody said where it is");
+        models.note(&located);
+        assert_eq!(models.find_again(&used).expect("found").dir, located.dir);
         std::fs::write(&config, "{\"other\": 1}").expect("write");
         assert!(
-            !there(dir.path()),
+            models.find_again(&used).is_none(),
             "other files would be compared with the vectors of the former ones"
         );
-        assert!(!there(&dir.path().join("gone")));
-        let snapshot = dir.path().join(&id.revision);
-        std::fs::create_dir(&snapshot).expect("mkdir");
-        assert!(there(&snapshot), "a snapshot is named by its commit");
+        std::fs::remove_dir_all(&model).expect("rmdir");
+        assert!(models.find_again(&used).is_none());
+    }
+
+    #[test]
+    fn a_noted_snapshot_is_known_by_its_commit() {
+        let dir = tempfile::tempdir().expect("temp");
+        let id = ModelId { name: "clip".into(), revision: "c0ffee".into() };
+        assert!(at_folder(&dir.path().join("c0ffee"), &id).is_none(), "it is gone");
+        std::fs::create_dir(dir.path().join("c0ffee")).expect("mkdir");
+        assert!(at_folder(&dir.path().join("c0ffee"), &id).is_some());
     }
 
     #[test]
@@ -502,7 +532,8 @@ mod tests {
         let Choice::Elsewhere(entry) = models.find(AUTO).expect("known") else {
             panic!("nothing was downloaded")
         };
-        let error = models.fetch(&entry, true, &Progress::default()).await.expect_err("offline");
+        let error =
+            models.fetch(&entry, true, &DownloadProgress::default()).await.expect_err("offline");
         assert!(error.to_string().contains("model pull ViT-B-32__openai"), "{error}");
         let stand_in = models.stand_in(&error).expect("bundled");
         assert_eq!(stand_in.id.name, BUNDLED);

@@ -5,32 +5,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clip::{DecodeLimits, Pixels};
-use parking_lot::RwLock;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::SearchConfig;
-use crate::embedder::{EmbedError, Embedder};
+use crate::embedder::EmbedError;
 use crate::metrics::{Metrics, Outcome};
 use crate::search_token::{TokenError, TokenSigner};
+use crate::serving::{Answering, ServingState};
 use crate::types::{ContentHash, ImageName, now_ms};
-use crate::vector_store::{Collection, PayloadValue, ScoredPoint, SearchQuery, StoreError};
+use crate::vector_store::{ScoredPoint, SearchQuery, StoreError, payload};
 
 /// Hits asked for beyond what is wanted, since some may belong to pictures that went a moment ago.
 const SPARE_HITS: usize = 16;
 /// How often the window is widened when too many hits had no picture.
 const WIDENINGS_MAX: usize = 4;
 
-/// The model and collection that answer. Both belong together and are switched together.
-#[derive(Clone)]
-pub struct Serving {
-    pub embedder: Arc<Embedder>,
-    /// Vectors of that very model.
-    pub collection: Arc<dyn Collection>,
-}
-
 pub struct Searcher {
-    serving: RwLock<Option<Serving>>,
+    serving: watch::Receiver<ServingState>,
     catalog: Arc<dyn Catalog>,
     tokens: TokenSigner,
     metrics: Arc<Metrics>,
@@ -119,8 +111,9 @@ impl From<EmbedError> for SearchError {
 }
 
 impl Searcher {
-    /// A searcher that answers [`SearchError::ModelNotReady`] until [`Self::serve`].
+    /// Answers with whatever model `serving` says, and [`SearchError::ModelNotReady`] while there is none.
     pub fn new(
+        serving: watch::Receiver<ServingState>,
         catalog: Arc<dyn Catalog>,
         tokens: TokenSigner,
         metrics: Arc<Metrics>,
@@ -129,25 +122,7 @@ impl Searcher {
     ) -> Self {
         let turns = Semaphore::new(config.concurrent_max);
         let places = Semaphore::new(config.concurrent_max + config.waiting_max);
-        Self {
-            serving: RwLock::new(None),
-            catalog,
-            tokens,
-            metrics,
-            config,
-            turns,
-            places,
-            decode_limits,
-        }
-    }
-
-    /// From now on this model and collection answer.
-    pub fn serve(&self, serving: Serving) {
-        *self.serving.write() = Some(serving);
-    }
-
-    pub fn serving(&self) -> Option<Serving> {
-        self.serving.read().clone()
+        Self { serving, catalog, tokens, metrics, config, turns, places, decode_limits }
     }
 
     /// The signer of the tokens, which also verifies them.
@@ -174,7 +149,8 @@ impl Searcher {
     }
 
     async fn search_in_turn(&self, query: Query, window: Window) -> Result<Answer, SearchError> {
-        let serving = self.serving().ok_or(SearchError::ModelNotReady)?;
+        let answering = self.serving.borrow().answering().cloned();
+        let serving = answering.ok_or(SearchError::ModelNotReady)?;
         let (_place, _turn) = self.take_turn().await?;
         let (words, vector) = self.vector_of(&serving, query).await?;
         let matches = self.find(&serving, vector, window).await?;
@@ -201,7 +177,7 @@ impl Searcher {
     /// What the token calls the query, and its vector.
     async fn vector_of(
         &self,
-        serving: &Serving,
+        serving: &Answering,
         query: Query,
     ) -> Result<(String, Vec<f32>), SearchError> {
         match query {
@@ -227,7 +203,7 @@ impl Searcher {
         }
     }
 
-    async fn decode(&self, serving: &Serving, bytes: Vec<u8>) -> Result<Pixels, SearchError> {
+    async fn decode(&self, serving: &Answering, bytes: Vec<u8>) -> Result<Pixels, SearchError> {
         let (limits, embedder) = (self.decode_limits.clone(), serving.embedder.clone());
         let work = tokio::task::spawn_blocking(move || {
             let decoded = clip::decode(&bytes, &limits)?;
@@ -238,7 +214,7 @@ impl Searcher {
 
     async fn find(
         &self,
-        serving: &Serving,
+        serving: &Answering,
         vector: Vec<f32>,
         window: Window,
     ) -> Result<Vec<Match>, SearchError> {
@@ -260,8 +236,10 @@ impl Searcher {
 
     /// Hits whose content still has an image, in their order.
     async fn name(&self, hits: &[ScoredPoint]) -> Result<Vec<Match>, SearchError> {
-        let hashes: Vec<(ContentHash, f32)> =
-            hits.iter().filter_map(|hit| Some((content_hash(hit)?, hit.score))).collect();
+        let hashes: Vec<(ContentHash, f32)> = hits
+            .iter()
+            .filter_map(|hit| Some((payload::content_hash(&hit.payload)?, hit.score)))
+            .collect();
         let mut contents = self
             .catalog
             .images_of(&hashes.iter().map(|(hash, _)| *hash).collect::<Vec<_>>())
@@ -283,9 +261,5 @@ impl Searcher {
     }
 }
 
-fn content_hash(hit: &ScoredPoint) -> Option<ContentHash> {
-    match hit.payload.get("content_hash") {
-        Some(PayloadValue::Keyword(hex)) => hex.parse().ok(),
-        _ => None,
-    }
-}
+#[cfg(test)]
+mod tests;

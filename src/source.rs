@@ -1,12 +1,25 @@
-//! The seam to where pictures come from: list them, read them, and (where allowed) write and delete them.
-//! Implementation: `folder`; `watcher` turns file events into hints for the reconciler.
+//! The seam to where pictures come from: list them in name order, look at one, read them, and (where allowed) write and
+//! delete them. Implementation: `folder`; `address` finds one by its configured address, `presence` remembers whether it is
+//! there, `memory` stands in for one in tests. Whatever implements it passes `conformance`.
 
+pub mod address;
+#[cfg(test)]
+pub(crate) mod conformance;
+mod error;
 pub mod folder;
-pub mod watcher;
+mod listing;
+#[cfg(any(test, feature = "test-support"))]
+pub mod memory;
+pub mod presence;
+
+use std::fmt;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 use tokio::io::AsyncRead;
 
+pub use self::error::SourceError;
+pub use self::listing::{Listed, Listing, ListingWriter, Stopped};
 use crate::types::{Fingerprint, ImageName, Scope};
 
 /// A place with pictures. `image_name`s are unique over all sources.
@@ -18,10 +31,22 @@ pub trait Source: Send + Sync + 'static {
     /// For messages, for example the folder's path.
     fn location(&self) -> String;
 
-    /// What is there now, within `scope`.
-    async fn list(&self, scope: &Scope) -> Result<Listing, SourceError>;
+    /// What is at the source's place now. Another answer than before means another disk, share or folder; an error means
+    /// that nothing usable is there.
+    async fn identity(&self) -> Result<Identity, SourceError>;
 
-    /// Opens a picture's bytes, together with its fingerprint at that moment.
+    /// What is there within `scope` and behind the name `after`, in the order of the names' bytes.
+    fn list(&self, scope: &Scope, after: Option<&ImageName>) -> Listing;
+
+    /// Where to look because something happened, for as long as the stream is kept; `None` if this source cannot tell.
+    /// [`Scope::All`] comes when listening begins or begins anew: what happens afterwards is told, what happened before is not.
+    /// Hints may be late, doubled or lost; comparing everything now and then makes up for that.
+    fn hints(&self) -> Option<Hints>;
+
+    /// Fingerprint of a picture now.
+    async fn stat(&self, name: &ImageName) -> Result<Fingerprint, SourceError>;
+
+    /// Opens a picture's bytes, together with their fingerprint at that moment.
     async fn open(&self, name: &ImageName) -> Result<Opened, SourceError>;
 
     /// Stores a new picture; fails with [`SourceError::Exists`] rather than overwrite. Visible all at once, or not at all.
@@ -30,54 +55,29 @@ pub trait Source: Send + Sync + 'static {
     async fn delete(&self, name: &ImageName) -> Result<(), SourceError>;
 }
 
-/// Answer of [`Source::list`].
-#[derive(Debug, Default)]
-pub struct Listing {
-    /// Every candidate, in no particular order.
-    pub files: Vec<(ImageName, Fingerprint)>,
-    /// Parts that could not be looked into; nothing below them may be taken for gone.
-    pub unreadable: Vec<Unreadable>,
-    /// Whether the limit of files cut the listing short; nothing may be taken for gone then.
-    pub truncated: bool,
-}
+/// Parts of a source to look at; several at a time, since changes come in bursts.
+pub type Hints = BoxStream<'static, Vec<Scope>>;
 
-/// A folder or file that could not be looked at.
+/// Tells one disk, share or bucket at a source's place from another. Only compared and shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
-    /// Name as far as known; `None` is the root itself.
-    pub name: Option<ImageName>,
-    pub reason: String,
+pub struct Identity(pub String);
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 pub struct Opened {
-    /// Its bytes, from the start.
-    pub reader: Box<dyn AsyncRead + Send + Unpin>,
+    /// The bytes, from the start.
+    pub reader: Box<dyn OpenPicture>,
     /// Fingerprint of what was opened.
     pub fingerprint: Fingerprint,
 }
 
-/// What can go wrong in a source.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    #[error("{0} is not there any more")]
-    NotFound(ImageName),
-    /// A picture of that name exists.
-    #[error("{0} exists already")]
-    Exists(ImageName),
-    /// A folder, device, pipe, or a link that is not followed.
-    #[error("{0} is not a regular file; symbolic links are not followed")]
-    NotAFile(ImageName),
-    /// The operating system refuses.
-    #[error("cannot read {name}: {reason}")]
-    Io {
-        name: ImageName,
-        reason: String,
-        /// Whether it is a matter of permissions.
-        denied: bool,
-    },
-    /// The root itself cannot be used.
-    #[error(
-        "cannot look into {location}: {reason}; check that the folder exists and that this user may read it"
-    )]
-    Root { location: String, reason: String },
+/// An open picture.
+#[async_trait]
+pub trait OpenPicture: AsyncRead + Send + Unpin {
+    /// Fingerprint of what is open, now: another one than at opening means that it was written to while it was read.
+    async fn fingerprint(&mut self) -> Result<Fingerprint, SourceError>;
 }

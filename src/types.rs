@@ -53,6 +53,12 @@ impl ImageName {
         &self.0
     }
 
+    /// Whether it is `part`, or lies below it if that is a folder.
+    pub fn is_at_or_below(&self, part: &Self) -> bool {
+        let below = self.0.strip_prefix(part.as_str());
+        below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// The last part, for a download's file name.
     pub fn file_name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or(&self.0)
@@ -188,6 +194,25 @@ impl fmt::Display for ModelId {
     }
 }
 
+/// This installation, as its catalog knows it and the collections of its vector store name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Installation {
+    pub id: Uuid,
+    /// It had vectors before collections on a server were named after the installation, and goes on with those names.
+    pub has_plain_names: bool,
+}
+
+impl Installation {
+    /// What the names of its collections on a server begin with, unless the configuration says something else.
+    pub fn collection_prefix(&self) -> String {
+        if self.has_plain_names {
+            return "image-search-".to_owned();
+        }
+        let (first, ..) = self.id.as_fields();
+        format!("image-search-{first:08x}-")
+    }
+}
+
 /// One answered search, as the token carries it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Impression {
@@ -229,6 +254,14 @@ mod tests {
     }
 
     #[test]
+    fn names_lie_below_folders_and_not_below_names_that_begin_alike() {
+        let name = |text: &str| ImageName::new(text).expect("valid");
+        assert!(name("locked/a.png").is_at_or_below(&name("locked")));
+        assert!(name("locked").is_at_or_below(&name("locked")));
+        assert!(!name("lockedout/a.png").is_at_or_below(&name("locked")));
+    }
+
+    #[test]
     fn content_hash_round_trips_as_hex() {
         let hash = ContentHash::of(b"picture");
         assert_eq!(hash.to_string().parse::<ContentHash>(), Ok(hash));
@@ -244,6 +277,14 @@ mod tests {
         assert_eq!(clip.point_id(&a), clip.point_id(&a));
         assert_ne!(clip.point_id(&a), clip.point_id(&b));
         assert_ne!(clip.point_id(&a), newer.point_id(&a));
+    }
+
+    #[test]
+    fn installations_name_their_collections_apart_but_older_ones_keep_their_names() {
+        let id = Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+        let prefix = |has_plain_names| Installation { id, has_plain_names }.collection_prefix();
+        assert_eq!(prefix(false), "image-search-01234567-");
+        assert_eq!(prefix(true), "image-search-");
     }
 
     #[test]

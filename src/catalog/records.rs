@@ -1,7 +1,6 @@
 //! What goes into the catalog and comes out of it: rows, pages, counts, and the words for states and failures.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -194,12 +193,10 @@ pub struct Away {
     pub reason: String,
 }
 
-/// A model that was used.
+/// A model that was used. Where its files are, each machine knows for itself (see `models`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsedModel {
     pub id: ModelId,
-    /// Folder of its files.
-    pub dir: PathBuf,
     /// What answers call it.
     pub display_name: String,
     /// What users should know about it.

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::{EXIT_ERROR, say};
-use crate::app::{self, App, load_embedder, running_server};
+use crate::app::{App, AppError};
 use crate::config::Config;
+use crate::data_dir::running_server;
+use crate::serving::load_embedder;
 
 /// What one check found: something to tell, or what is wrong and what to do.
 type Finding = Result<String, String>;
@@ -106,7 +108,7 @@ async fn check_index(config: Config, server: Option<&str>) -> Finding {
     if let Some(server) = server {
         return check_server(server).await;
     }
-    let app = App::open(config).await.map_err(|error: app::AppError| error.to_string())?;
+    let app = App::open(config).await.map_err(|error: AppError| error.to_string())?;
     let checked = check_open(&app).await;
     app.shut_down().await;
     checked
@@ -133,6 +135,10 @@ async fn check_open(app: &App) -> Finding {
     app.catalog.health().await.map_err(|error| error.to_string())?;
     let counts = app.counts().await.map_err(|error| error.to_string())?;
     let active = app.store.active().await.map_err(|error| error.to_string())?;
+    if let Some(name) = &active {
+        // The pointer alone says nothing: the collection may be gone.
+        app.store.marker(name).await.map_err(|error| error.to_string())?;
+    }
     let active = active.map_or_else(String::new, |name| format!(", answering from {name}"));
     Ok(format!(
         "{} indexed, {} pending, {} failed{active}",

@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::{open_catalog, remote, say};
-use crate::app::running_server;
 use crate::catalog::PageStart;
 use crate::config::Config;
+use crate::data_dir::running_server;
 
 const PAGE: u32 = 500;
 

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{download, remote, say};
-use crate::app::{self, App};
+use super::{remote, say};
+use crate::app::App;
 use crate::config::Config;
+use crate::data_dir::running_server;
 use crate::search::{Query, Window};
 
 #[derive(Args)]
@@ -23,7 +24,7 @@ pub(super) struct SearchArgs {
 }
 
 pub(super) async fn run(config: Config, args: SearchArgs) -> anyhow::Result<ExitCode> {
-    let answer = match app::running_server(&config.data_dir) {
+    let answer = match running_server(&config.data_dir) {
         Some(server) => {
             remote::ask(
                 &server,
@@ -45,11 +46,12 @@ pub(super) async fn run(config: Config, args: SearchArgs) -> anyhow::Result<Exit
 async fn search_here(config: Config, args: &SearchArgs) -> anyhow::Result<Value> {
     anyhow::ensure!(!args.words.trim().is_empty(), "say what to look for");
     let app = App::open(config).await?;
-    download::bring_up(&app).await?;
-    let answer = app
-        .searcher
-        .search(Query::Text(args.words.clone()), Window { limit: args.limit, offset: 0 })
-        .await;
+    let answer = async {
+        app.serving.only_answer().await?;
+        let window = Window { limit: args.limit, offset: 0 };
+        anyhow::Ok(app.searcher.search(Query::Text(args.words.clone()), window).await?)
+    };
+    let answer = answer.await;
     app.shut_down().await;
     let answer = answer?;
     let matches: Vec<Value> = answer

@@ -2,19 +2,21 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::{App, AppError, ModelState};
+use crate::app::App;
 use crate::config::{Config, Overrides};
 use crate::http;
+use crate::models::DownloadProgress;
+use crate::serving::{Answering, ServingError, ServingState};
 
-/// How often it is looked whether a model is ready, or has arrived.
-const MODELS_POLL_MS: u64 = 500;
+/// How often it is looked how far a download is.
+const DOWNLOAD_POLL: Duration = Duration::from_millis(500);
 
 #[derive(Args)]
 pub(super) struct ServeArgs {
@@ -52,11 +54,10 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         address.ip().to_string()
     };
     let url = format!("http://{shown_host}:{}", address.port());
-    app.announce(&url);
-    tokio::spawn(log_download(app.clone()));
-    let bringing_up = tokio::spawn(bring_up(app.clone(), url));
+    app.data_dir.announce(&url);
+    tokio::spawn(log_states(app.clone(), url));
     tokio::spawn(stop_on_signal(app.clone()));
-    let failed = tokio::spawn(watch_bring_up(app.clone(), bringing_up));
+    let serving = tokio::spawn(run_model(app.clone()));
     let finished = http::server::serve(
         listener,
         http::router(app.clone()),
@@ -73,106 +74,64 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             "indexing did not stop in time; what was under way is done again at the next start"
         );
     }
-    match failed.await? {
-        Some(error) => Err(error.into()),
-        None => {
-            tracing::info!("stopped");
-            Ok(ExitCode::SUCCESS)
-        }
-    }
-}
-
-async fn bring_up(app: Arc<App>, url: String) -> Result<(), AppError> {
-    let ingest = app.bring_up_patiently().await?;
-    ingest.spawn();
-    if let ModelState::Ready(located) = app.model() {
-        if let Some(banner) = &located.banner {
-            tracing::warn!("{banner}");
-        }
-        let folders: Vec<String> =
-            app.config.images.iter().map(|folder| folder.display().to_string()).collect();
-        tracing::info!(url, model = %located.id, folders = folders.join(", "), "ready: copy pictures into the folder, then open the address or try: curl {url}/api/v1/search-image --json '{{\"text\":\"tennis\"}}'");
-    }
-    tokio::spawn(follow_models(app));
-    Ok(())
-}
-
-/// Lets a model that is being prepared answer when it can, and for `auto` looks for the preferred model until it is here.
-async fn follow_models(app: Arc<App>) {
-    let stop = app.stop.clone();
-    let following = async {
-        let interval = Duration::from_millis(app.config.models.auto_retry_interval_ms);
-        let mut next_try = Instant::now() + interval;
-        loop {
-            tokio::time::sleep(Duration::from_millis(MODELS_POLL_MS)).await;
-            let was_next = app.next();
-            match app.finish_switch().await {
-                Ok(true) if was_next.is_some() => {
-                    tracing::info!(
-                        model = was_next.map(|next| next.name),
-                        "all vectors are made: this model answers now"
-                    );
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "could not change over to the next model; trying again")
-                }
-            }
-            let due = Instant::now() >= next_try && !app.config.models.offline;
-            if (app.wants_preferred() && (due || app.preferred_is_here())) || app.ingest().is_none()
-            {
-                match app.fetch_preferred().await {
-                    Ok(ingest) => ingest.spawn(),
-                    Err(error) => {
-                        tracing::warn!(%error, again_in_s = interval.as_secs(), "the preferred model cannot be had yet")
-                    }
-                }
-                next_try = Instant::now() + interval;
-            }
-        }
-    };
-    stop.run_until_cancelled(following).await;
-}
-
-/// Says in the log how far the download is, every tenth of it.
-async fn log_download(app: Arc<App>) {
-    let mut told = None;
-    loop {
-        tokio::time::sleep(Duration::from_millis(MODELS_POLL_MS)).await;
-        match app.model() {
-            ModelState::Downloading { name, progress } => {
-                let tenth = progress.percent().map(|percent| percent / 10);
-                if tenth != told && tenth.is_some() {
-                    told = tenth;
-                    tracing::info!(
-                        model = name,
-                        megabytes = progress.total_bytes() / 1_000_000,
-                        "downloaded: {} %",
-                        tenth.unwrap_or(0) * 10
-                    );
-                }
-            }
-            ModelState::Loading => {}
-            ModelState::Waiting { .. } | ModelState::Ready(_) | ModelState::Failed => return,
-        }
-    }
+    serving.await??;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// If the model cannot be brought up, the server ends with the reason instead of answering 503 for ever.
-async fn watch_bring_up(
-    app: Arc<App>,
-    bringing_up: tokio::task::JoinHandle<Result<(), AppError>>,
-) -> Option<AppError> {
-    let abort = bringing_up.abort_handle();
-    let outcome = app.stop.run_until_cancelled(bringing_up).await;
-    if outcome.is_none() {
-        abort.abort();
-    }
-    let error = outcome.and_then(Result::ok).and_then(Result::err);
-    if error.is_some() {
+async fn run_model(app: Arc<App>) -> Result<(), ServingError> {
+    let outcome = app.serving.run(&app.stop).await;
+    if outcome.is_err() {
         app.stop.cancel();
     }
-    error
+    outcome
+}
+
+/// Says in the log how far the model is, and once that all is ready.
+async fn log_states(app: Arc<App>, url: String) {
+    let mut states = app.serving.subscribe();
+    loop {
+        let state = states.borrow_and_update().clone();
+        match state {
+            ServingState::Downloading { name, progress } => {
+                tokio::select! {
+                    () = log_download(&name, &progress) => {}
+                    _ = states.changed() => continue,
+                }
+            }
+            ServingState::Answering { now, .. } => return log_ready(&app, &now, &url),
+            ServingState::Failed { .. } => return,
+            ServingState::Loading | ServingState::Waiting { .. } => {}
+        }
+        if states.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn log_ready(app: &App, now: &Answering, url: &str) {
+    if let Some(banner) = &now.located.banner {
+        tracing::warn!("{banner}");
+    }
+    let folders: Vec<String> =
+        app.config.images.iter().map(|folder| folder.display().to_string()).collect();
+    tracing::info!(url, model = %now.located.id, folders = folders.join(", "), "ready: copy pictures into the folder, then open the address or try: curl {url}/api/v1/search-image --json '{{\"text\":\"tennis\"}}'");
+}
+
+/// Says how far a download is, every tenth of it; ends with it.
+async fn log_download(name: &str, progress: &DownloadProgress) {
+    let mut told = None;
+    while told < Some(10) {
+        tokio::time::sleep(DOWNLOAD_POLL).await;
+        let tenth = progress.percent().map(|percent| percent / 10);
+        if tenth > told {
+            told = tenth;
+            let (megabytes, percent) =
+                (progress.total_bytes() / 1_000_000, tenth.unwrap_or(0) * 10);
+            tracing::info!(model = name, megabytes, "downloaded: {percent} %");
+        }
+    }
 }
 
 async fn stop_on_signal(app: Arc<App>) {

@@ -6,8 +6,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{open_catalog, remote, say};
-use crate::app::running_server;
 use crate::config::Config;
+use crate::data_dir::running_server;
 
 #[derive(Args)]
 pub(super) struct StatusArgs {

@@ -133,7 +133,10 @@ pub(super) fn store_unavailable() -> Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) | StoreError::Refused(_) => {
+            StoreError::Unavailable(_)
+            | StoreError::Refused(_)
+            | StoreError::NoSuchCollection(_)
+            | StoreError::NotOurs { .. } => {
                 tracing::error!(%error, "the vector store does not answer");
                 store_unavailable()
             }
@@ -200,7 +203,15 @@ impl From<SourceError> for Problem {
         match error {
             SourceError::NotFound(_) | SourceError::NotAFile(_) => Self::not_found(detail),
             SourceError::Exists(_) => Self::new(StatusCode::CONFLICT, "image_exists", detail),
-            SourceError::Io { .. } | SourceError::Root { .. } => Self::internal(&detail),
+            SourceError::Unavailable { .. } => {
+                tracing::warn!(reason = detail, "a picture cannot be read at the moment");
+                Self::unavailable("image_unreadable", "The picture cannot be read at the moment.")
+            }
+            SourceError::Away { .. } => Self::unavailable(
+                "source_away",
+                "The disk or folder with the pictures is away; try again when it is back.",
+            ),
+            SourceError::Denied { .. } | SourceError::Io { .. } => Self::internal(&detail),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::json::ApiQuery;
 use super::{Shared, image_url, ingest, thumbnail_url, version};
 use crate::catalog::{ImageRow, PageStart, RecentCursor};
 use crate::feedback::timestamp;
-use crate::source::{Opened, Source};
+use crate::source::{Opened, Source, SourceError};
 use crate::thumbnails::Thumbnails;
 use crate::types::{ContentHash, ImageName};
 
@@ -223,9 +223,11 @@ pub(super) fn no_image() -> Problem {
 }
 
 async fn open(app: &Shared, row: &ImageRow) -> Result<Opened, Problem> {
-    let ingest = ingest(app)?;
-    let source = ingest.source(&row.source).ok_or_else(no_image)?;
-    let opened = source.open(&row.name).await?;
+    let source = app.source(&row.source).ok_or_else(no_image)?;
+    let opened = match source.open(&row.name).await {
+        Err(SourceError::NotFound(_)) => return Err(missing(app, source).await),
+        opened => opened?,
+    };
     // The bytes on disk are newer than what the hash in the answer's headers speaks of.
     if row.outdated || opened.fingerprint != row.fingerprint {
         return Err(Problem::unavailable(
@@ -234,6 +236,12 @@ async fn open(app: &Shared, row: &ImageRow) -> Result<Opened, Problem> {
         ));
     }
     Ok(opened)
+}
+
+/// A picture that is not found is not gone if its source is away.
+async fn missing(app: &Shared, source: &dyn Source) -> Problem {
+    let Ok(ingest) = ingest(app) else { return no_image() };
+    ingest.check_present(source).await.map_or_else(Problem::from, |()| no_image())
 }
 
 async fn serve_picture(
@@ -250,9 +258,7 @@ async fn serve_picture(
     let mut opened = open(app, row).await?;
     let mut magic = Vec::with_capacity(MAGIC_BYTES);
     let reading = (&mut opened.reader).take(MAGIC_BYTES as u64).read_to_end(&mut magic).await;
-    reading.map_err(|_| {
-        Problem::unavailable("image_unreadable", "The picture cannot be read at the moment.")
-    })?;
+    reading.map_err(|error| SourceError::of(&row.name, &error))?;
     let media_type = clip::PictureFormat::from_magic(&magic)
         .map_or("application/octet-stream", |format| format.media_type());
     let rest = row.fingerprint.size_bytes.saturating_sub(magic.len() as u64);
@@ -295,12 +301,7 @@ async fn serve_thumbnail(
             let mut bytes = Vec::with_capacity(row.fingerprint.size_bytes as usize);
             let reader = open(app, row).await?.reader;
             let reading = reader.take(row.fingerprint.size_bytes).read_to_end(&mut bytes).await;
-            reading.map_err(|_| {
-                Problem::unavailable(
-                    "image_unreadable",
-                    "The picture cannot be read at the moment.",
-                )
-            })?;
+            reading.map_err(|error| SourceError::of(&row.name, &error))?;
             app.thumbnails.make(hash, width, bytes).await?
         }
     };

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Shared;
-use crate::app::ModelState;
+use crate::serving::ServingState;
 
 /// The process answers.
 #[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "Alive", body = String)))]
@@ -41,21 +41,22 @@ impl Check {
 /// Whether searches are answered: asks model, store and catalog.
 #[utoipa::path(get, path = "/readyz", tag = "operation", responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 pub(super) async fn readyz(State(app): State<Shared>) -> (StatusCode, axum::Json<Readiness>) {
-    let model = match app.model() {
-        ModelState::Ready(_) | ModelState::Waiting { .. } => Check::new(true, ""),
-        ModelState::Downloading { name, progress } => {
-            Check::new(false, downloading(&name, progress.percent()))
+    let state = app.serving.state();
+    let model = match &state {
+        ServingState::Answering { .. } | ServingState::Waiting { .. } => Check::new(true, ""),
+        ServingState::Downloading { name, progress } => {
+            Check::new(false, downloading(name, progress.percent()))
         }
-        ModelState::Loading => Check::new(false, "the model is still loading"),
-        ModelState::Failed => Check::new(
+        ServingState::Loading => Check::new(false, "the model is still loading"),
+        ServingState::Failed { .. } => Check::new(
             false,
             "the model could not be loaded; see the log, or run image-search doctor",
         ),
     };
-    let (store, catalog) = tokio::join!(app.store.health(), app.catalog.health());
-    let store = match (store, app.model()) {
-        (Err(error), _) => Check::new(false, error.to_string()),
-        (Ok(()), ModelState::Waiting { reason }) => Check::new(false, reason),
+    let (store, catalog) = tokio::join!(app.check_store(), app.catalog.health());
+    let store = match (store, state) {
+        (Err(reason), _) => Check::new(false, reason),
+        (Ok(()), ServingState::Waiting { reason }) => Check::new(false, reason),
         (Ok(()), _) => Check::new(true, ""),
     };
     let catalog = match catalog {

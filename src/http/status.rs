@@ -8,9 +8,9 @@ use super::Shared;
 use super::error::Problem;
 use super::images::Page;
 use super::json::{ApiJson, ApiQuery};
-use crate::app::{ModelState, NextModel, Stage};
 use crate::catalog::{FailedImage, FailureCode, StateCounts};
 use crate::ingest::IngestState;
+use crate::serving::{Answering, NextModel, ServingState};
 use crate::types::ImageName;
 
 /// Everything at a glance.
@@ -28,8 +28,7 @@ pub(super) struct Status {
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 struct ModelStatus {
-    /// `downloading`, `loading`, `waiting` (for the vector store), `ready` or `failed`.
-    state: &'static str,
+    state: ModelStateName,
     /// Short name.
     name: Option<String>,
     /// What answers call it.
@@ -49,12 +48,51 @@ struct ModelStatus {
     banner: Option<String>,
 }
 
+/// How far the model is: it is looked for and loaded, downloaded first if it is not here, waits for the vector store, answers,
+/// or cannot be used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ModelStateName {
+    #[default]
+    Loading,
+    Downloading,
+    Waiting,
+    Ready,
+    Failed,
+}
+
+/// What is done with the next model: its files are fetched, or the vectors of the pictures are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum NextModelStage {
+    Downloading,
+    Indexing,
+}
+
+/// What indexing does: nothing is pending, pictures are on their way, or something is away and it goes on by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum IngestStateName {
+    Idle,
+    Indexing,
+    Paused,
+}
+
+impl From<IngestState> for IngestStateName {
+    fn from(state: IngestState) -> Self {
+        match state {
+            IngestState::Idle => Self::Idle,
+            IngestState::Indexing => Self::Indexing,
+            IngestState::Paused => Self::Paused,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 struct NextModelStatus {
     /// Short name.
     name: String,
-    /// `downloading`, or `indexing` while the vectors of the pictures are being made.
-    stage: &'static str,
+    stage: NextModelStage,
     /// Of that stage.
     percent: Option<u8>,
 }
@@ -79,9 +117,7 @@ struct ImageCounts {
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 struct IngestProgress {
-    /// `idle`, `indexing` or `paused`.
-    #[schema(value_type = String)]
-    state: IngestState,
+    state: IngestStateName,
     images_per_second: f64,
     eta_seconds: Option<u64>,
     /// Why it is paused.
@@ -111,15 +147,16 @@ pub(super) async fn get_status(State(app): State<Shared>) -> Result<axum::Json<S
 /// The status now.
 pub(super) async fn snapshot(app: &Shared) -> Result<Status, Problem> {
     let counts = app.counts().await?;
-    let ingest = app.ingest().map(|ingest| ingest.status(counts.pending));
+    let serving = app.serving.state();
+    let ingest = serving.ingest().map(|ingest| ingest.status(counts.pending));
     let images_per_second = ingest.as_ref().map_or(0.0, |ingest| ingest.images_per_second);
     let eta_seconds = (counts.pending > 0 && images_per_second > 0.0)
         .then(|| (counts.pending as f64 / images_per_second).ceil() as u64);
     let config = &app.config;
     Ok(Status {
         version: env!("CARGO_PKG_VERSION"),
-        model: model_status(app, counts),
-        store: store_status(app).await,
+        model: model_status(&serving, counts),
+        store: store_status(app, &serving).await,
         images: ImageCounts {
             total: counts.pending + counts.indexed + counts.failed,
             pending: counts.pending,
@@ -127,7 +164,7 @@ pub(super) async fn snapshot(app: &Shared) -> Result<Status, Problem> {
             failed: counts.failed,
         },
         ingest: IngestProgress {
-            state: ingest.as_ref().map_or(IngestState::Paused, |ingest| ingest.state),
+            state: ingest.as_ref().map_or(IngestStateName::Paused, |ingest| ingest.state.into()),
             images_per_second: (images_per_second * 10.0).round() / 10.0,
             eta_seconds,
             message: ingest.and_then(|ingest| ingest.message),
@@ -144,65 +181,72 @@ pub(super) async fn snapshot(app: &Shared) -> Result<Status, Problem> {
     })
 }
 
-fn model_status(app: &Shared, counts: StateCounts) -> ModelStatus {
-    match (app.model(), app.searcher.serving()) {
-        (ModelState::Ready(located), Some(serving)) => {
-            let info = serving.embedder.info();
-            ModelStatus {
-                state: "ready",
-                name: Some(located.id.name),
-                model_name: Some(located.display_name),
-                revision: Some(located.id.revision),
-                dim: Some(info.dim),
-                engine: Some(info.engine),
-                engine_note: info.engine_note.clone(),
-                percent: None,
-                next: app.next().map(|next| next_status(next, counts)),
-                banner: located.banner,
-            }
-        }
-        (ModelState::Downloading { name, progress }, _) => ModelStatus {
-            state: "downloading",
-            name: Some(name),
+fn model_status(serving: &ServingState, counts: StateCounts) -> ModelStatus {
+    match serving {
+        ServingState::Answering { now, next, .. } => ModelStatus {
+            next: next.as_deref().map(|next| next_status(next, counts)),
+            ..answering_status(now)
+        },
+        ServingState::Downloading { name, progress } => ModelStatus {
+            state: ModelStateName::Downloading,
+            name: Some(name.clone()),
             percent: progress.percent(),
             ..ModelStatus::default()
         },
-        (ModelState::Waiting { .. }, _) => {
-            ModelStatus { state: "waiting", ..ModelStatus::default() }
+        ServingState::Waiting { .. } => {
+            ModelStatus { state: ModelStateName::Waiting, ..ModelStatus::default() }
         }
-        (ModelState::Failed, _) => {
+        ServingState::Failed { .. } => {
             let banner =
                 Some("The model could not be loaded; the server's log says why.".to_owned());
-            ModelStatus { state: "failed", banner, ..ModelStatus::default() }
+            ModelStatus { state: ModelStateName::Failed, banner, ..ModelStatus::default() }
         }
-        _ => ModelStatus { state: "loading", ..ModelStatus::default() },
+        ServingState::Loading => ModelStatus { ..ModelStatus::default() },
     }
 }
 
-fn next_status(next: NextModel, counts: StateCounts) -> NextModelStatus {
-    let (stage, percent) = match next.stage {
-        Stage::Downloading(progress) => ("downloading", progress.percent()),
-        Stage::Indexing(_) => {
-            let (done, total) =
-                (counts.indexed + counts.failed, counts.indexed + counts.failed + counts.pending);
-            ("indexing", (total > 0).then(|| (done * 100 / total) as u8))
-        }
-    };
-    NextModelStatus { name: next.name, stage, percent }
+fn answering_status(answering: &Answering) -> ModelStatus {
+    let (located, info) = (&answering.located, answering.embedder.info());
+    ModelStatus {
+        state: ModelStateName::Ready,
+        name: Some(located.id.name.clone()),
+        model_name: Some(located.display_name.clone()),
+        revision: Some(located.id.revision.clone()),
+        dim: Some(info.dim),
+        engine: Some(info.engine),
+        engine_note: info.engine_note.clone(),
+        banner: located.banner.clone(),
+        ..ModelStatus::default()
+    }
 }
 
-async fn store_status(app: &Shared) -> StoreStatus {
-    let serving = app.searcher.serving();
+fn next_status(next: &NextModel, counts: StateCounts) -> NextModelStatus {
+    let (stage, percent) = match next {
+        NextModel::Downloading { progress, .. } => {
+            (NextModelStage::Downloading, progress.percent())
+        }
+        NextModel::Indexing(_) => {
+            let (done, total) =
+                (counts.indexed + counts.failed, counts.indexed + counts.failed + counts.pending);
+            (NextModelStage::Indexing, (total > 0).then(|| (done * 100 / total) as u8))
+        }
+    };
+    NextModelStatus { name: next.name().to_owned(), stage, percent }
+}
+
+async fn store_status(app: &Shared, serving: &ServingState) -> StoreStatus {
     let mut status =
         StoreStatus { kind: app.store.kind(), collection: None, vectors: None, error: None };
-    if let Some(serving) = serving {
-        status.collection = Some(serving.collection.spec().name.clone());
-        match serving.collection.count(None).await {
-            Ok(vectors) => status.vectors = Some(vectors),
-            Err(error) => status.error = Some(error.to_string()),
+    match serving {
+        ServingState::Answering { now, .. } => {
+            status.collection = Some(now.collection.spec().name.clone());
+            match now.collection.count(None).await {
+                Ok(vectors) => status.vectors = Some(vectors),
+                Err(error) => status.error = Some(error.to_string()),
+            }
         }
-    } else if let ModelState::Waiting { reason } = app.model() {
-        status.error = Some(reason);
+        ServingState::Waiting { reason } => status.error = Some(reason.clone()),
+        _ => {}
     }
     status
 }
@@ -285,7 +329,7 @@ pub(super) async fn retry_failures(
         .map(|names| names.into_iter().map(ImageName::new).collect::<Result<Vec<_>, _>>())
         .transpose()?;
     let retried = app.catalog.retry(names.as_deref()).await?;
-    if let Some(ingest) = app.ingest() {
+    if let Some(ingest) = app.serving.state().ingest() {
         ingest.wake();
     }
     Ok(axum::Json(RetryResponse { retried }))

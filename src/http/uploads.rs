@@ -15,8 +15,8 @@ use super::json::too_large;
 use super::search::form_problem;
 use super::{Shared, ingest};
 use crate::ingest::Ingest;
-use crate::source::{Source, SourceError};
-use crate::types::{ContentHash, ImageName, Scope, now_ms};
+use crate::source::SourceError;
+use crate::types::{ContentHash, ImageName, now_ms};
 
 /// Names tried for a picture whose name is taken: `a.jpg`, `a-2.jpg`, …
 const NAMES_TRIED_MAX: u32 = 1000;
@@ -113,12 +113,14 @@ async fn add(
     let bytes = checked.map_err(|error| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), format!("{wanted}: {error}"))
     })?;
-    let source = ingest.sources().first().ok_or_else(uploads_disabled)?;
+    let source = &**app.sources.first().ok_or_else(uploads_disabled)?;
+    // Written into an empty mount point, it would vanish under the disk that comes back.
+    ingest.check_present(source).await?;
     for attempt in 1..=NAMES_TRIED_MAX {
         let name = numbered(wanted, attempt)?;
         match source.create(&name, &bytes).await {
             Ok(()) => {
-                ingest.look_at(source, &Scope::Under(name.clone())).await?;
+                ingest.look_at(source, &name).await?;
                 return Ok(UploadedImage { image_name: name, duplicate_of: None });
             }
             Err(SourceError::Exists(_)) => {}
@@ -164,9 +166,9 @@ pub(super) async fn delete_image(
 ) -> Result<StatusCode, Problem> {
     let ingest = authorized(&app, &headers)?;
     let row = app.catalog.image(&ImageName::new(path)?).await?.ok_or_else(no_image)?;
-    let source = ingest.source(&row.source).ok_or_else(no_image)?;
+    let source = app.source(&row.source).ok_or_else(no_image)?;
     source.delete(&row.name).await?;
-    ingest.look_at(source, &Scope::Under(row.name.clone())).await?;
+    ingest.look_at(source, &row.name).await?;
     app.catalog.forget(&[row.name], now_ms()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -190,7 +192,7 @@ fn authorized(app: &Shared, headers: &HeaderMap) -> Result<Arc<Ingest>, Problem>
         .and_then(|value| value.strip_prefix("Bearer "));
     let matches = given.is_some_and(|given| {
         // Equal hashes compare in constant time, whatever the texts' lengths.
-        blake3::hash(given.as_bytes()) == blake3::hash(app.api_key().reveal().as_bytes())
+        blake3::hash(given.as_bytes()) == blake3::hash(app.api_key.reveal().as_bytes())
             && !given.is_empty()
     });
     if !matches {

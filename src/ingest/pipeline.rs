@@ -8,18 +8,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clip::Pixels;
-use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::worker::Lease;
-use super::{IngestError, Shared, back_off};
+use super::reading::{self, Read};
+use super::{IngestError, Shared, pauses};
 use crate::catalog::{CompletedImage, Failure, FailureCode, LeasedImage, PictureFacts};
 use crate::metrics::Stage;
-use crate::source::{Source, SourceError};
+use crate::source::SourceError;
 use crate::types::{ContentHash, Fingerprint, now_ms};
-use crate::vector_store::{Payload, PayloadValue, Point};
+use crate::vector_store::{Point, payload};
 
 /// How long a batch that is not full waits for one more picture.
 const BATCH_LINGER_MS: u64 = 10;
@@ -29,6 +28,11 @@ const BATCHES_AT_ONCE: usize = 2;
 const STORE_BATCH_MAX: usize = 128;
 /// Grace beyond the decoder's own deadline before its thread is given up.
 const DECODE_GRACE_MS: u64 = 5_000;
+
+/// The token under which a batch was leased; alive as long as an item of the batch is.
+pub(super) struct Lease {
+    pub(super) token: String,
+}
 
 /// An image on its way.
 pub(super) struct Item {
@@ -61,6 +65,8 @@ enum Setback {
     Transient(Failure),
     /// Being written, or changed since it was listed.
     Unsettled(Fingerprint),
+    /// Its source is in trouble or away, so that nothing can be said of the picture: to be tried again after a while.
+    Later(Duration),
     Gone,
     /// Not the picture's fault; it goes back into the queue, and no try is counted.
     Trouble(IngestError),
@@ -173,26 +179,22 @@ impl Stages {
         Ok((hash, facts, Some(pixels)))
     }
 
-    /// Reads the whole file, if it still is the one that was listed, before and after.
     async fn read(&self, image: &LeasedImage) -> Result<(Vec<u8>, ContentHash), Setback> {
-        let source = self.shared.source(&image.source).ok_or(Setback::Gone)?;
-        let opened = source.open(&image.name).await.map_err(|error| read_setback(&error))?;
-        if opened.fingerprint != image.fingerprint {
-            return Err(Setback::Unsettled(opened.fingerprint));
+        let bytes = match self.shared.followed(&image.source) {
+            Some(followed) => reading::read(followed, image).await,
+            // Nobody says where it would have to be read from.
+            None => Read::Later(reading::UNCONFIGURED_WAIT),
+        };
+        match bytes {
+            Read::Whole(bytes) => {
+                let hash = ContentHash::of(&bytes);
+                Ok((bytes, hash))
+            }
+            Read::Changed(fingerprint) => Err(Setback::Unsettled(fingerprint)),
+            Read::Gone => Err(Setback::Gone),
+            Read::Later(wait) => Err(Setback::Later(wait)),
+            Read::Failed(error) => Err(read_setback(&error)),
         }
-        let limit = image.fingerprint.size_bytes + 1;
-        let mut bytes = Vec::with_capacity(image.fingerprint.size_bytes as usize);
-        let reading = opened.reader.take(limit).read_to_end(&mut bytes).await;
-        reading.map_err(|error| {
-            Setback::Transient(Failure { code: FailureCode::ReadError, reason: error.to_string() })
-        })?;
-        let after =
-            source.open(&image.name).await.map_err(|error| read_setback(&error))?.fingerprint;
-        if after != image.fingerprint || bytes.len() as u64 != image.fingerprint.size_bytes {
-            return Err(Setback::Unsettled(after));
-        }
-        let hash = ContentHash::of(&bytes);
-        Ok((bytes, hash))
     }
 
     async fn decode(&self, bytes: Vec<u8>) -> Result<(PictureFacts, Pixels), Setback> {
@@ -233,29 +235,22 @@ impl Stages {
 }
 
 fn read_setback(error: &SourceError) -> Setback {
+    let failure = |code| Failure { code, reason: error.to_string() };
     match error {
-        SourceError::NotFound(_) => Setback::Gone,
-        SourceError::NotAFile(_) => {
-            Setback::Permanent(Failure { code: FailureCode::NotAFile, reason: error.to_string() })
-        }
-        SourceError::Io { denied: true, .. } => Setback::Transient(Failure {
-            code: FailureCode::PermissionDenied,
-            reason: error.to_string(),
-        }),
-        _ => {
-            Setback::Transient(Failure { code: FailureCode::ReadError, reason: error.to_string() })
-        }
+        SourceError::NotAFile(_) => Setback::Permanent(failure(FailureCode::NotAFile)),
+        SourceError::Denied { .. } => Setback::Transient(failure(FailureCode::PermissionDenied)),
+        _ => Setback::Transient(failure(FailureCode::ReadError)),
     }
 }
 
 /// Writes down what became of an image that did not get as far as a vector. It keeps its place among those in flight until
 /// that is possible: when the catalog has no room, nothing more is taken up.
 async fn settle(shared: &Shared, item: &Item, setback: &Setback, stop: &CancellationToken) {
-    let mut failures_in_a_row = 0;
+    let mut pauses = pauses();
     while let Err(error) = try_settle(shared, item, setback).await {
         shared.set_message(Some(error.to_string()));
         let lasting = matches!(&error, IngestError::Catalog(error) if !error.is_transient());
-        if lasting || !back_off(&mut failures_in_a_row, stop).await {
+        if lasting || stop.run_until_cancelled(pauses.wait()).await.is_none() {
             // The row stays leased; it is reclaimed when the lease runs out.
             tracing::warn!(image = %item.image.name, %error, "could not note what became of an image");
             return;
@@ -284,6 +279,10 @@ async fn try_settle(shared: &Shared, item: &Item, setback: &Setback) -> Result<(
         }
         Setback::Unsettled(fingerprint) => {
             catalog.defer(token, image.id, fingerprint, now_ms() + config.settle_ms as i64).await?;
+        }
+        Setback::Later(wait) => {
+            let due_ms = now_ms() + wait.as_millis() as i64;
+            catalog.defer(token, image.id, &image.fingerprint, due_ms).await?;
         }
         Setback::Gone => catalog.gone(token, image.id, now_ms()).await?,
         Setback::Trouble(error) => {
@@ -352,18 +351,24 @@ async fn embed(
         waiting.push((item, hash, facts, index));
     }
     let started = Instant::now();
-    match shared.parts.embedder.embed_pictures(pixels).await {
-        Ok(vectors) => {
-            shared.parts.metrics.observe(Stage::Embed, started.elapsed());
-            for (item, hash, facts, index) in waiting {
-                let vector = vectors.get(index).cloned();
+    let count = pixels.len();
+    let vectors = match shared.parts.embedder.embed_pictures(pixels).await {
+        Ok(vectors) => vectors,
+        Err(error) => vec![Err(error); count],
+    };
+    shared.parts.metrics.observe(Stage::Embed, started.elapsed());
+    for (item, hash, facts, index) in waiting {
+        match vectors.get(index) {
+            Some(Ok(vector)) => {
+                let vector = Some(vector.clone());
                 let _ = embedded.send(Embedded { item, hash, facts, vector }).await;
             }
-        }
-        Err(error) => {
-            let reason = error.to_string();
-            for (item, ..) in waiting {
-                let failure = Failure { code: FailureCode::ModelFailed, reason: reason.clone() };
+            failed => {
+                let reason = match failed {
+                    Some(Err(error)) => error.to_string(),
+                    _ => "it returned nothing".into(),
+                };
+                let failure = Failure { code: FailureCode::ModelFailed, reason };
                 settle(shared, &item, &Setback::Transient(failure), stop).await;
             }
         }
@@ -380,11 +385,11 @@ async fn store_all(
     while let Some(1..) =
         stop.run_until_cancelled(embedded.recv_many(&mut batch, STORE_BATCH_MAX)).await
     {
-        let mut failures_in_a_row = 0;
+        let mut pauses = pauses();
         // Not cancelled half-way: a shutdown lets a write that is under way come to its end.
         while let Err(error) = store(&shared, &batch).await {
             shared.set_message(Some(error.to_string()));
-            if !back_off(&mut failures_in_a_row, &stop).await {
+            if stop.run_until_cancelled(pauses.wait()).await.is_none() {
                 return;
             }
         }
@@ -406,8 +411,9 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
             fresh.values().map(|image| (image.hash, image.facts.clone())).collect();
         catalog.intend_vectors(model, &contents, now_ms()).await?;
         let points = fresh.values().filter_map(|image| point(shared, image)).collect();
+        let epoch = shared.begin_write().await?;
         shared.parts.collection.upsert(points).await?;
-        shared.parts.collection.flush().await?;
+        shared.end_write(epoch).await?;
     }
     let mut by_lease: HashMap<&str, Vec<CompletedImage>> = HashMap::new();
     for Embedded { item, hash, facts, .. } in batch {
@@ -423,12 +429,8 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
 }
 
 fn point(shared: &Shared, image: &Embedded) -> Option<Point> {
-    let payload = Payload::from([
-        ("content_hash".to_owned(), PayloadValue::Keyword(image.hash.to_string())),
-        ("format".to_owned(), PayloadValue::Keyword(image.facts.format.clone())),
-        ("width".to_owned(), PayloadValue::Integer(image.facts.width.into())),
-        ("height".to_owned(), PayloadValue::Integer(image.facts.height.into())),
-    ]);
+    let PictureFacts { format, width, height } = &image.facts;
+    let payload = payload::of_picture(&image.hash, format, *width, *height);
     let id = shared.parts.embedder.id().point_id(&image.hash);
     Some(Point { id, vector: image.vector.clone()?, payload })
 }

@@ -1,177 +1,369 @@
-//! Compares a source with the catalog and records the difference: new, changed, gone. A move is a gone and a new name;
-//! its vector is kept meanwhile and found again by content, so nothing is embedded twice.
-//! Runs over everything at start and periodically, and over single names when the watcher hints at them.
+//! Compares a source with the catalog and records the difference: new, changed, gone. Both tell their names in the same order, so
+//! one pass over the two, page by page, is enough, whatever their number. A move is a gone and a new name; its vector is kept
+//! meanwhile and found again by content, so nothing is embedded twice. Gone is only what a source that is there, and is what it
+//! was, does not list where its list really came to an end.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+#[cfg(test)]
+mod tests;
 
-use tokio_util::sync::CancellationToken;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{IngestError, Shared};
-use crate::catalog::SeenImage;
-use crate::source::folder::FolderSource;
-use crate::source::watcher::FolderWatcher;
-use crate::source::{Listing, Source, Unreadable};
+use tokio::sync::Notify;
+
+use super::IngestError;
+use super::followed::Followed;
+use crate::catalog::{Catalog, KnownImage, SeenImage};
+use crate::source::presence::Found;
+use crate::source::{Identity, Listed, SourceError};
 use crate::types::{Fingerprint, ImageName, Scope, now_ms};
 
 /// Rows per page and per transaction.
 const PAGE: u32 = 1000;
+/// Gone names are held back until the listing has ended, or there are so many.
+const GONE_HELD_MAX: usize = 10_000;
+/// Warnings about single parts in one comparison; further ones are counted.
+const WARNINGS_MAX: u64 = 10;
 
-/// Follows one folder until stopped.
-pub(super) async fn follow(
-    shared: Arc<Shared>,
-    source: FolderSource,
-    watcher: FolderWatcher,
-    stop: CancellationToken,
-) {
-    let interval = Duration::from_millis(shared.parts.config.scan_interval_ms.max(100));
-    loop {
-        // Watching starts before the scan, so that nothing falls between the two.
-        if let Err(error) = watcher.ensure_watching() {
-            tracing::warn!(folder = %source.location(), %error, interval_s = interval.as_secs(), "cannot watch the folder; relying on the periodic scan");
+/// Compares one source with the catalog.
+pub(super) struct Reconciler<'a> {
+    pub(super) catalog: &'a dyn Catalog,
+    pub(super) followed: &'a Followed,
+    pub(super) settle_ms: i64,
+    /// Whether an emptied source, or another one in its place, is taken for one that is away.
+    pub(super) away_when_emptied: bool,
+    /// Rung when something was recorded.
+    pub(super) work: &'a Notify,
+    /// Cleared when something was recorded: housekeeping may have something to do.
+    pub(super) tidy: &'a AtomicBool,
+}
+
+/// What is to be recorded.
+struct Changes {
+    /// Whether they come from a comparison of everything. It takes a while; what was looked at meanwhile, hints know better.
+    of_everything: bool,
+    seen: Vec<SeenImage>,
+    gone: Vec<ImageName>,
+}
+
+impl Reconciler<'_> {
+    /// Compares everything. Notes whether the source is there, and what it is.
+    pub(super) async fn compare_all(&self) -> Result<(), IngestError> {
+        let (source, presence) = (&*self.followed.source, &self.followed.presence);
+        match self.try_compare_all().await {
+            Ok(identity) => {
+                let text = Some(identity.0.as_str());
+                self.catalog.mark_listed(source.id(), text, now_ms()).await?;
+                if presence.away().is_some() {
+                    self.catalog.mark_away(source.id(), None, now_ms()).await?;
+                    self.followed.forget_trouble();
+                    self.work.notify_one();
+                }
+                presence.note_present(source, identity);
+                Ok(())
+            }
+            Err(IngestError::Source(SourceError::Away { location, reason })) => {
+                presence.note_away(source, &reason);
+                self.catalog.mark_away(source.id(), Some(&reason), now_ms()).await?;
+                Err(SourceError::Away { location, reason }.into())
+            }
+            Err(error) => Err(error),
         }
-        look(&shared, &source, &Scope::All).await;
-        shared.scanned_once.store(true, Ordering::Relaxed);
-        shared.work.notify_one();
-        let due = tokio::time::sleep(interval);
-        tokio::pin!(due);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = &mut due => break,
-                scopes = watcher.next() => {
-                    if scopes.contains(&Scope::All) {
-                        break;
+    }
+
+    async fn try_compare_all(&self) -> Result<Identity, IngestError> {
+        let (source, presence) = (&*self.followed.source, &self.followed.presence);
+        let identity = match presence.ask(source).await? {
+            Found::Same(identity) => identity,
+            Found::Other(identity) => {
+                let is_known = presence.known().identity.is_some();
+                if is_known && self.away_when_emptied && !self.recognises().await? {
+                    return Err(self.away(format!("another one is in its place ({identity}) and has none of its pictures; if that is meant, set ingest.away_when_emptied = false")));
+                }
+                identity
+            }
+        };
+        presence.note_identity(identity.clone());
+        let _remembering = self.followed.remember_touched();
+        let mut changes = Changes::new(true);
+        self.merge(&Scope::All, &identity, &mut changes).await?;
+        self.record_gone(&identity, &mut changes).await?;
+        self.record_seen(&mut changes).await?;
+        Ok(identity)
+    }
+
+    /// Compares what lies in these scopes. Of a source that is away or was exchanged, nothing is concluded.
+    pub(super) async fn compare(&self, scopes: &[Scope]) -> Result<(), IngestError> {
+        let compared = self.try_compare(scopes).await;
+        if let Err(IngestError::Source(SourceError::Away { reason, .. })) = &compared {
+            self.followed.presence.note_away(&*self.followed.source, reason);
+            self.followed.rescan.notify_one();
+        }
+        compared
+    }
+
+    async fn try_compare(&self, scopes: &[Scope]) -> Result<(), IngestError> {
+        let (source, presence) = (&*self.followed.source, &self.followed.presence);
+        presence.confirm(source).await?;
+        let (Found::Same(identity) | Found::Other(identity)) = presence.ask(source).await?;
+        self.followed.touch(scopes);
+        let mut changes = Changes::new(false);
+        for scope in scopes {
+            self.merge(scope, &identity, &mut changes).await?;
+        }
+        self.record_gone(&identity, &mut changes).await?;
+        self.record_seen(&mut changes).await
+    }
+
+    fn away(&self, reason: impl Into<String>) -> IngestError {
+        let location = self.followed.source.location();
+        SourceError::Away { location, reason: reason.into() }.into()
+    }
+
+    /// Walks along both lists.
+    async fn merge(
+        &self,
+        scope: &Scope,
+        identity: &Identity,
+        changes: &mut Changes,
+    ) -> Result<(), IngestError> {
+        let mut listing = self.followed.source.list(scope, None);
+        let mut known = KnownNames::new(self.catalog, self.followed.source.id(), scope);
+        let mut hidden = Hidden::default();
+        let mut warnings = Warnings::new(self.followed);
+        let mut last: Option<ImageName> = None;
+        let mut is_empty = true;
+        while let Some(item) = listing.next().await? {
+            is_empty = false;
+            match item {
+                Listed::Image(name, fingerprint) => {
+                    if last.as_ref().is_some_and(|last| *last >= name) {
+                        return Err(self.away(format!("it lists {name} out of order")));
                     }
-                    for scope in &scopes {
-                        look(&shared, &source, scope).await;
+                    while let Some(missing) = known.next_if(|known| known.name < name).await? {
+                        changes.add_missing(missing.name, &mut hidden);
                     }
+                    let before = known.next_if(|known| known.name == name).await?;
+                    if before.is_none_or(|before| before.fingerprint != fingerprint) {
+                        changes.add_seen(name.clone(), fingerprint, self.settle_ms);
+                    }
+                    last = Some(name);
+                    self.record_full(identity, changes).await?;
+                }
+                Listed::Unreadable { part, reason } => {
+                    warnings.add(
+                        &reason,
+                        "cannot look at a part of the source; what is known of it is kept",
+                    );
+                    hidden.parts.push(part);
+                }
+                Listed::Unnameable { reason } => warnings.add(&reason, "a file is left out"),
+                Listed::Truncated => {
+                    warnings.add(
+                        "ingest.images_max",
+                        "more files than the limit; the rest is left out",
+                    );
+                    return Ok(());
                 }
             }
         }
+        while let Some(missing) = known.next_if(|_| true).await? {
+            if is_empty && *scope == Scope::All && self.away_when_emptied {
+                return Err(self.away("no picture is left in it, as if it were not mounted; if they were deleted, set ingest.away_when_emptied = false"));
+            }
+            changes.add_missing(missing.name, &mut hidden);
+            self.record_full(identity, changes).await?;
+        }
+        Ok(())
     }
-}
 
-async fn look(shared: &Shared, source: &FolderSource, scope: &Scope) {
-    if let Err(error) = reconcile(shared, source, scope).await {
-        tracing::warn!(%error, "could not compare the folder with the catalog; trying again at the next scan");
-    }
-}
-
-/// Compares once and records the difference.
-pub(super) async fn reconcile(
-    shared: &Shared,
-    source: &FolderSource,
-    scope: &Scope,
-) -> Result<(), IngestError> {
-    let listing = source.list(scope).await?;
-    warn_of(&listing, source);
-    let Listing { files, unreadable, truncated } = listing;
-    let mut there: HashMap<ImageName, Fingerprint> = files.into_iter().collect();
-    let (mut seen, mut gone) = (Vec::new(), Vec::new());
-    let mut after: Option<ImageName> = None;
-    loop {
-        let page = shared.parts.catalog.known(source.id(), scope, after.as_ref(), PAGE).await?;
-        let last_page = page.len() < PAGE as usize;
-        after = page.last().map(|image| image.name.clone());
-        for known in page {
-            match there.remove(&known.name) {
-                Some(fingerprint) if fingerprint == known.fingerprint => {}
-                Some(fingerprint) => seen.push((known.name, fingerprint)),
-                None if truncated || is_hidden_from_us(&known.name, &unreadable) => {}
-                None => gone.push(known.name),
+    /// Whether the pictures of another disk or folder are those that we know: at least a tenth of some thousand.
+    async fn recognises(&self) -> Result<bool, IngestError> {
+        let mut listing = self.followed.source.list(&Scope::All, None);
+        let mut known = KnownNames::new(self.catalog, self.followed.source.id(), &Scope::All);
+        let (mut looked_for, mut found) = (0, 0);
+        while let Some(item) = listing.next().await? {
+            let Listed::Image(name, fingerprint) = item else { continue };
+            while known.next_if(|known| known.name < name).await?.is_some() {
+                looked_for += 1;
+            }
+            if let Some(before) = known.next_if(|known| known.name == name).await? {
+                looked_for += 1;
+                found += u32::from(before.fingerprint.size_bytes == fingerprint.size_bytes);
+            }
+            if looked_for >= PAGE {
+                if found * 10 >= looked_for {
+                    return Ok(true);
+                }
+                (looked_for, found) = (0, 0);
             }
         }
-        if last_page {
-            break;
+        while looked_for < PAGE && known.next_if(|_| true).await?.is_some() {
+            looked_for += 1;
         }
+        Ok(found * 10 >= looked_for)
     }
-    seen.extend(there);
-    // In name order, so that a first run indexes a folder in the order in which people look at it.
-    seen.sort_by(|(a, _), (b, _)| a.cmp(b));
-    record(shared, source, seen, &gone).await
+
+    async fn record_full(
+        &self,
+        identity: &Identity,
+        changes: &mut Changes,
+    ) -> Result<(), IngestError> {
+        if changes.gone.len() >= GONE_HELD_MAX {
+            self.record_gone(identity, changes).await?;
+        }
+        if changes.seen.len() >= PAGE as usize {
+            self.record_seen(changes).await?;
+        }
+        Ok(())
+    }
+
+    /// Records what is not there any more, if the source still is what it was when the comparison began.
+    async fn record_gone(
+        &self,
+        identity: &Identity,
+        changes: &mut Changes,
+    ) -> Result<(), IngestError> {
+        if changes.gone.is_empty() {
+            return Ok(());
+        }
+        let source = &*self.followed.source;
+        let (Found::Same(now) | Found::Other(now)) = self.followed.presence.ask(source).await?;
+        if now != *identity {
+            return Err(self.away("it was exchanged while it was compared"));
+        }
+        let mut gone = std::mem::take(&mut changes.gone);
+        while !gone.is_empty() {
+            let mut page = gone.split_off(gone.len().saturating_sub(PAGE as usize));
+            page.retain(|name| !self.is_outdated(changes, name));
+            tracing::debug!(source = source.id(), gone = page.len(), "pictures are gone");
+            self.catalog.record(source.id(), &[], &page, now_ms()).await?;
+            self.ring();
+        }
+        Ok(())
+    }
+
+    async fn record_seen(&self, changes: &mut Changes) -> Result<(), IngestError> {
+        let mut seen = std::mem::take(&mut changes.seen);
+        seen.retain(|image| !self.is_outdated(changes, &image.name));
+        if seen.is_empty() {
+            return Ok(());
+        }
+        let source = self.followed.source.id();
+        tracing::debug!(source, new_or_changed = seen.len(), "pictures came or changed");
+        self.catalog.record(source, &seen, &[], now_ms()).await?;
+        self.ring();
+        Ok(())
+    }
+
+    fn ring(&self) {
+        self.tidy.store(false, Ordering::Relaxed);
+        self.work.notify_one();
+    }
+
+    fn is_outdated(&self, changes: &Changes, name: &ImageName) -> bool {
+        changes.of_everything && self.followed.was_touched(name)
+    }
 }
 
-async fn record(
-    shared: &Shared,
-    source: &FolderSource,
-    seen: Vec<(ImageName, Fingerprint)>,
-    gone: &[ImageName],
-) -> Result<(), IngestError> {
-    if seen.is_empty() && gone.is_empty() {
-        return Ok(());
+impl Changes {
+    fn new(of_everything: bool) -> Self {
+        Self { of_everything, seen: Vec::new(), gone: Vec::new() }
     }
-    tracing::debug!(
-        source = source.id(),
-        new_or_changed = seen.len(),
-        gone = gone.len(),
-        "the folder changed"
-    );
-    let now = now_ms();
-    let settle_ms = shared.parts.config.settle_ms as i64;
-    let seen: Vec<SeenImage> = seen
-        .into_iter()
-        .map(|(name, fingerprint)| SeenImage {
-            due_ms: due_ms(&fingerprint, now, settle_ms),
-            name,
-            fingerprint,
-        })
-        .collect();
-    shared.tidy.store(false, Ordering::Relaxed);
-    // Gone first: a name that was a file and is a folder now frees its place.
-    for names in gone.chunks(PAGE as usize) {
-        shared.parts.catalog.record(source.id(), &[], names, now).await?;
+
+    fn add_seen(&mut self, name: ImageName, fingerprint: Fingerprint, settle_ms: i64) {
+        let due_ms = due_ms(&fingerprint, now_ms(), settle_ms);
+        self.seen.push(SeenImage { name, fingerprint, due_ms });
     }
-    for images in seen.chunks(PAGE as usize) {
-        shared.parts.catalog.record(source.id(), images, &[], now).await?;
-        shared.work.notify_one();
+
+    fn add_missing(&mut self, name: ImageName, hidden: &mut Hidden) {
+        if !hidden.has(&name) {
+            self.gone.push(name);
+        }
     }
-    Ok(())
+}
+
+/// Parts of the source that could not be looked at; those that the walk has left behind are forgotten.
+#[derive(Default)]
+struct Hidden {
+    parts: Vec<ImageName>,
+}
+
+impl Hidden {
+    /// Names are asked for in their order.
+    fn has(&mut self, name: &ImageName) -> bool {
+        // Everything below "a" comes before "a0".
+        self.parts.retain(|part| {
+            let rest = name.as_str().strip_prefix(part.as_str());
+            rest.map_or(name < part, |rest| rest < "0")
+        });
+        self.parts.iter().any(|part| name.is_at_or_below(part))
+    }
+}
+
+/// The catalog's names in a scope, in order, a page at a time.
+struct KnownNames<'a> {
+    catalog: &'a dyn Catalog,
+    source: &'a str,
+    scope: &'a Scope,
+    page: VecDeque<KnownImage>,
+    after: Option<ImageName>,
+    ended: bool,
+}
+
+impl<'a> KnownNames<'a> {
+    fn new(catalog: &'a dyn Catalog, source: &'a str, scope: &'a Scope) -> Self {
+        Self { catalog, source, scope, page: VecDeque::new(), after: None, ended: false }
+    }
+
+    /// Takes the next one if it is `wanted`.
+    async fn next_if(
+        &mut self,
+        wanted: impl Fn(&KnownImage) -> bool,
+    ) -> Result<Option<KnownImage>, IngestError> {
+        if self.page.is_empty() && !self.ended {
+            let page =
+                self.catalog.known(self.source, self.scope, self.after.as_ref(), PAGE).await?;
+            self.ended = page.len() < PAGE as usize;
+            if let Some(last) = page.last() {
+                self.after = Some(last.name.clone());
+            }
+            self.page = page.into();
+        }
+        Ok(self.page.pop_front_if(|known| wanted(known)))
+    }
+}
+
+/// Says the first few things that are wrong, and how many more there are.
+struct Warnings<'a> {
+    followed: &'a Followed,
+    count: u64,
+}
+
+impl<'a> Warnings<'a> {
+    fn new(followed: &'a Followed) -> Self {
+        Self { followed, count: 0 }
+    }
+
+    fn add(&mut self, reason: &str, what: &str) {
+        self.count += 1;
+        if self.count <= WARNINGS_MAX {
+            tracing::warn!(source = %self.followed.source.location(), reason, "{what}");
+        }
+    }
+}
+
+impl Drop for Warnings<'_> {
+    fn drop(&mut self) {
+        if self.count > WARNINGS_MAX {
+            let further = self.count - WARNINGS_MAX;
+            tracing::warn!(source = %self.followed.source.location(), further, "and further parts or files like these");
+        }
+    }
 }
 
 /// A file that was touched just now may still be being written: look again after a while. One with a time in the future says nothing.
 fn due_ms(fingerprint: &Fingerprint, now_ms: i64, settle_ms: i64) -> i64 {
     let age_ms = now_ms - fingerprint.modified_ms;
     if age_ms >= settle_ms { now_ms } else { now_ms + settle_ms }
-}
-
-/// Whether `name` lies below a part that could not be looked into.
-fn is_hidden_from_us(name: &ImageName, unreadable: &[Unreadable]) -> bool {
-    unreadable.iter().filter_map(|part| part.name.as_ref()).any(|part| {
-        let below = name.as_str().strip_prefix(part.as_str());
-        below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
-}
-
-fn warn_of(listing: &Listing, source: &FolderSource) {
-    for part in &listing.unreadable {
-        tracing::warn!(folder = %source.location(), reason = %part.reason, "cannot look at a part of the folder; what is known of it is kept");
-    }
-    if listing.truncated {
-        tracing::warn!(folder = %source.location(), "more files than ingest.images_max; the rest is left out");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_lies_below_an_unreadable_folder_is_kept() {
-        let name = |text: &str| ImageName::new(text).expect("valid");
-        let unreadable = [Unreadable { name: Some(name("locked")), reason: String::new() }];
-        assert!(is_hidden_from_us(&name("locked/a.png"), &unreadable));
-        assert!(is_hidden_from_us(&name("locked"), &unreadable));
-        assert!(!is_hidden_from_us(&name("lockedout/a.png"), &unreadable));
-    }
-
-    #[test]
-    fn fresh_and_future_files_settle_first() {
-        let at = |modified_ms| Fingerprint { size_bytes: 1, version: String::new(), modified_ms };
-        assert_eq!(due_ms(&at(0), 10_000, 500), 10_000);
-        assert_eq!(due_ms(&at(9_900), 10_000, 500), 10_500);
-        assert_eq!(due_ms(&at(99_000), 10_000, 500), 10_500);
-    }
 }

@@ -210,27 +210,6 @@ async fn odd_names_and_many_folders_are_served_by_name() {
 }
 
 #[tokio::test]
-async fn an_unplugged_folder_loses_nothing() {
-    let world = World::new()
-        .set("INGEST__SCAN_INTERVAL_MS", "200")
-        .set("INGEST__ORPHAN_GRACE_MS", "0")
-        .set("INGEST__FORGET_AFTER_DAYS", "0");
-    world.write("a.png", &picture(1));
-    let server = world.serve().await;
-    server.until_counts(1, 0).await;
-    std::fs::rename(world.path("images"), world.path("away")).expect("unplugged");
-    server
-        .until("the scan has complained", async || {
-            server.log_text().contains("cannot look into").then_some(())
-        })
-        .await;
-    assert_eq!(server.get_json("/api/v1/status").await["images"]["indexed"], 1);
-    std::fs::rename(world.path("away"), world.path("images")).expect("plugged in");
-    world.write("b.png", &picture(2));
-    server.until_counts(2, 0).await;
-}
-
-#[tokio::test]
 async fn a_picture_that_comes_back_is_found_again_without_being_read() {
     let world = World::new().set("INGEST__ORPHAN_GRACE_MS", "0");
     for number in 0..3 {

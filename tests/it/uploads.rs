@@ -5,9 +5,9 @@ use reqwest::RequestBuilder;
 use crate::harness::{Server, World, ok_json, picture, problem};
 use crate::search::multipart;
 
-const KEY: &str = "correct horse";
+pub(crate) const KEY: &str = "correct horse";
 
-fn upload(server: &Server, files: &[(&str, &[u8])]) -> RequestBuilder {
+pub(crate) fn upload(server: &Server, files: &[(&str, &[u8])]) -> RequestBuilder {
     let fields: Vec<(&str, Option<&str>, &[u8])> =
         files.iter().map(|(name, bytes)| ("image", Some(*name), *bytes)).collect();
     server

@@ -22,6 +22,11 @@ pub(crate) enum Plane {
 }
 
 impl Pixels {
+    /// Of a model of one's own, for example a stand-in in tests.
+    pub fn from_f32(values: Vec<f32>) -> Self {
+        Self(Plane::F32(values))
+    }
+
     /// The CHW values, if the graph takes floats: `3 * height * width` of them.
     pub fn as_f32(&self) -> Option<&[f32]> {
         match &self.0 {

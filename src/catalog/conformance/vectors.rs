@@ -132,21 +132,20 @@ pub(crate) async fn lost_vectors_make_their_images_pending(fixture: &dyn Fixture
 
 pub(crate) async fn used_models_are_noted_and_forgotten_with_their_vectors(fixture: &dyn Fixture) {
     let catalog = fixture.open().await;
-    let used = |revision: &str, dir: &str| UsedModel {
+    let used = |revision: &str, display_name: &str| UsedModel {
         id: ModelId { name: "clip".into(), revision: revision.into() },
-        dir: dir.into(),
-        display_name: "CLIP".into(),
+        display_name: display_name.into(),
         banner: None,
     };
-    for (revision, dir) in [("1", "/old"), ("2", "/two"), ("1", "/one")] {
-        catalog.remember_model(&used(revision, dir)).await.expect("remember");
+    for (revision, display_name) in [("1", "old"), ("2", "CLIP"), ("1", "new")] {
+        catalog.remember_model(&used(revision, display_name)).await.expect("remember");
     }
-    assert_eq!(catalog.used_models().await.expect("used"), [used("1", "/one"), used("2", "/two")]);
+    assert_eq!(catalog.used_models().await.expect("used"), [used("1", "new"), used("2", "CLIP")]);
     record(&*catalog, &["a.png"]).await;
     index_all(&*catalog, "clip@1", b"a").await;
     catalog.require_vectors("clip@2").await.expect("require");
     index_all(&*catalog, "clip@2", b"a").await;
     catalog.forget_model(&used("1", "").id).await.expect("forget");
-    assert_eq!(catalog.used_models().await.expect("used"), [used("2", "/two")]);
+    assert_eq!(catalog.used_models().await.expect("used"), [used("2", "CLIP")]);
     assert_eq!(catalog.models().await.expect("models"), [("clip@2".to_owned(), 1)]);
 }

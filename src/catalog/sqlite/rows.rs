@@ -18,7 +18,7 @@ pub(super) fn name_list(names: &[ImageName]) -> String {
     json!(names).to_string()
 }
 
-fn damaged(what: impl std::fmt::Display) -> CatalogError {
+pub(super) fn damaged(what: impl std::fmt::Display) -> CatalogError {
     CatalogError::Damaged(what.to_string())
 }
 
@@ -103,7 +103,6 @@ pub(super) fn source_at(row: &SqliteRow) -> Result<SourceRow, CatalogError> {
 pub(super) fn used_model_at(row: &SqliteRow) -> Result<UsedModel, CatalogError> {
     Ok(UsedModel {
         id: ModelId { name: row.try_get("name")?, revision: row.try_get("revision")? },
-        dir: row.try_get::<String, _>("dir")?.into(),
         display_name: row.try_get("display_name")?,
         banner: row.try_get("banner")?,
     })

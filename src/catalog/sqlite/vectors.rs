@@ -52,8 +52,8 @@ statements! {
     STORED_PAGE = "SELECT content_hash FROM vectors WHERE model = ?1 AND content_hash > ?2 AND stored = 1
         ORDER BY content_hash LIMIT ?3";
     MODELS = "SELECT model, stored FROM vector_counts WHERE known > 0 ORDER BY model";
-    REMEMBER_MODEL = "INSERT INTO used_models (name, revision, dir, display_name, banner) VALUES (?1, ?2, ?3, ?4, ?5)
-        ON CONFLICT DO UPDATE SET dir = ?3, display_name = ?4, banner = ?5";
+    REMEMBER_MODEL = "INSERT INTO used_models (name, revision, display_name, banner) VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT DO UPDATE SET display_name = ?3, banner = ?4";
     USED_MODELS = "SELECT * FROM used_models ORDER BY name, revision";
     FORGET_PIECE = "DELETE FROM vectors WHERE model = ?1 AND content_hash IN (
         SELECT content_hash FROM vectors WHERE model = ?1 LIMIT ?2)";
@@ -213,11 +213,9 @@ impl Vectors for SqliteCatalog {
 
     async fn remember_model(&self, used: &UsedModel) -> Result<(), CatalogError> {
         let mut write = self.writer.begin(Purpose::Settle).await?;
-        let dir = used.dir.to_string_lossy();
         let remember = sqlx::query(REMEMBER_MODEL)
             .bind(&used.id.name)
             .bind(&used.id.revision)
-            .bind(&*dir)
             .bind(&used.display_name)
             .bind(&used.banner);
         write.execute(remember).await?;

@@ -1,340 +1,24 @@
-//! A stand-in for a Qdrant server in tests: a small gRPC server that speaks the part of Qdrant's protocol that our
-//! store uses, with the messages of `qdrant-client`, over the engine that Qdrant itself is made of.
-//!
-//! What it answers, a real server answers (codes and texts are those of Qdrant 1.19's source). It does not do, and says
-//! `UNIMPLEMENTED` to: every call but those below, named and sparse vectors, distances other than cosine, prefetches,
-//! conditions other than match-any, range and has-id, conditional writes, shard keys, JWTs. It accepts and ignores: index,
-//! quantization and storage parameters, shard and replica numbers, read consistency and timeouts. It is more orderly than a
-//! real server: equal scores come by ascending id. It has no replication, no rate limits and no optimiser.
+//! The three services of the protocol: what our store calls, answered; everything else named, so that a new call of the
+//! store fails loudly instead of being taken for an answer.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-
-use image_search::vector_store::embedded::{EmbeddedOptions, EmbeddedStore};
-use image_search::vector_store::{
-    Collection, CollectionSpec, Condition, FieldKind, Filter, Payload, PayloadValue, Point,
-    SearchQuery, StoreError, VectorStore,
-};
+use image_search::vector_store::{CollectionSpec, FieldKind, SearchQuery, VectorStore};
 use qdrant_client::qdrant as proto;
 use qdrant_client::qdrant::alias_operations::Action;
-use qdrant_client::qdrant::collections_server::{Collections, CollectionsServer};
-use qdrant_client::qdrant::condition::ConditionOneOf;
-use qdrant_client::qdrant::r#match::MatchValue;
-use qdrant_client::qdrant::point_id::PointIdOptions;
+use qdrant_client::qdrant::collections_server::Collections;
 use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
-use qdrant_client::qdrant::points_server::{Points, PointsServer};
-use qdrant_client::qdrant::qdrant_server::{Qdrant, QdrantServer};
-use qdrant_client::qdrant::value::Kind;
-use qdrant_client::qdrant::{
-    query, vector, vector_input, vector_output, vectors, vectors_config, vectors_output,
-    with_payload_selector, with_vectors_selector,
-};
-use tokio::net::TcpListener;
-use tokio::sync::{Mutex, oneshot};
-use tokio::task::JoinHandle;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use qdrant_client::qdrant::points_server::Points;
+use qdrant_client::qdrant::qdrant_server::Qdrant;
+use qdrant_client::qdrant::{query, vector_input, vectors_config};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use super::State;
+use super::messages::{
+    filter, id, limit, not_spoken, point, proto_id, proto_payload, retrieved, status,
+    wants_payload, wants_vectors,
+};
+
 type Answer<T> = Result<Response<T>, Status>;
-
-/// A running stand-in. Its data outlives [`Self::stop`] and is there again after [`Self::start`] on the same state.
-pub(crate) struct Double {
-    pub(crate) address: SocketAddr,
-    state: State,
-    stop: oneshot::Sender<()>,
-    server: JoinHandle<Result<(), tonic::transport::Error>>,
-}
-
-/// What a server keeps on its disk.
-#[derive(Clone)]
-pub(crate) struct State(Arc<Inner>);
-
-struct Inner {
-    store: EmbeddedStore,
-    collections: Mutex<BTreeMap<String, CollectionSpec>>,
-    aliases: Mutex<BTreeMap<String, String>>,
-    api_key: Option<String>,
-    writes: std::sync::Mutex<Writes>,
-}
-
-/// What a server does with writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "this file is part of two test programs, of which one needs them all")]
-pub(crate) enum Writes {
-    Taken,
-    /// As with a key that may only read.
-    Forbidden,
-    /// As with a disk that is full.
-    DiskFull,
-}
-
-impl State {
-    #[allow(dead_code, reason = "this file is part of two test programs, of which one needs it")]
-    pub(crate) fn set_writes(&self, writes: Writes) {
-        *self.0.writes.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = writes;
-    }
-
-    /// Points of all collections.
-    #[allow(dead_code, reason = "this file is part of two test programs, of which one needs it")]
-    pub(crate) async fn points(&self) -> u64 {
-        let specs: Vec<CollectionSpec> =
-            self.0.collections.lock().await.values().cloned().collect();
-        let mut points = 0;
-        for spec in specs {
-            let collection = self.0.store.open(&spec).await.expect("it was created");
-            points += collection.count(None).await.expect("it counts");
-        }
-        points
-    }
-
-    fn check_write(&self, collection: &str) -> Result<(), Status> {
-        match *self.0.writes.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            Writes::Taken => Ok(()),
-            Writes::Forbidden => Err(Status::permission_denied(format!(
-                "Forbidden: Write access to collection {collection} is required"
-            ))),
-            Writes::DiskFull => Err(Status::internal(
-                "Service internal error: No space left on device: WAL buffer size exceeds available disk space",
-            )),
-        }
-    }
-
-    pub(crate) fn new(dir: &Path, api_key: Option<&str>) -> Result<Self, StoreError> {
-        let options = EmbeddedOptions { disk_reserve_mib: 0, ..EmbeddedOptions::default() };
-        Ok(Self(Arc::new(Inner {
-            store: EmbeddedStore::open(dir, options)?,
-            collections: Mutex::default(),
-            aliases: Mutex::default(),
-            api_key: api_key.map(str::to_owned),
-            writes: std::sync::Mutex::new(Writes::Taken),
-        })))
-    }
-}
-
-impl Double {
-    /// Listens on `address`; port 0 for any free one.
-    pub(crate) async fn start(address: SocketAddr, state: State) -> Result<Self, StoreError> {
-        let failed = |error: std::io::Error| {
-            StoreError::Internal(format!("the double cannot listen: {error}"))
-        };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let key = state.clone();
-        let check = move |request: Request<()>| key.check(request);
-        let (points, collections) =
-            (PointsServer::new(state.clone()), CollectionsServer::new(state.clone()));
-        let points = points.max_decoding_message_size(usize::MAX);
-        let server = Server::builder()
-            // The server's health check needs no key, the rest does.
-            .add_service(QdrantServer::new(state.clone()))
-            .add_service(tonic::service::interceptor::InterceptedService::new(
-                points,
-                check.clone(),
-            ))
-            .add_service(tonic::service::interceptor::InterceptedService::new(collections, check))
-            .serve_with_incoming_shutdown(TcpIncoming::from(listener), async move {
-                let _ = stopped.await;
-            });
-        Ok(Self { address, state, stop, server: tokio::spawn(server) })
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    /// Answers what is under way, closes all connections, and returns the state to start with again.
-    pub(crate) async fn stop(mut self) -> State {
-        let _ = self.stop.send(());
-        if tokio::time::timeout(Duration::from_secs(5), &mut self.server).await.is_err() {
-            self.server.abort();
-        }
-        self.state
-    }
-}
-
-impl State {
-    fn check(&self, request: Request<()>) -> Result<Request<()>, Status> {
-        let given = request.metadata().get("api-key").and_then(|key| key.to_str().ok());
-        match (&self.0.api_key, given) {
-            (None, _) => Ok(request),
-            (Some(key), Some(given)) if key == given => Ok(request),
-            (Some(_), Some(_)) => Err(Status::unauthenticated("Invalid API key or JWT")),
-            (Some(_), None) => Err(Status::unauthenticated(
-                "Must provide an API key or an Authorization bearer token",
-            )),
-        }
-    }
-
-    /// By name or alias.
-    async fn spec(&self, name: &str) -> Result<CollectionSpec, Status> {
-        let target = self.0.aliases.lock().await.get(name).cloned();
-        let name = target.as_deref().unwrap_or(name);
-        let missing =
-            || Status::not_found(format!("Not found: Collection `{name}` doesn't exist!"));
-        self.0.collections.lock().await.get(name).cloned().ok_or_else(missing)
-    }
-
-    async fn collection(&self, name: &str) -> Result<Arc<dyn Collection>, Status> {
-        self.0.store.open(&self.spec(name).await?).await.map_err(status)
-    }
-}
-
-/// As the server says it.
-fn status(error: StoreError) -> Status {
-    match error {
-        StoreError::WrongDimension { expected, got, .. } => Status::invalid_argument(format!(
-            "Wrong input: Vector dimension error: expected dim: {expected}, got {got}"
-        )),
-        StoreError::Invalid(text) => Status::invalid_argument(format!("Wrong input: {text}")),
-        StoreError::Unavailable(text) => Status::unavailable(text),
-        StoreError::Refused(text) => Status::failed_precondition(text),
-        error => Status::internal(format!("Service internal error: {error}")),
-    }
-}
-
-fn not_spoken(what: &str) -> Status {
-    Status::unimplemented(format!("the double does not speak {what}"))
-}
-
-fn id(id: Option<proto::PointId>) -> Result<Uuid, Status> {
-    match id.and_then(|id| id.point_id_options) {
-        Some(PointIdOptions::Uuid(text)) => Uuid::parse_str(&text)
-            .map_err(|_| Status::invalid_argument(format!("Unable to parse UUID: {text}"))),
-        Some(PointIdOptions::Num(_)) => Err(not_spoken("numeric ids")),
-        None => Err(Status::invalid_argument("Empty ID is not allowed")),
-    }
-}
-
-fn proto_id(id: Uuid) -> proto::PointId {
-    proto::PointId { point_id_options: Some(PointIdOptions::Uuid(id.to_string())) }
-}
-
-fn point(point: proto::PointStruct) -> Result<Point, Status> {
-    let Some(vectors::VectorsOptions::Vector(vector)) =
-        point.vectors.and_then(|vectors| vectors.vectors_options)
-    else {
-        return Err(not_spoken("named or missing vectors"));
-    };
-    let vector = match vector.vector {
-        Some(vector::Vector::Dense(dense)) => dense.data,
-        #[expect(deprecated, reason = "older clients send it there")]
-        None if vector.indices.is_none() => vector.data,
-        _ => return Err(not_spoken("vectors that are not dense")),
-    };
-    let payload =
-        point.payload.into_iter().map(|(field, value)| Ok((field, payload_value(value)?)));
-    Ok(Point { id: id(point.id)?, vector, payload: payload.collect::<Result<Payload, Status>>()? })
-}
-
-fn payload_value(value: proto::Value) -> Result<PayloadValue, Status> {
-    match value.kind {
-        Some(Kind::StringValue(text)) => Ok(PayloadValue::Keyword(text)),
-        Some(Kind::IntegerValue(number)) => Ok(PayloadValue::Integer(number)),
-        Some(Kind::ListValue(list)) => {
-            let texts = list.values.into_iter().map(|value| match value.kind {
-                Some(Kind::StringValue(text)) => Ok(text),
-                _ => Err(not_spoken("lists of other things than texts")),
-            });
-            texts.collect::<Result<_, _>>().map(PayloadValue::Keywords)
-        }
-        _ => Err(not_spoken("payload other than texts, lists of texts and integers")),
-    }
-}
-
-fn proto_payload(payload: Payload) -> std::collections::HashMap<String, proto::Value> {
-    let text = |text: String| proto::Value { kind: Some(Kind::StringValue(text)) };
-    let value = |value| match value {
-        PayloadValue::Keyword(keyword) => text(keyword),
-        PayloadValue::Integer(number) => proto::Value { kind: Some(Kind::IntegerValue(number)) },
-        PayloadValue::Keywords(keywords) => {
-            let values = keywords.into_iter().map(text).collect();
-            proto::Value { kind: Some(Kind::ListValue(proto::ListValue { values })) }
-        }
-    };
-    payload.into_iter().map(|(field, content)| (field, value(content))).collect()
-}
-
-fn retrieved(point: Point, with_payload: bool, with_vectors: bool) -> proto::RetrievedPoint {
-    let dense = vector_output::Vector::Dense(proto::DenseVector { data: point.vector });
-    let vector = proto::VectorOutput { vector: Some(dense), ..proto::VectorOutput::default() };
-    let vectors = proto::VectorsOutput {
-        vectors_options: Some(vectors_output::VectorsOptions::Vector(vector)),
-    };
-    proto::RetrievedPoint {
-        id: Some(proto_id(point.id)),
-        payload: if with_payload {
-            proto_payload(point.payload)
-        } else {
-            std::collections::HashMap::default()
-        },
-        vectors: with_vectors.then_some(vectors),
-        ..proto::RetrievedPoint::default()
-    }
-}
-
-fn filter(filter: Option<proto::Filter>) -> Result<Option<Filter>, Status> {
-    let Some(filter) = filter else { return Ok(None) };
-    if !filter.should.is_empty() || filter.min_should.is_some() {
-        return Err(not_spoken("should"));
-    }
-    let all = |conditions: Vec<proto::Condition>| {
-        conditions.into_iter().map(condition).collect::<Result<_, _>>()
-    };
-    Ok(Some(Filter { must: all(filter.must)?, must_not: all(filter.must_not)? }))
-}
-
-fn condition(condition: proto::Condition) -> Result<Condition, Status> {
-    match condition.condition_one_of {
-        Some(ConditionOneOf::HasId(ids)) => Ok(Condition::Ids(
-            ids.has_id.into_iter().map(|point| id(Some(point))).collect::<Result<_, _>>()?,
-        )),
-        Some(ConditionOneOf::Field(field)) => {
-            let r#match = field.r#match.and_then(|value| value.match_value);
-            match (r#match, field.range) {
-                (Some(MatchValue::Keywords(any)), None) => {
-                    Ok(Condition::AnyOf { field: field.key, values: any.strings })
-                }
-                (None, Some(proto::Range { lt: None, gt: None, gte, lte })) => {
-                    let bound = |bound: Option<f64>| bound.map(|bound| bound as i64);
-                    Ok(Condition::Range { field: field.key, min: bound(gte), max: bound(lte) })
-                }
-                _ => Err(not_spoken("this condition on a field")),
-            }
-        }
-        _ => Err(not_spoken("this condition")),
-    }
-}
-
-fn wants_payload(selector: Option<proto::WithPayloadSelector>) -> Result<bool, Status> {
-    match selector.and_then(|selector| selector.selector_options) {
-        None => Ok(false),
-        Some(with_payload_selector::SelectorOptions::Enable(wanted)) => Ok(wanted),
-        Some(_) => Err(not_spoken("a choice of payload fields")),
-    }
-}
-
-fn wants_vectors(selector: Option<proto::WithVectorsSelector>) -> Result<bool, Status> {
-    match selector.and_then(|selector| selector.selector_options) {
-        None => Ok(false),
-        Some(with_vectors_selector::SelectorOptions::Enable(wanted)) => Ok(wanted),
-        Some(_) => Err(not_spoken("a choice of vectors")),
-    }
-}
-
-fn limit(limit: Option<u64>) -> Result<usize, Status> {
-    match limit.unwrap_or(10) {
-        0 => Err(Status::invalid_argument(
-            "Validation error in body: [limit: value 0 invalid, must be 1 or larger]",
-        )),
-        limit => Ok(usize::try_from(limit).unwrap_or(usize::MAX)),
-    }
-}
 
 /// `wait = false` is answered as if it were true: a server may be that quick.
 fn completed() -> Response<proto::PointsOperationResponse> {
@@ -414,6 +98,7 @@ service! { Collections {
         if params.distance != proto::Distance::Cosine as i32 {
             return Err(not_spoken("distances other than cosine"));
         }
+        self.check_manage()?;
         let name = request.collection_name;
         let mut collections = self.0.collections.lock().await;
         if collections.contains_key(&name) {
@@ -426,6 +111,7 @@ service! { Collections {
     }
 
     async fn delete(&self, request: Request<proto::DeleteCollection>) -> Answer<proto::CollectionOperationResponse> {
+        self.check_manage()?;
         let name = request.into_inner().collection_name;
         let mut collections = self.0.collections.lock().await;
         self.0.store.drop_collection(&name).await.map_err(status)?;
@@ -434,6 +120,7 @@ service! { Collections {
     }
 
     async fn update_aliases(&self, request: Request<proto::ChangeAliases>) -> Answer<proto::CollectionOperationResponse> {
+        self.check_manage()?;
         let collections = self.0.collections.lock().await;
         let mut aliases = self.0.aliases.lock().await;
         for action in request.into_inner().actions {
@@ -495,6 +182,7 @@ service! { Points {
     }
 
     async fn get(&self, request: Request<proto::GetPoints>) -> Answer<proto::GetResponse> {
+        self.check_alive()?;
         let request = request.into_inner();
         let collection = self.collection(&request.collection_name).await?;
         let (payload, vectors) = (wants_payload(request.with_payload)?, wants_vectors(request.with_vectors)?);
@@ -514,6 +202,7 @@ service! { Points {
             Some(Ok(proto::FieldType::Integer)) => FieldKind::Integer,
             _ => return Err(not_spoken("this kind of field index")),
         };
+        self.check_write(&request.collection_name)?;
         let mut spec = self.spec(&request.collection_name).await?;
         if !spec.indexed_fields.iter().any(|(field, _)| *field == request.field_name) {
             spec.indexed_fields.push((request.field_name, kind));
@@ -524,6 +213,7 @@ service! { Points {
     }
 
     async fn scroll(&self, request: Request<proto::ScrollPoints>) -> Answer<proto::ScrollResponse> {
+        self.check_alive()?;
         let request = request.into_inner();
         if request.filter.is_some() || request.order_by.is_some() {
             return Err(not_spoken("scrolling with a filter or an order"));
@@ -542,6 +232,7 @@ service! { Points {
     }
 
     async fn count(&self, request: Request<proto::CountPoints>) -> Answer<proto::CountResponse> {
+        self.check_alive()?;
         let request = request.into_inner();
         let collection = self.collection(&request.collection_name).await?;
         // `exact = false` allows an estimate; the exact number is one.
@@ -550,6 +241,7 @@ service! { Points {
     }
 
     async fn query(&self, request: Request<proto::QueryPoints>) -> Answer<proto::QueryResponse> {
+        self.check_alive()?;
         let request = request.into_inner();
         let foreign = !request.prefetch.is_empty() || request.using.is_some() || request.score_threshold.is_some();
         if foreign || request.offset.is_some() || request.lookup_from.is_some() {

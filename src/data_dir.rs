@@ -1,0 +1,125 @@
+//! The folder with everything the program writes: where each thing is in it, and the lock that keeps a second process out.
+//! The lock file names the server that has the folder, so that other commands find it.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+const LOCK: &str = "LOCK";
+
+/// A data folder that this process has to itself, until dropped.
+pub struct DataDir {
+    path: PathBuf,
+    lock: File,
+}
+
+/// Why the folder cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    #[error(
+        "cannot use the data folder {path}: {reason}; check that it is a folder this user may write to, or choose another --data-dir"
+    )]
+    Unusable { path: String, reason: String },
+    /// Another process works with it.
+    #[error(
+        "the data folder {path} is in use by another image-search process{whom}; stop it, or give this one its own --data-dir"
+    )]
+    InUse {
+        path: String,
+        /// Address of the other process's server, as ` (http://…)`, if it is one.
+        whom: String,
+    },
+}
+
+impl DataDir {
+    /// Makes the folder if need be, and locks it: two processes would work on the same rows.
+    pub fn take(path: &Path) -> Result<Self, DataDirError> {
+        let failed = |error: std::io::Error| DataDirError::Unusable {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        };
+        std::fs::create_dir_all(path).map_err(failed)?;
+        let mut lock = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path.join(LOCK))
+            .map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut url = String::new();
+                let _ = lock.read_to_string(&mut url);
+                let whom =
+                    if url.is_empty() { String::new() } else { format!(" ({})", url.trim()) };
+                return Err(DataDirError::InUse { path: path.display().to_string(), whom });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let taken = Self { path: path.to_owned(), lock };
+        taken.announce("");
+        Ok(taken)
+    }
+
+    /// Tells other processes where this one's server is. Failing only makes their messages less helpful.
+    pub fn announce(&self, url: &str) {
+        let mut lock = &self.lock;
+        let _ = lock
+            .set_len(0)
+            .and_then(|()| lock.seek(SeekFrom::Start(0)))
+            .and_then(|_| lock.write_all(url.as_bytes()));
+    }
+
+    /// The folder itself, below which the vector store finds its place.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Key that search tokens are signed with, unless another file is configured.
+    pub fn token_key(&self) -> PathBuf {
+        self.path.join("jwt.key")
+    }
+
+    /// Small pictures, kept by content.
+    pub fn thumbnails(&self) -> PathBuf {
+        self.path.join("thumbnails")
+    }
+}
+
+/// Address of the server that works with this data folder, if one does.
+pub fn running_server(data_dir: &Path) -> Option<String> {
+    let mut lock = File::open(data_dir.join(LOCK)).ok()?;
+    if lock.try_lock_shared().is_ok() {
+        return None;
+    }
+    let mut url = String::new();
+    lock.read_to_string(&mut url).ok()?;
+    Some(url.trim().to_owned()).filter(|url| !url.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_process_is_told_who_has_the_folder() {
+        let dir = tempfile::tempdir().expect("temp");
+        let first = DataDir::take(dir.path()).expect("free");
+        assert_eq!(running_server(dir.path()), None, "it has no server yet");
+        first.announce("http://localhost:3000");
+        assert_eq!(running_server(dir.path()).as_deref(), Some("http://localhost:3000"));
+        let Err(refused) = DataDir::take(dir.path()) else { panic!("two at once") };
+        assert!(refused.to_string().contains("(http://localhost:3000)"), "{refused}");
+        drop(first);
+        assert_eq!(running_server(dir.path()), None, "an old address must not count");
+        DataDir::take(dir.path()).expect("free again");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named_with_what_to_do() {
+        let Err(refused) = DataDir::take(Path::new("/proc/no-such-folder")) else { panic!() };
+        let text = refused.to_string();
+        assert!(text.contains("/proc/no-such-folder") && text.contains("--data-dir"), "{text}");
+    }
+}

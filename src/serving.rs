@@ -1,0 +1,468 @@
+//! The life of the model, as one state that everybody watches: found or downloaded, loaded, answering, and perhaps another
+//! one prepared meanwhile. Search, status, page and readiness subscribe to it; nothing else knows how far the model is.
+//! It also follows the store's active collection, so that a switch made by another process is seen here.
+
+mod loading;
+mod state;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use self::loading::load_embedder;
+pub use self::state::{Answering, NextModel, ServingState};
+use crate::backoff::Backoff;
+use crate::catalog::{Catalog, CatalogError, UsedModel};
+use crate::config::Config;
+use crate::embedder::{EmbedError, Embedder};
+use crate::ingest::{Ingest, IngestError, IngestParts};
+use crate::metrics::Metrics;
+use crate::models::{self, Choice, DownloadProgress, LocatedModel, ModelError, Models};
+use crate::source::Source;
+use crate::types::ModelId;
+use crate::vector_store::{Collection, CollectionSpec, StoreError, VectorStore};
+
+/// Pauses between tries to reach a vector store at start.
+const STORE_RETRY_FIRST: Duration = Duration::from_millis(250);
+const STORE_RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// How often it is looked whether the next model can answer, or has arrived.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often the store is asked which collection is active.
+const FOLLOW: Duration = Duration::from_secs(5);
+
+/// Why no model can answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ServingError {
+    /// `embed.engine` is no engine.
+    #[error("embed.engine: {0}")]
+    Engine(String),
+    /// A command that changes nothing was asked for a model without vectors.
+    #[error(
+        "there are no vectors of {0} here; index with it first (image-search index --model {0}), or leave --model away"
+    )]
+    NotIndexed(String),
+    #[error("nothing is indexed yet; run: image-search index --images DIR")]
+    NothingIndexed,
+    #[error(transparent)]
+    Load(#[from] clip::LoadError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+}
+
+impl ServingError {
+    /// Whether it may pass by itself: the vector store is away, or someone has to act there (key, disk, rights).
+    fn may_pass(&self) -> bool {
+        let (Self::Store(error) | Self::Ingest(IngestError::Store(error))) = self else {
+            return false;
+        };
+        matches!(error, StoreError::Unavailable(_) | StoreError::Refused(_))
+    }
+}
+
+/// The handles that a model works with.
+pub struct ServingParts {
+    pub config: Config,
+    pub catalog: Arc<dyn Catalog>,
+    pub store: Arc<dyn VectorStore>,
+    pub sources: Vec<Arc<dyn Source>>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// See the head of this file.
+pub struct Serving {
+    parts: ServingParts,
+    models: Models,
+    state: watch::Sender<ServingState>,
+}
+
+impl Serving {
+    /// In the state [`ServingState::Loading`], until [`Self::run`] or [`Self::bring_up`].
+    pub fn new(parts: ServingParts) -> Result<Self, ModelError> {
+        let models = Models::open(&parts.config)?;
+        Ok(Self { parts, models, state: watch::Sender::new(ServingState::Loading) })
+    }
+
+    /// How far the model is, now.
+    pub fn state(&self) -> ServingState {
+        self.state.borrow().clone()
+    }
+
+    /// How far the model is, from now on.
+    pub fn subscribe(&self) -> watch::Receiver<ServingState> {
+        self.state.subscribe()
+    }
+
+    /// The whole life of a server's model, until `stop`. Returns early only if no model can ever answer.
+    pub async fn run(&self, stop: &CancellationToken) -> Result<(), ServingError> {
+        let brought_up = stop.run_until_cancelled(self.bring_up_patiently()).await;
+        let Some(ingest) = brought_up.transpose()? else { return Ok(()) };
+        ingest.spawn();
+        stop.run_until_cancelled(self.follow()).await;
+        Ok(())
+    }
+
+    /// For a command: finds (or downloads) and loads the model, opens its collection and puts ingestion together, which
+    /// the command runs. Searches are answered from then on: by this model, or, while its vectors are still being made, by
+    /// the one that answered before.
+    pub async fn bring_up(&self) -> Result<Arc<Ingest>, ServingError> {
+        let brought_up = async {
+            let (located, embedder) = self.obtain().await?;
+            self.adopt(located, embedder).await
+        };
+        self.note_failure(brought_up.await)
+    }
+
+    /// For a command that changes nothing: answers with the model whose vectors are active, or with the named one if it
+    /// has vectors.
+    pub async fn only_answer(&self) -> Result<(), ServingError> {
+        let answering = self.note_failure(self.indexed_model().await)?;
+        self.set(ServingState::Answering { now: Box::new(answering), next: None, ingest: None });
+        Ok(())
+    }
+
+    /// A vector store that is away, or refuses, is waited for.
+    async fn bring_up_patiently(&self) -> Result<Arc<Ingest>, ServingError> {
+        let brought_up = async {
+            let (located, embedder) = self.obtain().await?;
+            let mut backoff = Backoff::new(STORE_RETRY_FIRST, STORE_RETRY_LONGEST);
+            loop {
+                match self.adopt(located.clone(), embedder.clone()).await {
+                    Err(error) if error.may_pass() => {
+                        let pause = backoff.next_pause();
+                        tracing::warn!(%error, again_in_ms = pause.as_millis() as u64, "the vector store cannot be used; trying again");
+                        self.set(ServingState::Waiting { reason: error.to_string() });
+                        tokio::time::sleep(pause).await;
+                    }
+                    adopted => return adopted,
+                }
+            }
+        };
+        self.note_failure(brought_up.await)
+    }
+
+    fn note_failure<T>(&self, outcome: Result<T, ServingError>) -> Result<T, ServingError> {
+        if let Err(error) = &outcome {
+            self.set(ServingState::Failed { reason: error.to_string() });
+        }
+        outcome
+    }
+
+    fn set(&self, state: ServingState) {
+        self.state.send_replace(state);
+    }
+
+    /// The configured model, downloaded if need be, and loaded. Only `auto` has a substitute.
+    async fn obtain(&self) -> Result<(LocatedModel, Arc<Embedder>), ServingError> {
+        let wanted = self.parts.config.model.as_str();
+        let located = match self.models.find(wanted)? {
+            Choice::Here(located) => *located,
+            Choice::Elsewhere(entry) => {
+                let progress = Arc::new(DownloadProgress::default());
+                let name = entry.name.clone();
+                self.set(ServingState::Downloading { name, progress: progress.clone() });
+                let fetched = self.models.fetch(&entry, wanted == models::AUTO, &progress).await;
+                self.set(ServingState::Loading);
+                match fetched {
+                    Err(error) if wanted == models::AUTO => self.models.stand_in(&error)?,
+                    fetched => fetched?,
+                }
+            }
+        };
+        let embedder = Arc::new(self.load(&located).await?);
+        Ok((located, embedder))
+    }
+
+    async fn load(&self, located: &LocatedModel) -> Result<Embedder, ServingError> {
+        loading::load(&self.parts.config, located.clone()).await
+    }
+
+    /// Makes `located` the model that pictures are indexed with, and that answers as soon as it can. What indexed before has
+    /// ended; what is returned does not run yet.
+    pub(crate) async fn adopt(
+        &self,
+        located: LocatedModel,
+        embedder: Arc<Embedder>,
+    ) -> Result<Arc<Ingest>, ServingError> {
+        let spec = collection_spec(embedder.id(), embedder.info().dim);
+        let collection = self.open_collection(&spec).await?;
+        let adopted = Answering { located, embedder, collection };
+        let former = self.state().ingest().cloned();
+        if let Some(former) = &former {
+            former.shut_down().await;
+        }
+        let started = self.index_with(&adopted).await;
+        if started.is_err() && former.is_some() {
+            self.go_back();
+        }
+        started
+    }
+
+    /// The former model goes on indexing after another one could not begin.
+    fn go_back(&self) {
+        let ServingState::Answering { now, .. } = self.state() else { return };
+        let ingest = self.ingest_with(&now);
+        ingest.spawn();
+        self.set(ServingState::Answering { now, next: None, ingest: Some(ingest) });
+    }
+
+    async fn index_with(&self, adopted: &Answering) -> Result<Arc<Ingest>, ServingError> {
+        let LocatedModel { id, display_name, banner, .. } = &adopted.located;
+        let used = UsedModel {
+            id: id.clone(),
+            display_name: display_name.clone(),
+            banner: banner.clone(),
+        };
+        self.models.note(&adopted.located);
+        self.parts.catalog.remember_model(&used).await?;
+        let ingest = self.ingest_with(adopted);
+        ingest.recover().await?;
+        match self.former(&adopted.collection.spec().name).await? {
+            Some(former) if self.parts.catalog.awaiting().await? > 0 => {
+                tracing::info!(now = %former.located.id, next = %id, "the vectors of another model are made in the background; until then the former one answers");
+                let next = Some(Box::new(NextModel::Indexing(adopted.clone())));
+                let ingest = Some(ingest.clone());
+                self.set(ServingState::Answering { now: Box::new(former), next, ingest });
+            }
+            _ => self.switch_to(adopted.clone(), Some(ingest.clone())).await?,
+        }
+        Ok(ingest)
+    }
+
+    fn ingest_with(&self, model: &Answering) -> Arc<Ingest> {
+        let ServingParts { config, catalog, store, sources, metrics } = &self.parts;
+        Arc::new(Ingest::new(IngestParts {
+            sources: sources.clone(),
+            catalog: catalog.clone(),
+            store: store.clone(),
+            check_interval_ms: config.vector_store.check_interval_ms,
+            collection: model.collection.clone(),
+            embedder: model.embedder.clone(),
+            metrics: metrics.clone(),
+            config: config.ingest.clone(),
+            decode: config.decode.clone(),
+            batch_max: config.embed.batch_max,
+        }))
+    }
+
+    /// The model that answered before `next`, if it is another one that still can.
+    async fn former(&self, next: &str) -> Result<Option<Answering>, ServingError> {
+        if let Some(now) = self.state().answering() {
+            return Ok((now.collection.spec().name != next).then(|| now.clone()));
+        }
+        match self.parts.store.active().await?.filter(|active| active != next) {
+            Some(active) => self.open_used(&active).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The model whose collection has this name, if it was used here and its files can still be found and loaded.
+    async fn open_used(&self, collection: &str) -> Result<Option<Answering>, ServingError> {
+        let used = self.parts.catalog.used_models().await?;
+        let used = used.into_iter().find(|used| used.id.collection_name() == collection);
+        let Some(located) = used.and_then(|used| self.models.find_again(&used)) else {
+            return Ok(None);
+        };
+        match self.open(located.clone()).await {
+            Ok(answering) => Ok(Some(answering)),
+            Err(error) => {
+                tracing::warn!(%error, model = %located.id, "a model that answered before cannot be used any more");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn open(&self, located: LocatedModel) -> Result<Answering, ServingError> {
+        let embedder = Arc::new(self.load(&located).await?);
+        let spec = collection_spec(embedder.id(), embedder.info().dim);
+        let collection = self.parts.store.open(&spec).await?;
+        Ok(Answering { located, embedder, collection })
+    }
+
+    /// See [`Self::only_answer`].
+    async fn indexed_model(&self) -> Result<Answering, ServingError> {
+        let wanted = self.parts.config.model.as_str();
+        if wanted == models::AUTO {
+            let active = self.parts.store.active().await?.ok_or(ServingError::NothingIndexed)?;
+            let opened = self.open_used(&active).await?;
+            return opened.ok_or(ServingError::NotIndexed(active));
+        }
+        let located = match self.models.find(wanted)? {
+            Choice::Here(located) => *located,
+            Choice::Elsewhere(entry) => {
+                let (name, megabytes) = (entry.name.clone(), entry.megabytes);
+                return Err(ModelError::NotHere { name, megabytes }.into());
+            }
+        };
+        // Opening a collection makes it; who only searches must not.
+        let name = located.id.collection_name();
+        if self.parts.store.dim(&name).await?.is_none() {
+            return Err(ServingError::NotIndexed(wanted.to_owned()));
+        }
+        self.open(located).await
+    }
+
+    /// From the store's pointer on, a restart finds the same model; so that comes first.
+    async fn switch_to(
+        &self,
+        model: Answering,
+        ingest: Option<Arc<Ingest>>,
+    ) -> Result<(), ServingError> {
+        let name = model.collection.spec().name.clone();
+        self.parts.store.activate(&name).await?;
+        tracing::debug!(collection = name, "answering");
+        self.set(ServingState::Answering { now: Box::new(model), next: None, ingest });
+        Ok(())
+    }
+
+    /// Opens the collection. A damaged one is moved out of the way and made again from the pictures.
+    async fn open_collection(
+        &self,
+        spec: &CollectionSpec,
+    ) -> Result<Arc<dyn Collection>, StoreError> {
+        let store = &self.parts.store;
+        match store.open(spec).await {
+            Err(damage @ StoreError::Damaged { .. }) => {
+                let kept_as = store.set_aside(&spec.name).await?;
+                tracing::error!(%damage, kept_as, "the vectors are computed again from the pictures; the damaged files can be deleted");
+                store.open(spec).await
+            }
+            opened => opened,
+        }
+    }
+
+    /// Lets the next model answer if all its vectors are made. Returns whether none is being indexed any more.
+    pub async fn finish_switch(&self) -> Result<bool, ServingError> {
+        let state = self.state();
+        let Some(NextModel::Indexing(next)) = state.next() else { return Ok(true) };
+        if self.parts.catalog.awaiting().await? > 0 {
+            return Ok(false);
+        }
+        self.switch_to(next.clone(), state.ingest().cloned()).await?;
+        tracing::info!(model = %next.located.id, "all vectors are made: this model answers now");
+        Ok(true)
+    }
+
+    /// Lets a model that is being prepared answer when it can, looks for the preferred model of `auto` until it is here, and
+    /// sees what other processes switched to.
+    async fn follow(&self) {
+        let interval = Duration::from_millis(self.parts.config.models.auto_retry_interval_ms);
+        let (mut next_try, mut next_look_at_store) = (Instant::now() + interval, Instant::now());
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if let Err(error) = self.finish_switch().await {
+                tracing::warn!(%error, "could not change over to the next model; trying again");
+            }
+            let due = Instant::now() >= next_try && !self.parts.config.models.offline;
+            if self.wants_preferred() && (due || self.preferred_is_here()) {
+                match self.fetch_preferred().await {
+                    Ok(ingest) => ingest.spawn(),
+                    Err(error) => {
+                        tracing::warn!(%error, again_in_s = interval.as_secs(), "the preferred model cannot be had yet");
+                    }
+                }
+                next_try = Instant::now() + interval;
+            }
+            if Instant::now() >= next_look_at_store {
+                if let Err(error) = self.follow_active().await {
+                    tracing::debug!(%error, "could not ask the store which collection is active");
+                }
+                next_look_at_store = Instant::now() + FOLLOW;
+            }
+        }
+    }
+
+    /// Answers from the store's active collection, if another process made another one active. What indexes goes on.
+    async fn follow_active(&self) -> Result<(), ServingError> {
+        let state = self.state();
+        let ServingState::Answering { now, next, ingest } = &state else { return Ok(()) };
+        let Some(active) = self.parts.store.active().await? else { return Ok(()) };
+        let is_ours = |model: &Answering| model.collection.spec().name == active;
+        let is_next = matches!(next.as_deref(), Some(NextModel::Indexing(model)) if is_ours(model));
+        if is_ours(now) || is_next {
+            return Ok(());
+        }
+        let Some(other) = self.open_used(&active).await? else { return Ok(()) };
+        tracing::info!(model = %other.located.id, "another process changed the model: answering with it");
+        self.set(ServingState::Answering {
+            now: Box::new(other),
+            next: next.clone(),
+            ingest: ingest.clone(),
+        });
+        Ok(())
+    }
+
+    fn preferred_is_here(&self) -> bool {
+        matches!(self.models.find(models::AUTO), Ok(Choice::Here(_)))
+    }
+
+    /// Whether `auto` had to take the bundled model, so that the preferred one is still wanted.
+    fn wants_preferred(&self) -> bool {
+        let state = self.state.borrow();
+        let is_bundled = |answering: &Answering| answering.located.id.name == models::BUNDLED;
+        self.parts.config.model == models::AUTO
+            && state.answering().is_some_and(is_bundled)
+            && state.next().is_none()
+    }
+
+    /// Downloads the preferred model while another one answers, then makes its vectors.
+    async fn fetch_preferred(&self) -> Result<Arc<Ingest>, ServingError> {
+        let located = match self.models.find(models::AUTO)? {
+            Choice::Here(located) => *located,
+            Choice::Elsewhere(entry) => {
+                let progress = Arc::new(DownloadProgress::default());
+                let (name, downloading) = (entry.name.clone(), progress.clone());
+                self.set_next(Some(NextModel::Downloading { name, progress: downloading }));
+                let fetched = self.models.fetch(&entry, true, &progress).await;
+                self.set_next(None);
+                fetched?
+            }
+        };
+        let embedder = Arc::new(self.load(&located).await?);
+        self.adopt(located, embedder).await
+    }
+
+    fn set_next(&self, model: Option<NextModel>) {
+        self.state.send_modify(|state| {
+            if let ServingState::Answering { next, .. } = state {
+                *next = model.map(Box::new);
+            }
+        });
+    }
+
+    /// Names of collections that are, or may be, being filled: that of the configured model if it is here, and of the next.
+    pub fn being_built(&self) -> Vec<String> {
+        let configured = match self.models.find(&self.parts.config.model) {
+            Ok(Choice::Here(located)) => Some(located.id.collection_name()),
+            _ => None,
+        };
+        let next = match self.state().next() {
+            Some(NextModel::Indexing(next)) => Some(next.collection.spec().name.clone()),
+            _ => None,
+        };
+        configured.into_iter().chain(next).collect()
+    }
+
+    /// Stops what indexes.
+    pub async fn shut_down(&self) {
+        if let Some(ingest) = self.state().ingest() {
+            ingest.shut_down().await;
+        }
+    }
+}
+
+fn collection_spec(id: &ModelId, dim: usize) -> CollectionSpec {
+    CollectionSpec::of_pictures(id.collection_name(), dim)
+}
+
+#[cfg(test)]
+mod tests;
