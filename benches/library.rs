@@ -28,7 +28,7 @@ fn main() -> Result<()> {
 }
 
 fn name(number: u64) -> Result<ImageName> {
-    Ok(ImageName::new(format!("{:03}/{number:07}.jpg", number % 1000))?)
+    Ok(ImageName::new(format!("{:04}/{number:07}.jpg", number / 1000))?)
 }
 
 fn seen(number: u64, version: &str) -> Result<SeenImage> {
@@ -51,7 +51,7 @@ async fn index(catalog: &SqliteCatalog, images: u64) -> Result<Duration> {
     while left > 0 {
         let token = left.to_string();
         let now = now_ms();
-        let leased = catalog.lease(128, &token, now, now + 60_000, false).await?;
+        let leased = catalog.lease(left.min(128) as u32, &token, now, now + 60_000, false).await?;
         let contents: Vec<_> = leased.iter().map(|image| (content(image.id), facts())).collect();
         catalog.intend_vectors(MODEL, &contents, now).await?;
         let done: Vec<_> = leased
@@ -68,7 +68,10 @@ async fn index(catalog: &SqliteCatalog, images: u64) -> Result<Duration> {
 }
 
 /// Median and worst of some rounds.
-async fn time(what: &str, mut work: impl AsyncFnMut(u64) -> Result<()>) -> Result<()> {
+async fn time<T, E>(what: &str, mut work: impl AsyncFnMut(u64) -> Result<T, E>) -> Result<()>
+where
+    anyhow::Error: From<E>,
+{
     let mut times = Vec::with_capacity(ROUNDS);
     for round in 0..ROUNDS as u64 {
         let started = Instant::now();
@@ -115,35 +118,34 @@ async fn measure(rows: u64) -> Result<()> {
 }
 
 async fn read(catalog: &SqliteCatalog, rows: u64) -> Result<()> {
-    time("counts", async |_| Ok(drop(catalog.counts().await?))).await?;
-    time("next due", async |_| Ok(drop(catalog.next_due_ms().await?))).await?;
-    time("awaiting", async |_| Ok(drop(catalog.awaiting().await?))).await?;
-    time("vectors by model", async |_| Ok(drop(catalog.models().await?))).await?;
-    time("newest 50", async |_| Ok(drop(catalog.recent(50, PageStart::Offset(0)).await?))).await?;
-    let mut start = PageStart::Offset(10_000.min((rows / 4) as u32));
+    time("counts", async |_| catalog.counts().await).await?;
+    time("next due", async |_| catalog.next_due_ms().await).await?;
+    time("awaiting", async |_| catalog.awaiting().await).await?;
+    time("vectors by model", async |_| catalog.models().await).await?;
+    time("newest 50", async |_| catalog.recent(50, PageStart::Offset(0)).await).await?;
+    let middle = catalog.recent(1, PageStart::Offset(10_000.min((rows / 4) as u32))).await?;
+    let mut start = middle.next.map_or(PageStart::Offset(0), PageStart::After);
     time("50 from the middle, by cursor", async |_| {
         let page = catalog.recent(50, start.clone()).await?;
         start = page.next.map_or(PageStart::Offset(0), PageStart::After);
-        Ok(())
+        anyhow::Ok(())
     })
     .await?;
-    time("failures, first page", async |_| {
-        Ok(drop(catalog.failures(50, PageStart::Offset(0)).await?))
-    })
-    .await?;
+    time("failures, first page", async |_| catalog.failures(50, PageStart::Offset(0)).await)
+        .await?;
     time("known, a page of 1000", async |round| {
         let after = name(round)?;
-        Ok(drop(catalog.known(SOURCE, &Scope::All, Some(&after), PAGE).await?))
+        anyhow::Ok(catalog.known(SOURCE, &Scope::All, Some(&after), PAGE).await?)
     })
     .await?;
     time("known, one name (a watcher's hint)", async |round| {
         let scope = Scope::Under(name(round * rows / ROUNDS as u64)?);
-        Ok(drop(catalog.known(SOURCE, &scope, None, PAGE).await?))
+        anyhow::Ok(catalog.known(SOURCE, &scope, None, PAGE).await?)
     })
     .await?;
     time("images of 26 contents (a search)", async |round| {
         let hashes: Vec<_> = (1..=26).map(|number| content(round as i64 * 26 + number)).collect();
-        Ok(drop(catalog.images_of(&hashes).await?))
+        catalog.images_of(&hashes).await
     })
     .await
 }
@@ -152,31 +154,25 @@ async fn write(catalog: &SqliteCatalog, rows: u64) -> Result<()> {
     let now = now_ms();
     let token = |round: u64| format!("w{round}");
     time("lease 32", async |round| {
-        Ok(drop(catalog.lease(32, &token(round), now, now + 60_000, false).await?))
+        catalog.lease(32, &token(round), now, now + 60_000, false).await
     })
     .await?;
-    time("renew", async |round| {
-        catalog.renew(&token(round), now + 70_000).await.map_err(Into::into)
-    })
-    .await?;
-    time("release 32", async |round| Ok(drop(catalog.release(&token(round)).await?))).await?;
-    time("reclaim, nothing ran out", async |_| Ok(drop(catalog.reclaim_expired(now).await?)))
-        .await?;
-    time("lease, intend, complete 32", async |_| Ok(drop(index(catalog, 32).await?))).await?;
+    time("renew", async |round| catalog.renew(&token(round), now + 70_000).await).await?;
+    time("release 32", async |round| catalog.release(&token(round)).await).await?;
+    time("reclaim, nothing ran out", async |_| catalog.reclaim_expired(now).await).await?;
+    time("lease, intend, complete 32", async |_| index(catalog, 32).await).await?;
     time("claim orphans, none there", async |_| {
-        Ok(drop(catalog.claim_orphans(MODEL, now, PAGE, "gc", now, now).await?))
+        catalog.claim_orphans(MODEL, now, PAGE, "gc", now, now).await
     })
     .await?;
     time("record one changed", async |round| {
-        Ok(catalog.record(SOURCE, &[seen(round, "2")?], &[], now).await?)
+        anyhow::Ok(catalog.record(SOURCE, &[seen(round, "2")?], &[], now).await?)
     })
     .await?;
     time("record one gone", async |round| {
-        Ok(catalog.record(SOURCE, &[], &[name(rows / 4 + round)?], now).await?)
+        anyhow::Ok(catalog.record(SOURCE, &[], &[name(rows / 4 + round)?], now).await?)
     })
     .await?;
-    time("forget what is missing", async |_| Ok(drop(catalog.forget_missing(now, 1, now).await?)))
-        .await?;
-    time("require vectors, nothing new", async |_| Ok(drop(catalog.require_vectors(MODEL).await?)))
-        .await
+    time("forget what is missing", async |_| catalog.forget_missing(now, 1, now).await).await?;
+    time("require vectors, nothing new", async |_| catalog.require_vectors(MODEL).await).await
 }

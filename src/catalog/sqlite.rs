@@ -32,6 +32,8 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite")
 const READERS_MAX: u32 = 4;
 /// The log of writes is cut back to this after a checkpoint; a burst of writes must not keep its size for ever.
 const WAL_BYTES_KEPT: &str = "16777216";
+/// In KiB. Contents lie in the order of their hashes, so every new one is somewhere else.
+const WRITER_CACHE: &str = "-32768";
 
 /// Declares statements, and in tests the list of them.
 macro_rules! statements {
@@ -83,7 +85,7 @@ impl SqliteCatalog {
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(patience)
-            .connect_with(connect.clone())
+            .connect_with(connect.clone().pragma("cache_size", WRITER_CACHE))
             .await
             .map_err(opening)?;
         MIGRATIONS.run(&writer).await.map_err(|error| match error {

@@ -175,7 +175,7 @@ impl From<IngestError> for Problem {
             IngestError::Store(error) => error.into(),
             IngestError::Catalog(error) => error.into(),
             IngestError::Source(error) => error.into(),
-            other => Self::internal(&other),
+            IngestError::Embed(error) => Self::internal(&error),
         }
     }
 }

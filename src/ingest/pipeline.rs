@@ -246,7 +246,7 @@ async fn try_settle(shared: &Shared, item: &Item, setback: &Setback) -> Result<(
             catalog.fail(token, image.id, failure, retry_ms, now_ms()).await?;
         }
         Setback::Unsettled(fingerprint) => {
-            catalog.defer(token, image.id, fingerprint, now_ms() + config.settle_ms as i64).await?
+            catalog.defer(token, image.id, fingerprint, now_ms() + config.settle_ms as i64).await?;
         }
         Setback::Later(wait) => {
             let due_ms = now_ms() + wait.as_millis() as i64;
@@ -260,7 +260,7 @@ async fn try_settle(shared: &Shared, item: &Item, setback: &Setback) -> Result<(
         Setback::Trouble(error) => {
             shared.set_message(Some(error.to_string()));
             let due_ms = now_ms() + config.retry_delay_ms as i64;
-            catalog.defer(token, image.id, &image.fingerprint, due_ms).await?
+            catalog.defer(token, image.id, &image.fingerprint, due_ms).await?;
         }
     }
     Ok(())

@@ -68,6 +68,7 @@ fn succeeds(command: &mut Command) -> bool {
 }
 
 /// A world on a small disk, with reserves that suit its size.
+#[expect(clippy::print_stderr, reason = "a test that cannot run has to say so")]
 fn small_world() -> Option<(SmallDisk, World)> {
     let world = World::new()
         .set("VECTOR_STORE__EMBEDDED__DISK_RESERVE_MIB", "16")
