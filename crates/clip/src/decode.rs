@@ -94,9 +94,24 @@ pub struct Decoded {
     pub facts: Facts,
     /// The colour profile, if the file has one.
     profile: Option<Vec<u8>>,
+    extent: Extent,
+}
+
+/// Which part of a scaled picture is the picture. Where 375 pixels are halved there are 188, and the last half a pixel
+/// is padding; a model would see the picture a little narrower than it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Extent {
+    pub(crate) left: f64,
+    pub(crate) top: f64,
+    pub(crate) width: f64,
+    pub(crate) height: f64,
 }
 
 impl Decoded {
+    pub(crate) fn extent(&self) -> Extent {
+        self.extent
+    }
+
     /// Brings this picture, or a smaller one made of it, into the colours of the screen: sRGB. Thumbnails of Display P3
     /// and Adobe RGB look pale without. Cheapest after scaling, and free where there is nothing to do.
     #[must_use]
@@ -260,6 +275,8 @@ struct Flat {
     rgb: RgbImage,
     /// Size before scaling.
     full: (u32, u32),
+    /// By how much it was scaled down, at most: the last pixels may be padding in part.
+    divisor: u32,
     /// Colour profile, where only the decoder can read it.
     profile: Option<Vec<u8>>,
 }
@@ -267,7 +284,26 @@ struct Flat {
 impl Flat {
     fn unscaled(rgb: RgbImage) -> Self {
         let full = rgb.dimensions();
-        Self { rgb, full, profile: None }
+        Self { rgb, full, divisor: 1, profile: None }
+    }
+
+    /// Before turning, padding is at the right and at the bottom.
+    fn extent(&self, turn: Orientation) -> Extent {
+        let exact = |edge: u32| f64::from(edge) / f64::from(self.divisor);
+        let (width, height) = (exact(self.full.0), exact(self.full.1));
+        let right = f64::from(self.rgb.width()) - width;
+        let bottom = f64::from(self.rgb.height()) - height;
+        let (left, top) = match turn {
+            Orientation::NoTransforms | Orientation::Rotate90FlipH => (0.0, 0.0),
+            Orientation::FlipHorizontal => (right, 0.0),
+            Orientation::Rotate180 => (right, bottom),
+            Orientation::FlipVertical => (0.0, bottom),
+            Orientation::Rotate90 => (bottom, 0.0),
+            Orientation::Rotate270 => (0.0, right),
+            Orientation::Rotate270FlipH => (bottom, right),
+        };
+        let (width, height) = if is_sideways(turn) { (height, width) } else { (width, height) };
+        Extent { left, top, width, height }
     }
 }
 
@@ -296,14 +332,23 @@ impl Job<'_> {
             _ => facts.orientation.and_then(Orientation::from_exif),
         };
         let turn = turn.unwrap_or(Orientation::NoTransforms);
-        let profile = flat.profile.or(blocks.profile.map(Cow::into_owned));
         self.check_deadline()?;
+        let extent = flat.extent(turn);
+        let profile = flat.profile.or(blocks.profile.map(Cow::into_owned));
         let mut picture = DynamicImage::ImageRgb8(flat.rgb);
         picture.apply_orientation(turn);
         self.check_deadline()?;
         let (width, height) =
             if is_sideways(turn) { (flat.full.1, flat.full.0) } else { flat.full };
-        Ok(Decoded { rgb: picture.into_rgb8(), format: self.format, width, height, facts, profile })
+        Ok(Decoded {
+            rgb: picture.into_rgb8(),
+            format: self.format,
+            width,
+            height,
+            facts,
+            profile,
+            extent,
+        })
     }
 
     fn jpeg(&self, bytes: &[u8]) -> Result<Flat, DecodeError> {

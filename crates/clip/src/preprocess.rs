@@ -7,7 +7,7 @@ use fast_image_resize as fir;
 use fir::images::{Image, ImageRef};
 use image::RgbImage;
 
-use crate::decode::Wanted;
+use crate::decode::{Decoded, Extent, Wanted};
 
 /// One preprocessed picture: 3 planes (R, G, B) of `height` x `width` normalised `f32`, or, for a graph that normalises
 /// by itself, the resized bytes. Belongs to the model that made it.
@@ -73,6 +73,10 @@ pub(crate) enum CropRounding {
 /// Largest picture that resizing may make before cropping.
 const RESIZED_PIXELS_MAX: u64 = 4_000_000;
 
+/// How many times the model's edge a scaled picture has to have, so that the model's own filter still does most of the
+/// smoothing. Measured with 63 photos and their enlargements to 12 megapixels.
+const EDGE_FACTOR: u32 = 3;
+
 /// Brings pictures to a model's size and range.
 #[derive(Debug, Clone)]
 pub struct Preprocessor {
@@ -86,15 +90,19 @@ impl Preprocessor {
         self.recipe.apply(rgb, self.layout)
     }
 
-    /// How large a picture has to be to look the same to the model as in full size: twice the model's edge, so that the
-    /// model's own filter still has something to smooth.
+    /// Like [`Preprocessor::apply`], and exact to a part of a pixel where the picture was scaled while it was decoded.
+    pub fn apply_decoded(&self, decoded: &Decoded) -> Pixels {
+        self.recipe.apply_view(&View::of_decoded(decoded), self.layout)
+    }
+
+    /// How large a picture has to be to look the same to the model as in full size.
     pub fn wanted(&self) -> Wanted {
         match self.recipe.mode {
             // a part is cut out of the picture as it is
             ResizeMode::Keep => Wanted::Full,
-            ResizeMode::Shortest { edge } => Wanted::ShortEdge(edge * 2),
+            ResizeMode::Shortest { edge } => Wanted::ShortEdge(edge * EDGE_FACTOR),
             ResizeMode::Cover | ResizeMode::Squash | ResizeMode::Longest { .. } => {
-                Wanted::ShortEdge(self.recipe.width.max(self.recipe.height) * 2)
+                Wanted::ShortEdge(self.recipe.width.max(self.recipe.height) * EDGE_FACTOR)
             }
         }
     }
@@ -135,10 +143,34 @@ impl Filter {
     }
 }
 
+/// A picture, perhaps scaled, and what it stands for.
+struct View<'a> {
+    rgb: &'a RgbImage,
+    /// Size in full.
+    full: (u32, u32),
+    extent: Extent,
+}
+
+impl<'a> View<'a> {
+    fn whole(rgb: &'a RgbImage) -> Self {
+        let (width, height) = (f64::from(rgb.width()), f64::from(rgb.height()));
+        Self { rgb, full: rgb.dimensions(), extent: Extent { left: 0.0, top: 0.0, width, height } }
+    }
+
+    fn of_decoded(decoded: &'a Decoded) -> Self {
+        let full = (decoded.width, decoded.height);
+        Self { rgb: &decoded.rgb, full, extent: decoded.extent() }
+    }
+}
+
 impl Recipe {
     /// Resizes, crops or pads, and normalises.
     pub(crate) fn apply(&self, rgb: &RgbImage, layout: Layout) -> Pixels {
-        let sized = self.resize(rgb);
+        self.apply_view(&View::whole(rgb), layout)
+    }
+
+    fn apply_view(&self, view: &View<'_>, layout: Layout) -> Pixels {
+        let sized = self.resize_view(view);
         Pixels(match layout {
             Layout::FloatPlanes => Plane::F32(self.normalise(sized.as_raw())),
             Layout::BytePlanes => Plane::U8(planes(sized.as_raw(), |_, byte| byte)),
@@ -147,14 +179,19 @@ impl Recipe {
     }
 
     /// The picture at the model's size, 8-bit RGB.
+    #[cfg(test)]
     pub(crate) fn resize(&self, rgb: &RgbImage) -> RgbImage {
-        if rgb.width() == 0 || rgb.height() == 0 {
+        self.resize_view(&View::whole(rgb))
+    }
+
+    fn resize_view(&self, view: &View<'_>) -> RgbImage {
+        if view.rgb.width() == 0 || view.rgb.height() == 0 {
             return RgbImage::new(self.width, self.height);
         }
-        let (width, height) = self.resized(rgb.width(), rgb.height());
+        let (width, height) = self.resized(view.full.0, view.full.1);
         let across = Window::centred(width, self.width, self.crop_rounding);
         let down = Window::centred(height, self.height, self.crop_rounding);
-        let part = self.resize_part(rgb, (width, across), (height, down));
+        let part = self.resize_part(view, (width, across), (height, down));
         if (part.width(), part.height()) == (self.width, self.height) {
             return part;
         }
@@ -192,7 +229,7 @@ impl Recipe {
     /// (1 x 60000), the crop happens inside the resizer, whose filter then does not see beyond the crop's edges.
     fn resize_part(
         &self,
-        rgb: &RgbImage,
+        &View { rgb, extent, .. }: &View<'_>,
         (width, across): (u32, Window),
         (height, down): (u32, Window),
     ) -> RgbImage {
@@ -200,8 +237,11 @@ impl Recipe {
             fir::ResizeOptions::new().use_alpha(false).resize_alg(self.filter.algorithm());
         if u64::from(width) * u64::from(height) <= RESIZED_PIXELS_MAX {
             // Across first, then down, each rounded to bytes: Pillow's order, which shows where noise overshoots.
-            let wide = resample(rgb, width, rgb.height(), &options);
-            let whole = resample(&wide, width, height, &options);
+            let rows = f64::from(rgb.height());
+            let wide = options.crop(extent.left, 0.0, extent.width, rows);
+            let wide = resample(rgb, width, rgb.height(), &wide);
+            let whole = options.crop(0.0, extent.top, f64::from(width), extent.height);
+            let whole = resample(&wide, width, height, &whole);
             return image::imageops::crop_imm(
                 &whole,
                 across.start,
@@ -211,13 +251,13 @@ impl Recipe {
             )
             .to_image();
         }
-        let scale_x = f64::from(rgb.width()) / f64::from(width);
-        let scale_y = f64::from(rgb.height()) / f64::from(height);
+        let scale_x = extent.width / f64::from(width);
+        let scale_y = extent.height / f64::from(height);
         let options = options.crop(
-            f64::from(across.start) * scale_x,
-            f64::from(down.start) * scale_y,
-            (f64::from(across.length) * scale_x).min(f64::from(rgb.width())),
-            (f64::from(down.length) * scale_y).min(f64::from(rgb.height())),
+            extent.left + f64::from(across.start) * scale_x,
+            extent.top + f64::from(down.start) * scale_y,
+            (f64::from(across.length) * scale_x).min(extent.width),
+            (f64::from(down.length) * scale_y).min(extent.height),
         );
         resample(rgb, across.length, down.length, &options)
     }

@@ -33,6 +33,11 @@ pub(super) fn decode(job: &Job<'_>, bytes: &[u8]) -> Result<Flat, DecodeError> {
     let samples = image.decode(&mut context).map_err(|error| job.malformed(&error))?.data_u8();
     job.check_deadline()?;
     rgb::from_samples(image.width(), image.height(), samples)
-        .map(|rgb| Flat { rgb, full, profile })
+        .map(|rgb| Flat { divisor: nearest_power(full.0, rgb.width()), rgb, full, profile })
         .ok_or_else(|| job.malformed(&"its channels are neither grey nor RGB"))
+}
+
+/// How often the picture was halved, as a divisor.
+fn nearest_power(full: u32, scaled: u32) -> u32 {
+    (0..16).map(|halvings| 1 << halvings).find(|by| full.div_ceil(*by) <= scaled).unwrap_or(1)
 }

@@ -50,7 +50,7 @@ pub(super) fn decode(
         .ok_or(Declined::FullDecoder)?;
     let mut scan = Scan::new(&header, size).ok_or(Declined::FullDecoder)?;
     let rgb = scan.picture(deadline)?;
-    Ok(Flat { rgb, full: (header.width, header.height), profile: None })
+    Ok(Flat { rgb, full: (header.width, header.height), divisor: 8 / size, profile: None })
 }
 
 /// The one scan of the file while it is decoded.
