@@ -247,7 +247,7 @@ const EN = {
       ['x', 'selects'],
       ['+ −', 'zoom'],
       ['Esc', 'closes'],
-      ['r 1 … 9 0', 'rates; 0 stands for 10'],
+      ['r', 'rates, then 1 to 9, or 0 for 10'],
     ],
   },
 
@@ -516,7 +516,7 @@ const DE: typeof EN = {
       ['x', 'wählt aus'],
       ['+ −', 'vergrößern, verkleinern'],
       ['Esc', 'schließt'],
-      ['r 1 … 9 0', 'bewertet; 0 steht für 10'],
+      ['r', 'bewertet, danach 1 bis 9 oder 0 für 10'],
     ],
   },
 
