@@ -26,7 +26,8 @@ async fn reasons(server: &Server) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn pictures_come_change_move_and_go_while_it_runs() {
-    let world = World::new().set("INGEST__ORPHAN_GRACE_MS", "0");
+    let world =
+        World::new().set("INGEST__ORPHAN_GRACE_MS", "0").set("INGEST__FORGET_AFTER_DAYS", "0");
     world.write("a.png", &picture(1));
     let server = world.serve().await;
     server.until_counts(1, 0).await;
@@ -61,7 +62,8 @@ async fn pictures_come_change_move_and_go_while_it_runs() {
 
 #[tokio::test]
 async fn what_happened_while_it_was_off_is_caught_up() {
-    let world = World::new().set("INGEST__ORPHAN_GRACE_MS", "0");
+    let world =
+        World::new().set("INGEST__ORPHAN_GRACE_MS", "0").set("INGEST__FORGET_AFTER_DAYS", "0");
     for (name, number) in [("stay.png", 1), ("change.png", 2), ("move.png", 3), ("delete.png", 4)] {
         world.write(name, &picture(number));
     }
