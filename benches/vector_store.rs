@@ -12,10 +12,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use image_search::config::Config;
 use image_search::vector_store::embedded::{EmbeddedOptions, EmbeddedStore};
 use image_search::vector_store::{
-    Collection, CollectionSpec, Condition, FieldKind, Filter, PayloadValue, Point, SearchQuery,
-    VectorStore,
+    Collection, CollectionSpec, Condition, FieldKind, PayloadValue, Point, PointFilter,
+    SearchQuery, VectorStore,
 };
 use uuid::Uuid;
 
@@ -74,12 +75,12 @@ fn point(number: u64, uniform: bool) -> Point {
     }
 }
 
-fn filters() -> Vec<(&'static str, Option<Filter>)> {
+fn filters() -> Vec<(&'static str, Option<PointFilter>)> {
     let range =
         |field: &str, max| Condition::Range { field: field.to_owned(), min: None, max: Some(max) };
     let below = |max| range("percent", max);
     let half = Condition::AnyOf { field: "half".to_owned(), values: vec!["1".to_owned()] };
-    let must = |condition| Some(Filter { must: vec![condition], must_not: Vec::new() });
+    let must = |condition| Some(PointFilter { must: vec![condition], must_not: Vec::new() });
     vec![
         ("no filter", None),
         ("90 % kept", must(below(89))),
@@ -114,7 +115,7 @@ fn disk_mib(dir: &Path) -> u64 {
 
 async fn recall_and_latency(
     collection: &dyn Collection,
-    filter: Option<&Filter>,
+    filter: Option<&PointFilter>,
     uniform: bool,
 ) -> Outcome<String> {
     let (mut found, mut wanted, mut times, mut exact_times) = (0, 0, Vec::new(), Vec::new());
@@ -144,12 +145,12 @@ async fn recall_and_latency(
     ))
 }
 
-fn options() -> EmbeddedOptions {
+fn options() -> Outcome<EmbeddedOptions> {
     let number = |name: &str, default: usize| {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
     };
-    let defaults = EmbeddedOptions::default();
-    EmbeddedOptions {
+    let defaults = Config::load(None, [], Vec::new())?.vector_store.embedded;
+    Ok(EmbeddedOptions {
         ef_search: number("EF_SEARCH", defaults.ef_search),
         ef_search_filtered: number("EF_SEARCH_FILTERED", defaults.ef_search_filtered),
         full_scan_vectors: number("FULL_SCAN_VECTORS", defaults.full_scan_vectors),
@@ -157,7 +158,7 @@ fn options() -> EmbeddedOptions {
         hnsw_m: number("HNSW_M", defaults.hnsw_m),
         index_threads: number("INDEX_THREADS", defaults.index_threads),
         ..defaults
-    }
+    })
 }
 
 async fn measure(count: u64, uniform: bool, dir: &Path) -> Outcome<()> {
@@ -175,7 +176,7 @@ async fn measure(count: u64, uniform: bool, dir: &Path) -> Outcome<()> {
         "{count} vectors of {DIM} dimensions, {}",
         if uniform { "without structure" } else { "in clusters" }
     );
-    let store = EmbeddedStore::open(dir, options())?;
+    let store = EmbeddedStore::open(dir, options()?)?;
     let collection = store.open(&spec).await?;
     if collection.count(None).await? == 0 {
         store_and_index(&collection, count, uniform).await?;
@@ -184,7 +185,7 @@ async fn measure(count: u64, uniform: bool, dir: &Path) -> Outcome<()> {
     store.close().await?;
     drop((collection, store));
     let begin = Instant::now();
-    let store = EmbeddedStore::open(dir, options())?;
+    let store = EmbeddedStore::open(dir, options()?)?;
     let collection = store.open(&spec).await?;
     println!("  reopened in {:.2} s", begin.elapsed().as_secs_f64());
     while collection.maintain(false).await? {}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{self, Catalog, CatalogError, StateCounts};
-use crate::config::{Config, Secret};
+use crate::config::{Config, KeyFileError, Secret};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::metrics::{Metrics, StateLabel};
 use crate::models::ModelError;
@@ -40,9 +40,8 @@ pub struct App {
 /// Why the application cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The file with the API key is unusable.
-    #[error("cannot use uploads.api_key_file {path}: {reason}")]
-    ApiKey { path: String, reason: String },
+    #[error(transparent)]
+    ApiKey(#[from] KeyFileError),
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     #[error(transparent)]
@@ -62,9 +61,9 @@ impl App {
     pub async fn open(config: Config) -> Result<Arc<Self>, AppError> {
         let data_dir = DataDir::take(&config.data_dir)?;
         let catalog = catalog::address::open(&config).await?;
+        let (settings, installation) = (&config.vector_store, catalog.installation().await?);
         let store =
-            address::open_at(&config.vector_store.url, &config.vector_store, data_dir.path())
-                .await?;
+            address::open_at(&settings.url, settings, data_dir.path(), &installation).await?;
         let sources =
             source_address::open(&config.images, &config.ingest.ignore, config.ingest.images_max)?;
         Self::assemble(config, data_dir, catalog, store, sources)
@@ -129,6 +128,16 @@ impl App {
         Ok(counts)
     }
 
+    /// Asks the store, and the collections in it that we answer from and write to. The error says what to do.
+    pub async fn check_store(&self) -> Result<(), String> {
+        self.store.health().await.map_err(|error| error.to_string())?;
+        let state = self.serving.state();
+        if let Some(answering) = state.answering() {
+            answering.collection.marker().await.map_err(|error| error.to_string())?;
+        }
+        state.ingest().and_then(|ingest| ingest.store_trouble()).map_or(Ok(()), Err)
+    }
+
     /// Stops ingestion and closes store and catalog.
     pub async fn shut_down(&self) {
         self.serving.shut_down().await;
@@ -147,14 +156,7 @@ fn signer(config: &Config, data_dir: &DataDir) -> Result<TokenSigner, TokenError
 }
 
 fn api_key(config: &Config) -> Result<Secret, AppError> {
-    let path = &config.uploads.api_key_file;
-    if *path == Path::new("") {
-        return Ok(config.uploads.api_key.clone());
-    }
-    let failed = |reason: String| AppError::ApiKey { path: path.display().to_string(), reason };
-    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    match text.trim() {
-        "" => Err(failed("it is empty".into())),
-        key => Ok(Secret::from(key.to_owned())),
-    }
+    let uploads = &config.uploads;
+    let named = Secret::from_file("uploads.api_key_file", &uploads.api_key_file)?;
+    Ok(named.unwrap_or_else(|| uploads.api_key.clone()))
 }

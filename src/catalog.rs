@@ -6,6 +6,7 @@ pub mod address;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod error;
+mod ledger;
 mod records;
 pub mod sqlite;
 
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 
 pub use self::error::CatalogError;
+pub use self::ledger::StoreLedger;
 pub use self::records::{
     Away, CompletedImage, ConfiguredSource, FailedImage, Failure, FailureCode, FailurePage,
     FeedbackRow, ImageRating, ImageRow, ImageState, KnownImage, LeasedImage, NamedContent,
@@ -27,7 +29,7 @@ pub const SUSPECT_INTERRUPTIONS: i64 = 3;
 
 /// The tables, as the rest of the program sees them. Times are milliseconds since 1970.
 #[async_trait]
-pub trait Catalog: Images + Sources + Queue + Vectors + Feedback {
+pub trait Catalog: Images + Sources + Queue + Vectors + Feedback + StoreLedger {
     /// Really asks the database, and says so if it cannot be written to.
     async fn health(&self) -> Result<(), CatalogError>;
 

@@ -9,6 +9,7 @@ mod feedback;
 mod health;
 mod index;
 mod model;
+mod progress_bar;
 mod remote;
 mod search;
 mod serve;

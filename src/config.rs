@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clip::DecodeLimits;
+use clip::{DecodeLimits, Precision};
 use serde::Deserialize;
 
 use self::vector_store::WithPlainAddress;
@@ -127,6 +127,15 @@ pub struct EmbedConfig {
     pub query_queue_max: usize,
     pub query_cache_entries: usize,
     pub unload_after_idle_ms: u64,
+    pub prepare: bool,
+    pub precision: String,
+}
+
+impl EmbedConfig {
+    /// What matrix products are computed in; the word was checked when the configuration was read.
+    pub fn precision(&self) -> Precision {
+        self.precision.parse().unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -179,7 +188,11 @@ impl ModelsConfig {
             let file = variable("HF_TOKEN_PATH")
                 .map(PathBuf::from)
                 .or_else(|| Some(hub_home()?.join("token")));
-            self.token_file = file.filter(|file| file.is_file()).unwrap_or_default();
+            // One that others left empty is as good as none.
+            let holds = |file: &PathBuf| {
+                std::fs::metadata(file).is_ok_and(|found| found.is_file() && found.len() > 0)
+            };
+            self.token_file = file.filter(holds).unwrap_or_default();
         }
         let says_yes =
             |value: &String| ["1", "true", "yes", "on"].contains(&value.to_lowercase().as_str());
@@ -241,6 +254,30 @@ impl Secret {
     pub fn reveal(&self) -> &str {
         &self.0
     }
+
+    /// What the file holds that the configuration key `key` names, without spaces and the line's end. `None` if it names none.
+    pub fn from_file(key: &'static str, path: &Path) -> Result<Option<Self>, KeyFileError> {
+        if path == Path::new("") {
+            return Ok(None);
+        }
+        let failed =
+            |reason: String| KeyFileError { key, path: path.display().to_string(), reason };
+        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        match text.trim() {
+            "" => Err(failed("it is empty".to_owned())),
+            secret => Ok(Some(Self(secret.to_owned()))),
+        }
+    }
+}
+
+/// Why the file of a key or token cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key} {path} cannot be used: {reason}; name another file, or put the key into it")]
+pub struct KeyFileError {
+    /// The configuration key that names the file.
+    pub key: &'static str,
+    pub path: String,
+    pub reason: String,
 }
 
 impl From<String> for Secret {
@@ -269,6 +306,12 @@ pub enum ConfigError {
         value: String,
         reason: &'static str,
     },
+}
+
+/// The defaults alone, for tests that change a few.
+#[cfg(test)]
+pub(crate) fn built_in() -> Config {
+    Config::load(None, [], Overrides::new()).expect("the built-in defaults are valid")
 }
 
 /// Flags that override keys: (key, value).
@@ -353,6 +396,13 @@ impl Config {
             "embed.batch_max",
             self.embed.batch_max.to_string(),
             "1 to 512",
+        )?;
+        let precision = self.embed.precision.parse::<Precision>();
+        check(
+            precision.is_ok_and(|precision| precision == Precision::F32 || self.embed.prepare),
+            "embed.precision",
+            self.embed.precision.clone(),
+            "f32, or int8 together with embed.prepare = true",
         )?;
         check(
             self.embed.query_queue_max >= 1,
@@ -555,6 +605,26 @@ mod tests {
         }
         let error = url("[vector_store.qdrant]\nshads = 1\n", &[]).expect_err("unknown");
         assert!(error.contains("shads"), "{error}");
+    }
+
+    #[test]
+    fn a_key_comes_from_its_file_without_the_end_of_the_line() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("key");
+        let read = || Secret::from_file("a.key_file", &path);
+        assert_eq!(Secret::from_file("a.key_file", Path::new("")), Ok(None));
+        for text in ["", " \n"] {
+            std::fs::write(&path, text).expect("written");
+            let error = read().expect_err("empty").to_string();
+            assert!(
+                error.contains("a.key_file") && error.contains("key cannot be used"),
+                "{error}"
+            );
+        }
+        std::fs::write(&path, "hunter2\r\n").expect("written");
+        assert_eq!(read().expect("read").expect("a key").reveal(), "hunter2");
+        std::fs::remove_file(&path).expect("removed");
+        assert!(read().is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod housekeeping;
 mod pipeline;
 mod reading;
 mod reconciler;
+mod store_guard;
 mod worker;
 
 use std::collections::VecDeque;
@@ -25,14 +26,16 @@ use uuid::Uuid;
 
 use self::followed::Followed;
 use self::reconciler::Reconciler;
+use crate::backoff::Backoff;
 use crate::catalog::{Catalog, CatalogError, ConfiguredSource};
 use crate::config::{DecodeConfig, IngestConfig};
 use crate::embedder::{EmbedError, Embedder};
 use crate::metrics::Metrics;
 use crate::source::presence::{Away, Known};
 use crate::source::{Identity, Source, SourceError};
+use crate::store_check::CheckError;
 use crate::types::{ContentHash, ImageName, Scope, now_ms};
-use crate::vector_store::{Collection, StoreError};
+use crate::vector_store::{Collection, StoreError, VectorStore};
 
 /// Everything ingestion works with.
 pub struct IngestParts {
@@ -40,6 +43,10 @@ pub struct IngestParts {
     pub sources: Vec<Arc<dyn Source>>,
     /// Images and their state.
     pub catalog: Arc<dyn Catalog>,
+    /// Where the collection below is made again if it is lost.
+    pub store: Arc<dyn VectorStore>,
+    /// `vector_store.check_interval_ms`.
+    pub check_interval_ms: u64,
     /// Vectors of the model below.
     pub collection: Arc<dyn Collection>,
     pub embedder: Arc<Embedder>,
@@ -70,6 +77,7 @@ struct Shared {
     progress: Mutex<Progress>,
     scanned_once: AtomicBool,
     tidy: AtomicBool,
+    guard: store_guard::GuardState,
 }
 
 #[derive(Default)]
@@ -124,6 +132,15 @@ pub enum IngestError {
     Embed(#[from] EmbedError),
 }
 
+impl From<CheckError> for IngestError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Catalog(error) => error.into(),
+            CheckError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl Ingest {
     /// Puts the parts together; nothing runs yet.
     pub fn new(parts: IngestParts) -> Self {
@@ -139,6 +156,7 @@ impl Ingest {
             progress: Mutex::default(),
             scanned_once: AtomicBool::new(false),
             tidy: AtomicBool::new(false),
+            guard: store_guard::GuardState::default(),
         };
         Self { shared: Arc::new(shared), tasks: TaskTracker::new(), stop: CancellationToken::new() }
     }
@@ -179,6 +197,7 @@ impl Ingest {
         }
         self.tasks.spawn(worker::run(self.shared.clone(), self.stop.clone()));
         self.tasks.spawn(housekeeping::run(self.shared.clone(), self.stop.clone()));
+        self.tasks.spawn(store_guard::run(self.shared.clone(), self.stop.clone()));
         self.tasks.close();
     }
 
@@ -244,14 +263,19 @@ impl Ingest {
         // A source that is away stops only its own pictures.
         let of_sources = self.shared.followed.iter().find_map(|followed| followed.problem());
         let of_sources = of_sources.map(|problem| problem.to_string());
-        let is_stuck =
-            progress.message.is_some() || (of_sources.is_some() && images_per_second == 0.0);
+        let of_store = progress.message.clone().or_else(|| self.shared.store_trouble());
+        let is_stuck = of_store.is_some() || (of_sources.is_some() && images_per_second == 0.0);
         let state = match (is_stuck, pending > 0 || progress.busy || !settled) {
             (true, true) => IngestState::Paused,
             (false, true) => IngestState::Indexing,
             (_, false) => IngestState::Idle,
         };
-        IngestStatus { state, images_per_second, message: progress.message.clone().or(of_sources) }
+        IngestStatus { state, images_per_second, message: of_store.or(of_sources) }
+    }
+
+    /// What is wrong with the collection that is written to, if anything: away, lost, another installation's.
+    pub fn store_trouble(&self) -> Option<String> {
+        self.shared.store_trouble()
     }
 
     /// Tells the worker that images became pending (a retry, an upload).
@@ -355,11 +379,9 @@ impl Progress {
     }
 }
 
-/// Waits for a while, growing with each failure in a row up to half a minute; `false` when stopped meanwhile.
-async fn back_off(failures_in_a_row: &mut u32, stop: &CancellationToken) -> bool {
-    let wait = Duration::from_millis(250u64.saturating_mul(1 << (*failures_in_a_row).min(7)));
-    *failures_in_a_row = failures_in_a_row.saturating_add(1);
-    stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some()
+/// Pauses while store or catalog is away.
+fn pauses() -> Backoff {
+    Backoff::new(Duration::from_millis(250), Duration::from_secs(30))
 }
 
 #[cfg(test)]

@@ -1,11 +1,8 @@
 //! image-search: drop pictures in a folder, search them by words, rate the result.
-//! The modules in dependency order are listed in ARCHITECTURE.md; a tidy test keeps the direction.
-
-// Test support that unit and integration tests share names this crate alike in both.
-#[cfg(test)]
-extern crate self as image_search;
+//! ARCHITECTURE.md says which module may import which; `tests/it/house_rules.rs` checks it.
 
 pub mod app;
+pub mod backoff;
 pub mod catalog;
 pub mod cli;
 pub mod config;
@@ -20,6 +17,7 @@ pub mod search;
 pub mod search_token;
 pub mod serving;
 pub mod source;
+pub mod store_check;
 #[cfg(test)]
 pub(crate) mod test_app;
 pub mod thumbnails;

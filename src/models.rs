@@ -11,16 +11,18 @@ mod registry;
 
 use std::path::{Path, PathBuf};
 
+use clip::Precision;
+
 pub use self::bundled::BUNDLED;
 use self::cache::Cache;
 pub use self::cache::Snapshot;
 use self::download::Sums;
 use self::folders::NotedFolders;
 use self::hub::Hub;
-pub use self::progress::Progress;
+pub use self::progress::DownloadProgress;
 pub use self::registry::{ModelEntry, Registry};
 use crate::catalog::UsedModel;
-use crate::config::{Config, ModelsConfig};
+use crate::config::{Config, KeyFileError, ModelsConfig};
 use crate::types::ModelId;
 
 /// Stands for the preferred model if it can be had, and the bundled one otherwise.
@@ -66,6 +68,8 @@ pub struct Verified {
 /// Why there is no model. The texts name the place and the next step; none carries a token.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
+    #[error(transparent)]
+    Token(#[from] KeyFileError),
     /// Neither a directory nor a known name.
     #[error(
         "there is no model {0:?}: give a folder with a model bundle (config.json, visual/, textual/), \"emoji-clip\" for the bundled one, or a name that `image-search model list` shows"
@@ -178,6 +182,7 @@ pub struct Models {
     cache: Cache,
     config: ModelsConfig,
     data_dir: PathBuf,
+    precision: Precision,
 }
 
 impl Models {
@@ -192,7 +197,16 @@ impl Models {
             cache,
             config: config.models.clone(),
             data_dir: config.data_dir.clone(),
+            precision: config.embed.precision(),
         })
+    }
+
+    /// A model as it is to be computed from now on.
+    fn in_precision(&self, located: LocatedModel) -> LocatedModel {
+        match self.precision {
+            Precision::F32 => located,
+            Precision::Int8 => LocatedModel { id: located.id.in_int8(), ..located },
+        }
     }
 
     /// All models that are known by name.
@@ -212,7 +226,7 @@ impl Models {
 
     /// What `wanted` stands for: a directory, the bundled model, a name of the registry, or (`auto`) the preferred name.
     pub fn find(&self, wanted: &str) -> Result<Choice, ModelError> {
-        let here = |located| Ok(Choice::Here(Box::new(located)));
+        let here = |located| Ok(Choice::Here(Box::new(self.in_precision(located))));
         let dir = Path::new(wanted);
         if dir.is_dir() {
             return here(from_directory(dir)?);
@@ -238,8 +252,9 @@ impl Models {
         let noted = || at_folder(&NotedFolders::new(&self.data_dir).get(id)?, id);
         let in_cache = || {
             let entry = self.registry.get(&id.name)?;
-            let snapshot = self.cache.find(entry).filter(|found| found.commit == id.revision)?;
-            Some(from_snapshot(entry, snapshot))
+            let is_it = |found: &Snapshot| found.commit == id.published_revision();
+            let snapshot = self.cache.find(entry).filter(is_it)?;
+            Some(LocatedModel { id: id.clone(), ..from_snapshot(entry, snapshot) })
         };
         let (display_name, banner) = (display_name.clone(), banner.clone());
         Some(LocatedModel { display_name, banner, ..in_cache().or_else(noted)? })
@@ -247,10 +262,10 @@ impl Models {
 
     /// The bundled model, with what users should know.
     pub fn bundled(&self, banner: String) -> Result<LocatedModel, ModelError> {
-        Ok(LocatedModel {
+        Ok(self.in_precision(LocatedModel {
             banner: Some(banner),
             ..from_directory(&bundled::unpack(&self.data_dir)?)?
-        })
+        }))
     }
 
     /// The bundled model in place of one that cannot be had now: says which, why, and what to do.
@@ -286,10 +301,10 @@ impl Models {
         &self,
         entry: &ModelEntry,
         substitute: bool,
-        progress: &Progress,
+        progress: &DownloadProgress,
     ) -> Result<LocatedModel, ModelError> {
         if let Some(snapshot) = self.cache.find(entry) {
-            return Ok(from_snapshot(entry, snapshot));
+            return Ok(self.in_precision(from_snapshot(entry, snapshot)));
         }
         if self.config.offline {
             return Err(ModelError::Offline {
@@ -301,7 +316,7 @@ impl Models {
             Hub::new(&self.config, if substitute { TRIES_WITH_SUBSTITUTE } else { u32::MAX })?;
         tracing::info!(model = entry.name, hub = self.config.hub, megabytes = entry.megabytes, cache = %self.cache.root().display(), "downloading the model");
         let snapshot = download::download(&hub, &self.cache, entry, &self.config, progress).await?;
-        Ok(from_snapshot(entry, snapshot))
+        Ok(self.in_precision(from_snapshot(entry, snapshot)))
     }
 
     /// The model's files, if they are here.
@@ -365,8 +380,8 @@ impl Models {
 /// A model at a folder that was noted earlier, if it is still that very model. Reads the files of a folder that is no snapshot of
 /// the hub.
 fn at_folder(dir: &Path, id: &ModelId) -> Option<LocatedModel> {
-    let is_snapshot = dir.file_name().is_some_and(|name| name == id.revision.as_str());
-    let is_unchanged = || digest(dir).is_ok_and(|revision| revision == id.revision);
+    let is_snapshot = dir.file_name().is_some_and(|name| name == id.published_revision());
+    let is_unchanged = || digest(dir).is_ok_and(|revision| revision == id.published_revision());
     (dir.is_dir() && (is_snapshot || is_unchanged())).then(|| LocatedModel {
         dir: dir.to_owned(),
         id: id.clone(),
@@ -530,7 +545,8 @@ mod tests {
         let Choice::Elsewhere(entry) = models.find(AUTO).expect("known") else {
             panic!("nothing was downloaded")
         };
-        let error = models.fetch(&entry, true, &Progress::default()).await.expect_err("offline");
+        let error =
+            models.fetch(&entry, true, &DownloadProgress::default()).await.expect_err("offline");
         assert!(error.to_string().contains("model pull ViT-B-32__openai"), "{error}");
         let stand_in = models.stand_in(&error).expect("bundled");
         assert_eq!(stand_in.id.name, BUNDLED);

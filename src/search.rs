@@ -14,7 +14,7 @@ use crate::metrics::{Metrics, Outcome};
 use crate::search_token::{TokenError, TokenSigner};
 use crate::serving::{Answering, ServingState};
 use crate::types::{ContentHash, ImageName, now_ms};
-use crate::vector_store::{PayloadValue, ScoredPoint, SearchQuery, StoreError};
+use crate::vector_store::{ScoredPoint, SearchQuery, StoreError, payload};
 
 /// Hits asked for beyond what is wanted, since some may belong to pictures that went a moment ago.
 const SPARE_HITS: usize = 16;
@@ -236,8 +236,10 @@ impl Searcher {
 
     /// Hits whose content still has an image, in their order.
     async fn name(&self, hits: &[ScoredPoint]) -> Result<Vec<Match>, SearchError> {
-        let hashes: Vec<(ContentHash, f32)> =
-            hits.iter().filter_map(|hit| Some((content_hash(hit)?, hit.score))).collect();
+        let hashes: Vec<(ContentHash, f32)> = hits
+            .iter()
+            .filter_map(|hit| Some((payload::content_hash(&hit.payload)?, hit.score)))
+            .collect();
         let mut contents = self
             .catalog
             .images_of(&hashes.iter().map(|(hash, _)| *hash).collect::<Vec<_>>())
@@ -256,13 +258,6 @@ impl Searcher {
             })
         };
         Ok(hashes.into_iter().filter_map(named).collect())
-    }
-}
-
-fn content_hash(hit: &ScoredPoint) -> Option<ContentHash> {
-    match hit.payload.get("content_hash") {
-        Some(PayloadValue::Keyword(hex)) => hex.parse().ok(),
-        _ => None,
     }
 }
 

@@ -13,15 +13,16 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::loading::load_embedder;
 pub use self::state::{Answering, NextModel, ServingState};
+use crate::backoff::Backoff;
 use crate::catalog::{Catalog, CatalogError, UsedModel};
 use crate::config::Config;
 use crate::embedder::{EmbedError, Embedder};
 use crate::ingest::{Ingest, IngestError, IngestParts};
 use crate::metrics::Metrics;
-use crate::models::{self, Choice, LocatedModel, ModelError, Models, Progress};
+use crate::models::{self, Choice, DownloadProgress, LocatedModel, ModelError, Models};
 use crate::source::Source;
 use crate::types::ModelId;
-use crate::vector_store::{Collection, CollectionSpec, FieldKind, StoreError, VectorStore};
+use crate::vector_store::{Collection, CollectionSpec, StoreError, VectorStore};
 
 /// Pauses between tries to reach a vector store at start.
 const STORE_RETRY_FIRST: Duration = Duration::from_millis(250);
@@ -133,14 +134,14 @@ impl Serving {
     async fn bring_up_patiently(&self) -> Result<Arc<Ingest>, ServingError> {
         let brought_up = async {
             let (located, embedder) = self.obtain().await?;
-            let mut pause = STORE_RETRY_FIRST;
+            let mut backoff = Backoff::new(STORE_RETRY_FIRST, STORE_RETRY_LONGEST);
             loop {
                 match self.adopt(located.clone(), embedder.clone()).await {
                     Err(error) if error.may_pass() => {
+                        let pause = backoff.next_pause();
                         tracing::warn!(%error, again_in_ms = pause.as_millis() as u64, "the vector store cannot be used; trying again");
                         self.set(ServingState::Waiting { reason: error.to_string() });
                         tokio::time::sleep(pause).await;
-                        pause = pause.saturating_mul(2).min(STORE_RETRY_LONGEST);
                     }
                     adopted => return adopted,
                 }
@@ -166,7 +167,7 @@ impl Serving {
         let located = match self.models.find(wanted)? {
             Choice::Here(located) => *located,
             Choice::Elsewhere(entry) => {
-                let progress = Arc::new(Progress::default());
+                let progress = Arc::new(DownloadProgress::default());
                 let name = entry.name.clone();
                 self.set(ServingState::Downloading { name, progress: progress.clone() });
                 let fetched = self.models.fetch(&entry, wanted == models::AUTO, &progress).await;
@@ -238,10 +239,12 @@ impl Serving {
     }
 
     fn ingest_with(&self, model: &Answering) -> Arc<Ingest> {
-        let ServingParts { config, catalog, sources, metrics, .. } = &self.parts;
+        let ServingParts { config, catalog, store, sources, metrics } = &self.parts;
         Arc::new(Ingest::new(IngestParts {
             sources: sources.clone(),
             catalog: catalog.clone(),
+            store: store.clone(),
+            check_interval_ms: config.vector_store.check_interval_ms,
             collection: model.collection.clone(),
             embedder: model.embedder.clone(),
             metrics: metrics.clone(),
@@ -416,7 +419,7 @@ impl Serving {
         let located = match self.models.find(models::AUTO)? {
             Choice::Here(located) => *located,
             Choice::Elsewhere(entry) => {
-                let progress = Arc::new(Progress::default());
+                let progress = Arc::new(DownloadProgress::default());
                 let (name, downloading) = (entry.name.clone(), progress.clone());
                 self.set_next(Some(NextModel::Downloading { name, progress: downloading }));
                 let fetched = self.models.fetch(&entry, true, &progress).await;
@@ -436,6 +439,19 @@ impl Serving {
         });
     }
 
+    /// Names of collections that are, or may be, being filled: that of the configured model if it is here, and of the next.
+    pub fn being_built(&self) -> Vec<String> {
+        let configured = match self.models.find(&self.parts.config.model) {
+            Ok(Choice::Here(located)) => Some(located.id.collection_name()),
+            _ => None,
+        };
+        let next = match self.state().next() {
+            Some(NextModel::Indexing(next)) => Some(next.collection.spec().name.clone()),
+            _ => None,
+        };
+        configured.into_iter().chain(next).collect()
+    }
+
     /// Stops what indexes.
     pub async fn shut_down(&self) {
         if let Some(ingest) = self.state().ingest() {
@@ -444,39 +460,8 @@ impl Serving {
     }
 }
 
-/// What a collection of ours is made with.
-pub fn named_collection(name: String, dim: usize) -> CollectionSpec {
-    let indexed_fields = vec![
-        ("format".to_owned(), FieldKind::Keyword),
-        ("width".to_owned(), FieldKind::Integer),
-        ("height".to_owned(), FieldKind::Integer),
-    ];
-    CollectionSpec { name, dim, indexed_fields }
-}
-
 fn collection_spec(id: &ModelId, dim: usize) -> CollectionSpec {
-    named_collection(id.collection_name(), dim)
-}
-
-/// Deletes the vectors of every model but the one that is active; returns the names of the collections.
-pub async fn prune(
-    store: &dyn VectorStore,
-    catalog: &dyn Catalog,
-) -> Result<Vec<String>, ServingError> {
-    let active = store.active().await?;
-    let mut pruned = Vec::new();
-    for name in store.list().await? {
-        if active.as_ref().is_some_and(|active| *active != name) {
-            store.drop_collection(&name).await?;
-            pruned.push(name);
-        }
-    }
-    for used in catalog.used_models().await? {
-        if pruned.contains(&used.id.collection_name()) {
-            catalog.forget_model(&used.id).await?;
-        }
-    }
-    Ok(pruned)
+    CollectionSpec::of_pictures(id.collection_name(), dim)
 }
 
 #[cfg(test)]

@@ -55,7 +55,9 @@ impl TestApp {
         change(&mut config);
         let data_dir = DataDir::take(dir.path()).expect("free");
         let catalog = catalog::address::open(&config).await.expect("a catalog");
-        let store = address::open_at("embedded", &config.vector_store, dir.path()).await;
+        let installation = catalog.installation().await.expect("made with the catalog");
+        let store =
+            address::open_at("embedded", &config.vector_store, dir.path(), &installation).await;
         let store = store.expect("a store");
         let sources: Vec<Arc<dyn crate::source::Source>> = vec![Arc::new(source.clone())];
         let app = App::assemble(config, data_dir, catalog, store, sources);

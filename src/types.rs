@@ -173,12 +173,34 @@ pub struct ModelId {
     pub revision: String,
 }
 
+/// What a revision ends with whose vectors are computed in 8-bit integers: they are not comparable with the others.
+const INT8: &str = "+int8";
+
 impl ModelId {
+    /// The same model, computed in 8-bit integers.
+    #[must_use]
+    pub fn in_int8(mut self) -> Self {
+        if !self.is_int8() {
+            self.revision.push_str(INT8);
+        }
+        self
+    }
+
+    pub fn is_int8(&self) -> bool {
+        self.revision.ends_with(INT8)
+    }
+
+    /// The revision of the files, whatever they are computed in.
+    pub fn published_revision(&self) -> &str {
+        self.revision.strip_suffix(INT8).unwrap_or(&self.revision)
+    }
+
     /// Name of the vector collection: letters, digits, `-`, `_` and `.` only, so that it is a safe file and collection name.
     pub fn collection_name(&self) -> String {
         let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
-        let short_revision: String = self.revision.chars().take(12).collect();
-        format!("{}--{}", self.name, short_revision).chars().map(safe).collect()
+        let short_revision: String = self.published_revision().chars().take(12).collect();
+        let precision = if self.is_int8() { "-int8" } else { "" };
+        format!("{}--{short_revision}{precision}", self.name).chars().map(safe).collect()
     }
 
     /// Id of the vector of a picture under this model: UUIDv5, so that storing it again overwrites instead of doubling.
@@ -191,6 +213,25 @@ impl ModelId {
 impl fmt::Display for ModelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.name, self.revision)
+    }
+}
+
+/// This installation, as its catalog knows it and the collections of its vector store name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Installation {
+    pub id: Uuid,
+    /// It had vectors before collections on a server were named after the installation, and goes on with those names.
+    pub has_plain_names: bool,
+}
+
+impl Installation {
+    /// What the names of its collections on a server begin with, unless the configuration says something else.
+    pub fn collection_prefix(&self) -> String {
+        if self.has_plain_names {
+            return "image-search-".to_owned();
+        }
+        let (first, ..) = self.id.as_fields();
+        format!("image-search-{first:08x}-")
     }
 }
 
@@ -219,6 +260,16 @@ pub struct ImpressionResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn int8_is_a_revision_and_a_collection_of_its_own() {
+        let model = ModelId { name: "clip".into(), revision: "c0ffee0123456789".into() };
+        let int8 = model.clone().in_int8();
+        assert_eq!(int8.published_revision(), model.revision);
+        assert_eq!(int8.collection_name(), "clip--c0ffee012345-int8");
+        assert_ne!(int8.collection_name(), model.collection_name());
+        assert!(int8.is_int8() && !model.is_int8() && int8.clone().in_int8() == int8);
+    }
 
     #[test]
     fn image_names_cannot_leave_the_root() {
@@ -258,6 +309,14 @@ mod tests {
         assert_eq!(clip.point_id(&a), clip.point_id(&a));
         assert_ne!(clip.point_id(&a), clip.point_id(&b));
         assert_ne!(clip.point_id(&a), newer.point_id(&a));
+    }
+
+    #[test]
+    fn installations_name_their_collections_apart_but_older_ones_keep_their_names() {
+        let id = Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+        let prefix = |has_plain_names| Installation { id, has_plain_names }.collection_prefix();
+        assert_eq!(prefix(false), "image-search-01234567-");
+        assert_eq!(prefix(true), "image-search-");
     }
 
     #[test]

@@ -7,6 +7,8 @@ pub mod address;
 pub(crate) mod conformance;
 pub mod copy;
 pub mod embedded;
+mod marker;
+pub mod payload;
 pub mod qdrant;
 mod ranking;
 
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use uuid::Uuid;
 
+pub use self::marker::Marker;
 pub use crate::config::Quantization;
 
 /// A store of vector collections.
@@ -31,7 +34,11 @@ pub trait VectorStore: Send + Sync + 'static {
     /// Length of the vectors of a collection; `None` if there is no such collection.
     async fn dim(&self, name: &str) -> Result<Option<usize>, StoreError>;
 
-    /// All collections, by name.
+    /// Whose a collection is, without changing anything; `None` if it was never marked. Fails with
+    /// [`StoreError::NoSuchCollection`] if there is none.
+    async fn marker(&self, name: &str) -> Result<Option<Marker>, StoreError>;
+
+    /// All collections, by name. On a shared server others' may be among them: only the marker says whose one is.
     async fn list(&self) -> Result<Vec<String>, StoreError>;
 
     /// Deletes a collection and its vectors; one that does not exist is no error. The active one is refused.
@@ -40,7 +47,8 @@ pub trait VectorStore: Send + Sync + 'static {
     /// Name of the collection that answers searches, if one was ever activated.
     async fn active(&self) -> Result<Option<String>, StoreError>;
 
-    /// Makes `name` the collection that answers searches: atomically, and still so after a crash.
+    /// Makes `name` the collection that answers searches: atomically, and still so after a crash. Writes nothing if it
+    /// is that already, so that a key that may only read is enough then.
     async fn activate(&self, name: &str) -> Result<(), StoreError>;
 
     /// Moves a collection that reports [`StoreError::Damaged`] out of the way and returns where it is now, so that
@@ -65,6 +73,13 @@ pub trait Collection: Send + Sync + 'static {
     /// What it was opened with.
     fn spec(&self) -> &CollectionSpec;
 
+    /// Asks the store itself whose the collection is now; `None` if it was never marked. Fails with
+    /// [`StoreError::NoSuchCollection`] once it is gone, so this is also what tells whether it is there.
+    async fn marker(&self) -> Result<Option<Marker>, StoreError>;
+
+    /// Replaces the marker; durable after [`Self::flush`].
+    async fn set_marker(&self, marker: &Marker) -> Result<(), StoreError>;
+
     /// Stores points, overwriting those with the same id; of several with one id the last counts. If one vector is
     /// refused ([`CollectionSpec::check_vector`]), none is stored. Visible to searches when it returns; durable after [`Self::flush`].
     async fn upsert(&self, points: Vec<Point>) -> Result<(), StoreError>;
@@ -82,7 +97,7 @@ pub trait Collection: Send + Sync + 'static {
     async fn get(&self, ids: &[Uuid]) -> Result<Vec<Point>, StoreError>;
 
     /// Exact number of points (that match the filter).
-    async fn count(&self, filter: Option<&Filter>) -> Result<u64, StoreError>;
+    async fn count(&self, filter: Option<&PointFilter>) -> Result<u64, StoreError>;
 
     /// Walks all points in ascending id order: at most `limit` points with an id greater than `after`.
     async fn scroll(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<Point>, StoreError>;
@@ -130,7 +145,7 @@ impl CollectionSpec {
     }
 
     /// Refuses field names that stores would read as a path. Fields without an index may be asked for; that is slower.
-    pub fn check_filter(&self, filter: &Filter) -> Result<(), StoreError> {
+    pub fn check_filter(&self, filter: &PointFilter) -> Result<(), StoreError> {
         let field = |condition: &'_ Condition| match condition {
             Condition::AnyOf { field, .. } | Condition::Range { field, .. } => Some(field.clone()),
             Condition::Ids(_) => None,
@@ -205,14 +220,14 @@ pub enum PayloadValue {
 
 /// All of `must` and none of `must_not`. Empty = everything.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Filter {
+pub struct PointFilter {
     /// Every one of these holds.
     pub must: Vec<Condition>,
     /// None of these holds.
     pub must_not: Vec<Condition>,
 }
 
-impl Filter {
+impl PointFilter {
     /// Whether a point with this id and payload matches.
     pub fn matches(&self, id: Uuid, payload: &Payload) -> bool {
         let holds = |condition: &Condition| condition.holds(id, payload);
@@ -259,7 +274,7 @@ pub struct SearchQuery {
     /// Most points to return.
     pub limit: usize,
     /// Only points that match.
-    pub filter: Option<Filter>,
+    pub filter: Option<PointFilter>,
     /// Compare with every point instead of using the index.
     pub exact: bool,
 }
@@ -312,8 +327,15 @@ pub enum StoreError {
         /// What the engine says.
         reason: String,
     },
-    #[error("there is no collection {0}")]
-    NoCollection(String),
+    #[error(
+        "the vector store has no collection {0}; a running server makes it again and fills it from the pictures"
+    )]
+    NoSuchCollection(String),
+    /// Its marker names another installation, or it has none and holds what we do not know.
+    #[error(
+        "collection {collection} {why}; give this installation collections of its own (vector_store.qdrant.collection_prefix, or another --data-dir), or, if the other one is gone, take it over: image-search store verify --repair --take-over"
+    )]
+    NotOurs { collection: String, why: String },
     /// Anything else, with the engine's own words.
     #[error("the vector store failed: {0}")]
     Internal(String),

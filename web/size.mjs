@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 
-const SCRIPT_GZIP_BYTES_MAX = 40_000;
+const SCRIPT_GZIP_BYTES_MAX = 60_000;
 
 const assets = new URL('dist/assets/', import.meta.url);
 const files = readdirSync(assets).map((name) => ({ name, gzip: gzipSync(readFileSync(new URL(name, assets)), { level: 9 }).length }));

@@ -1,6 +1,8 @@
 // The pictures of the page that the documentation shows.
 import { test as base, type Page } from '@playwright/test';
-import { readdirSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ROOT, Server, expect } from '../tests/server';
 
@@ -32,14 +34,16 @@ for (const [name, path, options] of [
   ['search', '/?q=fruit', DESK],
   ['dark', '/?q=flower', { ...DESK, colorScheme: 'dark' }],
   ['phone', '/?q=fruit', PHONE],
+  ['phone-home', '/', PHONE],
 ] as const) {
   test.describe(name, () => {
     test.use(options);
     test(`take ${name}`, async ({ page }) => {
       await page.goto(path);
+      if (name === 'home') await expect(page.getByRole('list', { name: 'Examples' })).toBeVisible();
       if (name === 'search') {
         await page.getByRole('button', { name: '8 of 10' }).click();
-        await page.locator('li').nth(1).hover();
+        await page.locator('a[data-index="1"]').hover();
       }
       await take(page, name);
     });
@@ -54,11 +58,63 @@ test.describe('large', () => {
     await take(page, 'large');
   });
 
+  test('take selection', async ({ page }) => {
+    await page.goto('/?q=animal');
+    await page.locator('a[data-index="1"]').click({ modifiers: ['Shift'] });
+    await page.locator('a[data-index="4"]').click({ modifiers: ['Shift'] });
+    await page.mouse.move(2, 2);
+    await take(page, 'selection');
+  });
+
+  // Only servers that say how well each picture fits have a fold to show.
+  test('take fold', async ({ page, request }) => {
+    const { strong_total } = await (await request.post('/api/v1/search-image', { data: { text: 'tennis' } })).json();
+    test.skip(strong_total === undefined, 'this server does not say what fits');
+    await page.goto('/?q=tennis');
+    await page.getByRole('button', { name: 'Show less likely pictures' }).click();
+    await page.getByRole('heading', { name: 'Less likely' }).scrollIntoViewIfNeeded();
+    await take(page, 'fold');
+  });
+
   test('take status', async ({ page, server }) => {
     server.addBroken('holiday-001.png');
     await page.goto('/');
     await page.getByRole('button', { name: /^Status/ }).click();
     await expect(page.getByText('holiday-001.png')).toBeVisible();
     await take(page, 'status');
+  });
+});
+
+test.describe('phone, large', () => {
+  test.use(PHONE);
+  test('take phone-large', async ({ page }) => {
+    await page.goto('/?q=fruit');
+    await page.locator('a[data-index="0"]').tap();
+    await take(page, 'phone-large');
+  });
+});
+
+// A short film, as WebP: pictures flow in while they are indexed. Made by img2webp, of Debian's package webp.
+base.describe('first run', () => {
+  base.use({ viewport: { width: 900, height: 540 } });
+  base('take first-run', async ({ page }) => {
+    const server = new Server(readdirSync(join(ROOT, 'demo/pictures')).map((file) => file.replace(/\.png$/, '')));
+    const frames = mkdtempSync(join(tmpdir(), 'film-'));
+    try {
+      await server.launch();
+      await page.goto(server.url);
+      await page.mouse.move(2, 2);
+      const files: string[] = [];
+      for (let frame = 0; frame < 40; frame++) {
+        const path = join(frames, `${String(frame).padStart(3, '0')}.png`);
+        await page.screenshot({ path });
+        files.push(path);
+        await page.waitForTimeout(180);
+      }
+      execFileSync('img2webp', ['-loop', '0', '-lossy', '-q', '55', '-d', '250', ...files, '-o', join(ROOT, 'docs/screenshots/first-run.webp')]);
+    } finally {
+      await server.remove();
+      rmSync(frames, { recursive: true, force: true });
+    }
   });
 });

@@ -14,8 +14,9 @@ test('says how long indexing will take', async ({ page, server }) => {
   await page.route('**/api/v1/status', (route) => route.fulfill({ json: status }));
   await page.goto('/');
   await page.getByRole('button', { name: /Indexing 40 %/ }).click();
-  await expect(page.getByText('12.5 pictures a second, about 48 s left.')).toBeVisible();
-  await expect(page.getByRole('progressbar', { name: 'Indexed' })).toHaveAttribute('aria-valuenow', '40');
+  const panel = page.getByRole('dialog');
+  await expect(panel.getByText('12.5 pictures a second, about 48 s left.')).toBeVisible();
+  await expect(panel.getByRole('progressbar', { name: 'Indexed' })).toHaveAttribute('aria-valuenow', '40');
 });
 
 test('is usable on a slow line', async ({ page }) => {
@@ -78,6 +79,8 @@ test.describe('with fingers', () => {
     await page.goto('/?q=tennis');
     await page.locator('li a').first().tap();
     await expect(page.getByRole('dialog', { name: 'tennis.png' })).toBeVisible();
+    // While it grows, it does not take fingers.
+    await expect(page.locator('.growing')).toHaveCount(0);
     const touch = await page.context().newCDPSession(page);
     const send = (type: 'touchStart' | 'touchMove' | 'touchEnd', ...points: [number, number][]) =>
       touch.send('Input.dispatchTouchEvent', { type, touchPoints: points.map(([x, y], id) => ({ x, y, id })) });

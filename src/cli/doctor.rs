@@ -86,8 +86,9 @@ async fn check_model(config: &Config) -> Finding {
     let (located, embedder) =
         load_embedder(config, None).await.map_err(|error| error.to_string())?;
     let info = embedder.info();
-    let note = located.banner.map(|banner| format!(". {banner}")).unwrap_or_default();
-    Ok(format!("{} loads and runs on {}, {} dimensions{note}", located.id, info.engine, info.dim))
+    let notes = located.banner.iter().chain(&info.preparation_notes);
+    let notes = notes.map(|note| format!(". {note}")).collect::<String>();
+    Ok(format!("{} loads and runs on {}, {} dimensions{notes}", located.id, info.engine, info.dim))
 }
 
 fn other_engine(config: &Config) -> String {
@@ -135,6 +136,10 @@ async fn check_open(app: &App) -> Finding {
     app.catalog.health().await.map_err(|error| error.to_string())?;
     let counts = app.counts().await.map_err(|error| error.to_string())?;
     let active = app.store.active().await.map_err(|error| error.to_string())?;
+    if let Some(name) = &active {
+        // The pointer alone says nothing: the collection may be gone.
+        app.store.marker(name).await.map_err(|error| error.to_string())?;
+    }
     let active = active.map_or_else(String::new, |name| format!(", answering from {name}"));
     Ok(format!(
         "{} indexed, {} pending, {} failed{active}",

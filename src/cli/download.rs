@@ -1,16 +1,14 @@
 //! A progress bar while a model is downloaded, for commands that wait for it. On a terminal only.
 
 use std::future::Future;
-use std::io::IsTerminal;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
+use super::progress_bar::{BYTES, progress_bar};
 use crate::app::App;
 use crate::ingest::Ingest;
-use crate::models::Progress;
+use crate::models::DownloadProgress;
 use crate::serving::{ServingError, ServingState};
 
 const REFRESH_MS: u64 = 100;
@@ -18,18 +16,9 @@ const REFRESH_MS: u64 = 100;
 /// Does `work`, and shows the progress that `look` finds meanwhile.
 pub(super) async fn with_bar<P, T>(look: impl Fn() -> Option<P>, work: impl Future<Output = T>) -> T
 where
-    P: Deref<Target = Progress>,
+    P: Deref<Target = DownloadProgress>,
 {
-    let bar = if std::io::stderr().is_terminal() {
-        ProgressBar::no_length()
-    } else {
-        ProgressBar::hidden()
-    };
-    if let Ok(style) = ProgressStyle::with_template(
-        "{msg} {bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
-    ) {
-        bar.set_style(style);
-    }
+    let bar = progress_bar(BYTES);
     let mut ticks = tokio::time::interval(Duration::from_millis(REFRESH_MS));
     tokio::pin!(work);
     let done = loop {

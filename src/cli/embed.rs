@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{download, say};
 use crate::config::Config;
-use crate::models::Progress;
+use crate::models::DownloadProgress;
 use crate::serving::load_embedder;
 
 #[derive(Args)]
@@ -24,7 +24,7 @@ pub(super) struct EmbedArgs {
 
 pub(super) async fn run(config: Config, args: EmbedArgs) -> anyhow::Result<ExitCode> {
     let limits = config.decode.limits();
-    let progress = Progress::default();
+    let progress = DownloadProgress::default();
     let (_, embedder) =
         download::with_bar(|| Some(&progress), load_embedder(&config, Some(&progress))).await?;
     for text in &args.text {

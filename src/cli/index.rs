@@ -1,11 +1,11 @@
 //! `index`: one pass over the folders with a progress bar, a summary, and an exit code that tells.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
+use super::progress_bar::{PICTURES, progress_bar};
 use super::{EXIT_SOME_FAILED, download, say};
 use crate::app::App;
 use crate::catalog::PageStart;
@@ -18,7 +18,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let ingest = download::bring_up(&app).await?;
     let indexed_before = app.metrics.indexed.get();
     let started = Instant::now();
-    let bar = progress_bar();
+    let bar = progress_bar(PICTURES);
     let showing = tokio::spawn(show(app.clone(), bar.clone()));
     let interrupting = ingest.clone();
     tokio::spawn(async move {
@@ -35,15 +35,6 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     app.shut_down().await;
     outcome?;
     summary
-}
-
-fn progress_bar() -> ProgressBar {
-    let bar =
-        if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} pictures, {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 async fn show(app: std::sync::Arc<App>, bar: ProgressBar) {

@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 use super::{EXIT_ERROR, download, say};
 use crate::app::App;
 use crate::config::Config;
-use crate::models::{Models, Progress};
-use crate::serving;
+use crate::models::{DownloadProgress, Models};
+use crate::store_check;
 
 const PREPARE: &str = "\
 For a machine without a network: pull on another one, copy the folder that `model path NAME` prints with everything
@@ -83,7 +83,7 @@ fn list(models: &Models, config: &Config) {
 
 async fn pull(models: &Models, name: &str) -> anyhow::Result<ExitCode> {
     let entry = models.entry(name)?;
-    let progress = Progress::default();
+    let progress = DownloadProgress::default();
     let located =
         download::with_bar(|| Some(&progress), models.fetch(entry, false, &progress)).await?;
     say(format_args!("{} is in {}", located.id, located.dir.display()));
@@ -162,7 +162,7 @@ fn remove(models: &Models, name: &str) -> anyhow::Result<()> {
 
 async fn prune(config: Config) -> anyhow::Result<()> {
     let app = App::open(config).await?;
-    let pruned = serving::prune(&*app.store, &*app.catalog).await;
+    let pruned = store_check::prune(&*app.catalog, &*app.store, &app.serving.being_built()).await;
     app.shut_down().await;
     let pruned = pruned?;
     if pruned.is_empty() {

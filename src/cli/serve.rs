@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app::App;
 use crate::config::{Config, Overrides};
 use crate::http;
-use crate::models::Progress;
+use crate::models::DownloadProgress;
 use crate::serving::{Answering, ServingError, ServingState};
 
 /// How often it is looked how far a download is.
@@ -120,7 +120,7 @@ fn log_ready(app: &App, now: &Answering, url: &str) {
 }
 
 /// Says how far a download is, every tenth of it; ends with it.
-async fn log_download(name: &str, progress: &Progress) {
+async fn log_download(name: &str, progress: &DownloadProgress) {
     let mut told = None;
     while told < Some(10) {
         tokio::time::sleep(DOWNLOAD_POLL).await;

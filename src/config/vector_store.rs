@@ -1,13 +1,14 @@
 //! `[vector_store]`: where embeddings live, and how each kind of store indexes and searches.
 //! An address alone (`vector_store = "qdrant+https://host:6334"`) stands for `vector_store.url`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use config::{ConfigError, Map, Source, Value, ValueKind};
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::{KeyFileError, Secret};
+use crate::types::Installation;
 
 /// The store in this process, below the data folder.
 pub const EMBEDDED: &str = "embedded";
@@ -20,21 +21,17 @@ pub struct VectorStoreConfig {
     pub url: String,
     pub api_key: Secret,
     pub api_key_file: PathBuf,
+    pub check_interval_ms: u64,
     pub embedded: EmbeddedOptions,
     pub qdrant: QdrantOptions,
 }
 
 impl VectorStoreConfig {
     /// The key for a Qdrant server, from the file if one is named.
-    pub fn api_key(&self) -> std::io::Result<Option<Secret>> {
-        if self.api_key_file == Path::new("") {
-            return Ok(Some(self.api_key.clone()).filter(|key| !key.reveal().is_empty()));
-        }
-        let text = std::fs::read_to_string(&self.api_key_file)?;
-        match text.trim() {
-            "" => Err(std::io::Error::other("it is empty")),
-            key => Ok(Some(Secret::from(key.to_owned()))),
-        }
+    pub fn api_key(&self) -> Result<Option<Secret>, KeyFileError> {
+        let given = || Some(self.api_key.clone()).filter(|key| !key.reveal().is_empty());
+        let named = Secret::from_file("vector_store.api_key_file", &self.api_key_file)?;
+        Ok(named.or_else(given))
     }
 
     /// What is wrong with the address, without repeating it: it may hold a password by mistake.
@@ -44,18 +41,21 @@ impl VectorStoreConfig {
             |address: &str| address.starts_with("http://") || address.starts_with("https://");
         match address {
             _ if self.url == EMBEDDED => None,
+            None if self.url.strip_prefix("embedded:").is_some_and(|dir| !dir.is_empty()) => None,
             Some(address) if is_http(address) && address.contains('@') => Some(
                 "it holds a user or password; leave these out and use vector_store.api_key_file",
             ),
             Some(address) if is_http(address) => None,
-            _ => Some("use \"embedded\" or an address such as \"qdrant+https://host:6334\""),
+            _ => Some(
+                "use \"embedded\", \"embedded:DIR\" (another data folder) or an address such as \"qdrant+https://host:6334\"",
+            ),
         }
     }
 }
 
-/// How the embedded store indexes and searches. The defaults suit up to about a million pictures on one machine.
+/// How the embedded store indexes and searches. The defaults (in `config/default.toml` alone) suit up to about a million pictures on one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct EmbeddedOptions {
     /// A segment gets an index (HNSW) from this many vectors on; below it is scanned, which is exact and fast enough.
     pub index_from_vectors: usize,
@@ -87,33 +87,13 @@ pub struct EmbeddedOptions {
     pub disk_reserve_mib: u64,
 }
 
-impl Default for EmbeddedOptions {
-    fn default() -> Self {
-        Self {
-            index_from_vectors: 20_000,
-            full_scan_vectors: 10_000,
-            hnsw_m: 16,
-            hnsw_ef_construct: 100,
-            ef_search: 128,
-            ef_search_filtered: 256,
-            index_threads: 0,
-            quantization: Quantization::None,
-            on_disk_vectors: false,
-            segments: 2,
-            segment_vectors_max: 1_000_000,
-            compact_deleted_fraction: 0.2,
-            compact_from_vectors: 1_000,
-            disk_reserve_mib: 64,
-        }
-    }
-}
-
 /// How to talk to the server, and how it stores new collections. Options of storage are used when a collection is
 /// created; changing them later changes new collections only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct QdrantOptions {
-    /// Before the name of every collection, and of the alias, so that a server can be shared with other applications.
+    /// Before the name of every collection, and of the alias, so that a server can be shared. Empty: `image-search-` and
+    /// the first digits of the installation's id.
     pub collection_prefix: String,
     /// Connecting takes no longer than this.
     pub connect_timeout_ms: u64,
@@ -121,6 +101,10 @@ pub struct QdrantOptions {
     pub read_timeout_ms: u64,
     /// A write of one batch, with its repetitions, takes no longer than this.
     pub write_timeout_ms: u64,
+    /// A connection on which nothing came for this long is asked for a sign of life
+    pub keep_alive_interval_ms: u64,
+    /// and given up when none comes within this time.
+    pub keep_alive_timeout_ms: u64,
     /// Connections to the server.
     pub connections: usize,
     /// Points sent in one request.
@@ -153,33 +137,16 @@ pub struct QdrantOptions {
     pub on_disk_payload: bool,
 }
 
-impl Default for QdrantOptions {
-    fn default() -> Self {
-        Self {
-            collection_prefix: "image-search-".to_owned(),
-            connect_timeout_ms: 2_000,
-            read_timeout_ms: 3_000,
-            write_timeout_ms: 60_000,
-            connections: 2,
-            upsert_batch_points: 256,
-            upsert_concurrency: 2,
-            shards: 0,
-            replication_factor: 0,
-            write_consistency_factor: 0,
-            hnsw_m: 16,
-            hnsw_ef_construct: 100,
-            ef_search: 128,
-            ef_search_filtered: 256,
-            full_scan_vectors: 10_000,
-            quantization: Quantization::None,
-            on_disk_vectors: false,
-            on_disk_index: false,
-            on_disk_payload: true,
-        }
-    }
-}
-
 impl QdrantOptions {
+    /// With the prefix of the installation, if none is configured.
+    pub fn for_installation(&self, installation: &Installation) -> Self {
+        let mut options = self.clone();
+        if options.collection_prefix.is_empty() {
+            options.collection_prefix = installation.collection_prefix();
+        }
+        options
+    }
+
     /// [`Self::read_timeout_ms`].
     pub fn read_timeout(&self) -> Duration {
         Duration::from_millis(self.read_timeout_ms)

@@ -141,6 +141,8 @@ pub(crate) mod stand_in {
                 context_length: 8,
                 engine: "stand-in",
                 engine_note: None,
+                preparation_notes: Vec::new(),
+                precision: clip::Precision::F32,
                 family: Family::Clip,
             })
         }

@@ -133,7 +133,10 @@ pub(super) fn store_unavailable() -> Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) | StoreError::Refused(_) => {
+            StoreError::Unavailable(_)
+            | StoreError::Refused(_)
+            | StoreError::NoSuchCollection(_)
+            | StoreError::NotOurs { .. } => {
                 tracing::error!(%error, "the vector store does not answer");
                 store_unavailable()
             }

@@ -53,9 +53,9 @@ pub(super) async fn readyz(State(app): State<Shared>) -> (StatusCode, axum::Json
             "the model could not be loaded; see the log, or run image-search doctor",
         ),
     };
-    let (store, catalog) = tokio::join!(app.store.health(), app.catalog.health());
+    let (store, catalog) = tokio::join!(app.check_store(), app.catalog.health());
     let store = match (store, state) {
-        (Err(error), _) => Check::new(false, error.to_string()),
+        (Err(reason), _) => Check::new(false, reason),
         (Ok(()), ServingState::Waiting { reason }) => Check::new(false, reason),
         (Ok(()), _) => Check::new(true, ""),
     };

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{IngestError, Shared};
-use crate::types::{ContentHash, now_ms};
+use crate::types::now_ms;
 
 const ROUND_MS: u64 = 1_000;
 const PAGE: u32 = 1_000;
@@ -67,8 +67,9 @@ async fn collect_garbage(shared: &Shared, before_ms: i64) -> Result<usize, Inges
     if hashes.is_empty() {
         return Ok(0);
     }
+    let epoch = shared.begin_write().await?;
     collection.delete(&shared.point_ids(&hashes)).await?;
-    collection.flush().await?;
+    shared.end_write(epoch).await?;
     catalog.forget_orphans(&shared.model, &token).await?;
     tracing::info!(vectors = hashes.len(), "removed vectors of pictures that are gone");
     Ok(hashes.len())
@@ -84,8 +85,8 @@ pub(super) async fn recover(shared: &Shared) -> Result<(), IngestError> {
             "the last run ended in the middle of indexing; going on from there"
         );
     }
+    shared.attach().await?;
     while collect_garbage(shared, i64::MIN).await? == PAGE as usize {}
-    forget_missing_vectors(shared).await?;
     let pending = catalog.require_vectors(&shared.model).await?;
     if pending > 0 {
         tracing::info!(
@@ -95,37 +96,4 @@ pub(super) async fn recover(shared: &Shared) -> Result<(), IngestError> {
         );
     }
     Ok(())
-}
-
-/// If the store has fewer vectors than the catalog believes (it was deleted, or restored from an older copy),
-/// finds out which and forgets them, so that they are made again.
-async fn forget_missing_vectors(shared: &Shared) -> Result<(), IngestError> {
-    let (catalog, collection) = (&shared.parts.catalog, &shared.parts.collection);
-    let believed = catalog
-        .models()
-        .await?
-        .into_iter()
-        .find(|(model, _)| *model == shared.model)
-        .map_or(0, |(_, stored)| stored);
-    let stored = collection.count(None).await?;
-    if stored >= believed {
-        return Ok(());
-    }
-    tracing::warn!(stored, believed, "the vector store has lost vectors; making them again");
-    let mut after: Option<ContentHash> = None;
-    loop {
-        let page = catalog.stored_hashes(&shared.model, after.as_ref(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        after = Some(*last);
-        let ids = shared.point_ids(&page);
-        let found: std::collections::HashSet<_> =
-            collection.get(&ids).await?.into_iter().map(|point| point.id).collect();
-        let missing: Vec<ContentHash> = page
-            .iter()
-            .zip(&ids)
-            .filter(|(_, id)| !found.contains(id))
-            .map(|(hash, _)| *hash)
-            .collect();
-        catalog.forget_vectors(&shared.model, &missing).await?;
-    }
 }

@@ -13,13 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::reading::{self, Read};
-use super::worker::Lease;
-use super::{IngestError, Shared, back_off};
+use super::{IngestError, Shared, pauses};
 use crate::catalog::{CompletedImage, Failure, FailureCode, LeasedImage, PictureFacts};
 use crate::metrics::Stage;
 use crate::source::SourceError;
 use crate::types::{ContentHash, Fingerprint, now_ms};
-use crate::vector_store::{Payload, PayloadValue, Point};
+use crate::vector_store::{Point, payload};
 
 /// How long a batch that is not full waits for one more picture.
 const BATCH_LINGER_MS: u64 = 10;
@@ -29,6 +28,11 @@ const BATCHES_AT_ONCE: usize = 2;
 const STORE_BATCH_MAX: usize = 128;
 /// Grace beyond the decoder's own deadline before its thread is given up.
 const DECODE_GRACE_MS: u64 = 5_000;
+
+/// The token under which a batch was leased; alive as long as an item of the batch is.
+pub(super) struct Lease {
+    pub(super) token: String,
+}
 
 /// An image on its way.
 pub(super) struct Item {
@@ -242,11 +246,11 @@ fn read_setback(error: &SourceError) -> Setback {
 /// Writes down what became of an image that did not get as far as a vector. It keeps its place among those in flight until
 /// that is possible: when the catalog has no room, nothing more is taken up.
 async fn settle(shared: &Shared, item: &Item, setback: &Setback, stop: &CancellationToken) {
-    let mut failures_in_a_row = 0;
+    let mut pauses = pauses();
     while let Err(error) = try_settle(shared, item, setback).await {
         shared.set_message(Some(error.to_string()));
         let lasting = matches!(&error, IngestError::Catalog(error) if !error.is_transient());
-        if lasting || !back_off(&mut failures_in_a_row, stop).await {
+        if lasting || stop.run_until_cancelled(pauses.wait()).await.is_none() {
             // The row stays leased; it is reclaimed when the lease runs out.
             tracing::warn!(image = %item.image.name, %error, "could not note what became of an image");
             return;
@@ -381,11 +385,11 @@ async fn store_all(
     while let Some(1..) =
         stop.run_until_cancelled(embedded.recv_many(&mut batch, STORE_BATCH_MAX)).await
     {
-        let mut failures_in_a_row = 0;
+        let mut pauses = pauses();
         // Not cancelled half-way: a shutdown lets a write that is under way come to its end.
         while let Err(error) = store(&shared, &batch).await {
             shared.set_message(Some(error.to_string()));
-            if !back_off(&mut failures_in_a_row, &stop).await {
+            if stop.run_until_cancelled(pauses.wait()).await.is_none() {
                 return;
             }
         }
@@ -407,8 +411,9 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
             fresh.values().map(|image| (image.hash, image.facts.clone())).collect();
         catalog.intend_vectors(model, &contents, now_ms()).await?;
         let points = fresh.values().filter_map(|image| point(shared, image)).collect();
+        let epoch = shared.begin_write().await?;
         shared.parts.collection.upsert(points).await?;
-        shared.parts.collection.flush().await?;
+        shared.end_write(epoch).await?;
     }
     let mut by_lease: HashMap<&str, Vec<CompletedImage>> = HashMap::new();
     for Embedded { item, hash, facts, .. } in batch {
@@ -424,12 +429,8 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
 }
 
 fn point(shared: &Shared, image: &Embedded) -> Option<Point> {
-    let payload = Payload::from([
-        ("content_hash".to_owned(), PayloadValue::Keyword(image.hash.to_string())),
-        ("format".to_owned(), PayloadValue::Keyword(image.facts.format.clone())),
-        ("width".to_owned(), PayloadValue::Integer(image.facts.width.into())),
-        ("height".to_owned(), PayloadValue::Integer(image.facts.height.into())),
-    ]);
+    let PictureFacts { format, width, height } = &image.facts;
+    let payload = payload::of_picture(&image.hash, format, *width, *height);
     let id = shared.parts.embedder.id().point_id(&image.hash);
     Some(Point { id, vector: image.vector.clone()?, payload })
 }

@@ -10,8 +10,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::pipeline::{Item, Pipeline};
-use super::{IngestError, Shared, back_off};
+use super::pipeline::{Item, Lease, Pipeline};
+use super::{IngestError, Shared, pauses};
 use crate::catalog::{Failure, FailureCode, LeasedImage, SUSPECT_INTERRUPTIONS};
 use crate::types::now_ms;
 
@@ -22,24 +22,19 @@ const LONE_INTERRUPTIONS_MAX: i64 = 2;
 /// Looks for due images at least this often, whatever the notifications say.
 const IDLE_WAIT_MS_MAX: i64 = 5_000;
 
-/// The token under which a batch was leased; alive as long as an item of the batch is.
-pub(super) struct Lease {
-    pub(super) token: String,
-}
-
 /// Leases until stopped, then waits for what is in flight to be given up and gives it back.
 pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(shared.parts.config.in_flight_max));
     let book = Arc::new(LeaseBook::default());
     let pipeline = Pipeline::start(shared.clone(), stop.clone());
     let renewal = tokio::spawn(renew(shared.clone(), book.clone()));
-    let mut failures_in_a_row = 0;
+    let mut pauses = pauses();
     while !stop.is_cancelled() {
         match feed(&shared, &slots, &book, &pipeline, &stop).await {
-            Ok(()) => failures_in_a_row = 0,
+            Ok(()) => pauses.reset(),
             Err(error) => {
                 shared.set_message(Some(error.to_string()));
-                if !back_off(&mut failures_in_a_row, &stop).await {
+                if stop.run_until_cancelled(pauses.wait()).await.is_none() {
                     break;
                 }
             }

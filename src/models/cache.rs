@@ -1,7 +1,7 @@
 //! The models that are here, in the layout of the hub's own cache (`models--owner--name/snapshots/<commit>/…` and `refs/`), so that
 //! a model that another program downloaded is found, and the other way round. A snapshot of ours appears whole or not at all.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -150,10 +150,10 @@ impl Cache {
             .truncate(false)
             .open(&path)
             .map_err(|error| io_error(&path, &error))?;
-        match fs4::FileExt::try_lock(&file) {
+        match file.try_lock() {
             Ok(()) => Ok(Some(file)),
-            Err(fs4::TryLockError::WouldBlock) => Ok(None),
-            Err(fs4::TryLockError::Error(error)) => Err(io_error(&path, &error)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(io_error(&path, &error)),
         }
     }
 }

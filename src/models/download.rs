@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::cache::{Cache, Manifest, ManifestFile, Snapshot, make_parent};
 use super::hub::{Checksum, FileFacts, Hub, Trouble, passing, range_start};
-use super::progress::Progress;
+use super::progress::DownloadProgress;
 use super::registry::ModelEntry;
 use super::{ModelError, io_error};
 use crate::config::ModelsConfig;
@@ -29,7 +29,7 @@ pub(super) async fn download(
     cache: &Cache,
     entry: &ModelEntry,
     config: &ModelsConfig,
-    progress: &Progress,
+    progress: &DownloadProgress,
 ) -> Result<Snapshot, ModelError> {
     let _lock = loop {
         if let Some(lock) = cache.try_lock(entry)? {
@@ -113,7 +113,7 @@ struct Fetch<'a> {
     entry: &'a ModelEntry,
     commit: &'a str,
     dir: &'a Path,
-    progress: &'a Progress,
+    progress: &'a DownloadProgress,
 }
 
 impl Fetch<'_> {
@@ -133,7 +133,7 @@ impl Fetch<'_> {
         ));
         let mut target = Target::open(&part, file.size_bytes).await?;
         self.progress.add(target.length);
-        let mut backoff = self.hub.backoff();
+        let mut patience = self.hub.patience();
         let mut wrong = 0;
         loop {
             let before = target.length;
@@ -156,9 +156,9 @@ impl Fetch<'_> {
                 }
                 Err(trouble) => {
                     if target.length > before {
-                        backoff.reset();
+                        patience.reset();
                     }
-                    backoff.wait(trouble).await?;
+                    patience.wait(trouble).await?;
                 }
             }
         }
@@ -244,7 +244,7 @@ impl Target {
         Ok(())
     }
 
-    async fn restart(&mut self, progress: &Progress) -> Result<(), ModelError> {
+    async fn restart(&mut self, progress: &DownloadProgress) -> Result<(), ModelError> {
         self.file.set_len(0).await.map_err(|error| io_error(&self.path, &error))?;
         progress.take_back(self.length);
         self.length = 0;

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::ModelError;
 use super::registry::ModelEntry;
+use crate::backoff::Backoff;
 use crate::config::{ModelsConfig, Secret};
 
 /// Redirects within the hub that are followed when asking for a file's facts.
@@ -108,17 +109,23 @@ impl Hub {
         })
     }
 
-    pub(super) fn backoff(&self) -> Backoff<'_> {
-        Backoff { hub: self, failures: 0, tries: self.config.attempts_max }
+    pub(super) fn patience(&self) -> Patience<'_> {
+        self.patience_for(self.config.attempts_max)
+    }
+
+    fn patience_for(&self, tries: u32) -> Patience<'_> {
+        let first = Duration::from_millis(self.config.retry_delay_ms);
+        let longest = Duration::from_millis(self.config.retry_delay_max_ms);
+        Patience { hub: self, tries, backoff: Backoff::new(first, longest) }
     }
 
     /// The commit that the entry's revision is now, and its files.
     pub(super) async fn listing(&self, entry: &ModelEntry) -> Result<Listing, ModelError> {
-        let mut backoff = Backoff { tries: self.first_tries, ..self.backoff() };
+        let mut patience = self.patience_for(self.first_tries);
         loop {
             match self.try_listing(entry).await {
                 Ok(listing) => return Ok(listing),
-                Err(trouble) => backoff.wait(trouble).await?,
+                Err(trouble) => patience.wait(trouble).await?,
             }
         }
     }
@@ -150,11 +157,11 @@ impl Hub {
         commit: &str,
         path: &str,
     ) -> Result<FileFacts, ModelError> {
-        let mut backoff = self.backoff();
+        let mut patience = self.patience();
         loop {
             match self.try_facts(entry, commit, path).await {
                 Ok(facts) => return Ok(facts),
-                Err(trouble) => backoff.wait(trouble).await?,
+                Err(trouble) => patience.wait(trouble).await?,
             }
         }
     }
@@ -270,17 +277,17 @@ impl Hub {
     }
 }
 
-/// Pauses between tries: doubling, with jitter, and as long as the hub asks for.
-pub(super) struct Backoff<'a> {
+/// How often, and after which pauses, the hub is asked again; the hub itself may ask for a longer one.
+pub(super) struct Patience<'a> {
     hub: &'a Hub,
-    failures: u32,
     tries: u32,
+    backoff: Backoff,
 }
 
-impl Backoff<'_> {
+impl Patience<'_> {
     /// Something moved, so the next failure is the first again.
     pub(super) fn reset(&mut self) {
-        self.failures = 0;
+        self.backoff.reset();
     }
 
     /// Waits before the next try, or says that there is none.
@@ -290,19 +297,16 @@ impl Backoff<'_> {
             Trouble::Passing { reason, pause } => (reason, pause),
         };
         let config = &self.hub.config;
-        self.failures += 1;
-        if self.failures >= self.tries {
+        let own_pause = self.backoff.next_pause();
+        if self.backoff.failures() >= self.tries {
             return Err(ModelError::Unreachable {
                 hub: config.hub.clone(),
                 reason,
-                attempts: self.failures,
+                attempts: self.backoff.failures(),
             });
         }
-        let doubled = config.retry_delay_ms.saturating_mul(1 << (self.failures - 1).min(16));
-        // Up to a quarter longer, so that processes that failed together do not come back together.
-        let jitter = doubled / 4 * u64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255;
         let longest = Duration::from_millis(config.retry_delay_max_ms);
-        let wait = pause.unwrap_or(Duration::from_millis(doubled + jitter)).min(longest);
+        let wait = pause.unwrap_or(own_pause).min(longest);
         tracing::warn!(
             hub = config.hub,
             reason,
@@ -315,16 +319,10 @@ impl Backoff<'_> {
 }
 
 fn token(config: &ModelsConfig) -> Result<Secret, ModelError> {
-    if config.token_file == std::path::Path::new("") {
+    if !config.token.reveal().is_empty() {
         return Ok(config.token.clone());
     }
-    let text = std::fs::read_to_string(&config.token_file)
-        .map_err(|error| super::io_error(&config.token_file, &error))?;
-    Ok(if config.token.reveal().is_empty() {
-        Secret::from(text.trim().to_owned())
-    } else {
-        config.token.clone()
-    })
+    Ok(Secret::from_file("models.token_file", &config.token_file)?.unwrap_or_default())
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes that are here, of all.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct DownloadProgress {
     total: AtomicU64,
     done: AtomicU64,
     waiting: AtomicBool,
 }
 
-impl Progress {
+impl DownloadProgress {
     /// Bytes of all files; 0 while that is not known.
     pub fn total_bytes(&self) -> u64 {
         self.total.load(Ordering::Relaxed)

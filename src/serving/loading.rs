@@ -4,18 +4,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use clip::{EngineChoice, LoadOptions, Model};
+use clip::{EngineChoice, LoadOptions, Model, Precision};
 
 use super::ServingError;
 use crate::config::Config;
 use crate::embedder::{EmbedError, Embedder, Encoder, StartError};
-use crate::models::{self, Choice, LocatedModel, ModelError, Models, Progress};
+use crate::models::{self, Choice, DownloadProgress, LocatedModel, ModelError, Models};
 
 /// Loads the configured model and starts its threads. One that is not here is downloaded only with somewhere to tell the
 /// progress.
 pub async fn load_embedder(
     config: &Config,
-    download: Option<&Progress>,
+    download: Option<&DownloadProgress>,
 ) -> Result<(LocatedModel, Embedder), ServingError> {
     let models = Models::open(config)?;
     let located = match models.find(&config.model)? {
@@ -54,8 +54,14 @@ pub(super) async fn load(config: &Config, located: LocatedModel) -> Result<Embed
     }
     let library =
         Some(config.embed.onnxruntime_library.clone()).filter(|path| *path != Path::new(""));
-    let options =
-        LoadOptions { engine, threads: config.embed.threads, onnxruntime_library: library };
+    let prepared_dir = config.embed.prepare.then(|| config.data_dir.join("prepared"));
+    let options = LoadOptions {
+        engine,
+        threads: config.embed.threads,
+        onnxruntime_library: library,
+        prepared_dir,
+        precision: if located.id.is_int8() { Precision::Int8 } else { Precision::F32 },
+    };
     let embed = config.embed.clone();
     let loading = tokio::task::spawn_blocking(move || {
         let load = move || Ok(Arc::new(Model::load(&located.dir, &options)?) as Arc<dyn Encoder>);

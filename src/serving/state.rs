@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::embedder::Embedder;
 use crate::ingest::Ingest;
-use crate::models::{LocatedModel, Progress};
+use crate::models::{DownloadProgress, LocatedModel};
 use crate::vector_store::Collection;
 
 /// A model and the vectors that were made with it. They are switched together, so a query is never compared with vectors
@@ -25,7 +25,7 @@ pub enum ServingState {
     Downloading {
         /// Short name of the model.
         name: String,
-        progress: Arc<Progress>,
+        progress: Arc<DownloadProgress>,
     },
     /// It is loaded, but the vector store cannot be used.
     Waiting {
@@ -54,7 +54,7 @@ pub enum NextModel {
     Downloading {
         /// Short name of the model.
         name: String,
-        progress: Arc<Progress>,
+        progress: Arc<DownloadProgress>,
     },
     /// The vectors of the pictures are being made.
     Indexing(Answering),

@@ -52,7 +52,8 @@ impl World {
         ];
         let config = Config::load(None, [], flags).expect("valid");
         let catalog = catalog_address::open(&config).await.expect("a catalog");
-        let store = address::open_at("embedded", &config.vector_store, &data).await;
+        let installation = catalog.installation().await.expect("made with the catalog");
+        let store = address::open_at("embedded", &config.vector_store, &data, &installation).await;
         let sources =
             source_address::open(&config.images, &config.ingest.ignore, config.ingest.images_max);
         let parts = ServingParts {

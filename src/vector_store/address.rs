@@ -7,27 +7,24 @@ use super::embedded::EmbeddedStore;
 use super::qdrant::QdrantStore;
 use super::{StoreError, VectorStore};
 use crate::config::{EMBEDDED, QDRANT_PREFIX, VectorStoreConfig};
+use crate::types::Installation;
 
 /// Folder of the embedded store below the data folder.
 const FOLDER: &str = "vectors";
 
-/// Opens the store at `address`. A Qdrant server need not be there: the connection is made when it is first needed.
+/// Opens the store at `address` for `installation`. A Qdrant server need not be there: the connection is made when it is first needed.
 pub async fn open_at(
     address: &str,
     config: &VectorStoreConfig,
     data_dir: &Path,
+    installation: &Installation,
 ) -> Result<Arc<dyn VectorStore>, StoreError> {
     if address.starts_with(QDRANT_PREFIX) {
-        let key = config.api_key().map_err(|error| {
-            StoreError::Invalid(format!(
-                "vector_store.api_key_file {} cannot be used: {error}",
-                config.api_key_file.display()
-            ))
-        })?;
+        let key = config.api_key().map_err(|error| StoreError::Invalid(error.to_string()))?;
         let store = QdrantStore::new(
             address,
             key.as_ref().map(crate::config::Secret::reveal),
-            config.qdrant.clone(),
+            config.qdrant.for_installation(installation),
         )?;
         return Ok(Arc::new(store));
     }

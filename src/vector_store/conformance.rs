@@ -2,6 +2,7 @@
 //! `conformance_tests!(Subject)` in the implementation's tests. A case that fails tells by its name what is broken.
 
 mod collections;
+mod markers;
 mod points;
 mod searches;
 
@@ -10,11 +11,12 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::{
-    Collection, CollectionSpec, Condition, FieldKind, Filter, PayloadValue, Point, ScoredPoint,
-    SearchQuery, StoreError, VectorStore,
+    Collection, CollectionSpec, Condition, FieldKind, PayloadValue, Point, PointFilter,
+    ScoredPoint, SearchQuery, StoreError, VectorStore,
 };
 
 pub(crate) use self::collections::*;
+pub(crate) use self::markers::*;
 pub(crate) use self::points::*;
 pub(crate) use self::searches::*;
 
@@ -70,6 +72,9 @@ macro_rules! conformance_tests {
             a_healthy_store_says_so,
             maintenance_changes_no_answer,
             unsafe_names_are_refused,
+            markers_are_kept_and_replaced,
+            a_marker_is_no_point,
+            a_collection_that_is_not_there_has_no_marker,
         );
     };
     ($(#[$attribute:meta])* $subject:ty; $($case:ident),+ $(,)?) => {
@@ -151,12 +156,12 @@ fn query(vector: Vec<f32>, limit: usize) -> SearchQuery {
     SearchQuery { vector, limit, filter: None, exact: false }
 }
 
-fn must(conditions: impl Into<Vec<Condition>>) -> Filter {
-    Filter { must: conditions.into(), must_not: Vec::new() }
+fn must(conditions: impl Into<Vec<Condition>>) -> PointFilter {
+    PointFilter { must: conditions.into(), must_not: Vec::new() }
 }
 
-fn must_not(conditions: impl Into<Vec<Condition>>) -> Filter {
-    Filter { must: Vec::new(), must_not: conditions.into() }
+fn must_not(conditions: impl Into<Vec<Condition>>) -> PointFilter {
+    PointFilter { must: Vec::new(), must_not: conditions.into() }
 }
 
 fn any_of(field: &str, values: &[&str]) -> Condition {
@@ -174,7 +179,10 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Numbers of the points that match, by search and by count; both must agree.
-async fn matching(collection: &dyn Collection, filter: Filter) -> Result<Vec<u64>, StoreError> {
+async fn matching(
+    collection: &dyn Collection,
+    filter: PointFilter,
+) -> Result<Vec<u64>, StoreError> {
     let everything = SearchQuery { filter: Some(filter.clone()), ..query(vector(0, DIM), 1000) };
     let hits = collection.search(everything).await?;
     let numbers: BTreeSet<u64> = hits.iter().map(|hit| hit.id.as_u128() as u64).collect();

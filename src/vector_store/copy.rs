@@ -184,6 +184,7 @@ mod tests {
     use super::super::embedded::{EmbeddedOptions, EmbeddedStore};
     use super::super::qdrant::tests::OverDouble;
     use super::*;
+    use crate::config::built_in;
 
     const DIM: usize = 16;
 
@@ -195,7 +196,7 @@ mod tests {
     }
 
     fn store(dir: &tempfile::TempDir, name: &str) -> Result<EmbeddedStore, StoreError> {
-        let options = EmbeddedOptions { disk_reserve_mib: 0, ..EmbeddedOptions::default() };
+        let options = EmbeddedOptions { disk_reserve_mib: 0, ..built_in().vector_store.embedded };
         EmbeddedStore::open(&dir.path().join(name), options)
     }
 

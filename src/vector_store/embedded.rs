@@ -2,7 +2,8 @@
 //! Only files under `embedded` may name the engine, so that a newer one can follow when the toolchain does.
 //!
 //! Layout: `LOCK` (one process at a time), `active` (the collection that answers searches), and a directory for each
-//! collection with `collection.json`, `shard/` (the engine's files) and, while indexes are built, a journal.
+//! collection with `collection.json`, `marker.json` (whose it is), `shard/` (the engine's files) and, while indexes are
+//! built, a journal.
 //! To back up: pause writes, [`Collection::flush`], copy the directory.
 
 mod collection;
@@ -12,7 +13,7 @@ mod journal;
 mod recovery;
 mod shard;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wal;
 
 use std::collections::HashMap;
@@ -26,13 +27,18 @@ use tokio::sync::Mutex;
 use self::collection::{EmbeddedCollection, blocking};
 use self::directory::Directory;
 use self::shard::{Manifest, Shard, check_space};
-use super::{Collection, CollectionSpec, Quantization, StoreError, VectorStore, check_field};
+use super::{
+    Collection, CollectionSpec, Marker, Quantization, StoreError, VectorStore, check_field,
+};
 pub use crate::config::EmbeddedOptions;
 
 fn index_threads(options: &EmbeddedOptions) -> usize {
     let half = || thread::available_parallelism().map_or(1, |threads| threads.get() / 2);
     if options.index_threads == 0 { half().max(1) } else { options.index_threads }
 }
+
+/// What must be free for a collection to be opened; less than for writing, so that searches go on below the reserve.
+const OPENING_TAKES_MIB: u64 = 16;
 
 /// Under which the engine logs.
 pub const ENGINE_LOG_TARGET: &str = "qdrant_edge";
@@ -56,14 +62,19 @@ impl EmbeddedStore {
     async fn load(&self, spec: &CollectionSpec) -> Result<Arc<EmbeddedCollection>, StoreError> {
         let dir = self.directory.collection(&spec.name)?;
         let (wanted, options) = (spec.clone(), self.options.clone());
-        let shard = blocking(move || match Manifest::read(&dir)? {
-            None => Shard::create(&dir, &wanted, &options),
-            Some(manifest) if manifest.dim != wanted.dim => Err(StoreError::WrongDimension {
-                collection: wanted.name,
-                expected: manifest.dim,
-                got: wanted.dim,
-            }),
-            Some(_) => Shard::open(&dir, &wanted, &options),
+        let root = self.directory.root().to_owned();
+        let shard = blocking(move || {
+            // Opening writes a little. On a full disk that looks like damage, or ends the process.
+            check_space(&root, 0, options.disk_reserve_mib.min(OPENING_TAKES_MIB))?;
+            match Manifest::read(&dir)? {
+                None => Shard::create(&dir, &wanted, &options),
+                Some(manifest) if manifest.dim != wanted.dim => Err(StoreError::WrongDimension {
+                    collection: wanted.name,
+                    expected: manifest.dim,
+                    got: wanted.dim,
+                }),
+                Some(_) => recovery::open(&dir, &wanted, &options),
+            }
         });
         Ok(Arc::new(EmbeddedCollection::new(
             spec.clone(),
@@ -110,6 +121,11 @@ impl VectorStore for EmbeddedStore {
         blocking(move || Ok(Manifest::read(&dir)?.map(|manifest| manifest.dim))).await
     }
 
+    async fn marker(&self, name: &str) -> Result<Option<Marker>, StoreError> {
+        let dir = self.directory.collection(name)?;
+        blocking(move || shard::read_marker(&dir)).await
+    }
+
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         let directory = Arc::clone(&self.directory);
         blocking(move || {
@@ -145,7 +161,7 @@ impl VectorStore for EmbeddedStore {
         let (directory, name) = (Arc::clone(&self.directory), name.to_owned());
         blocking(move || {
             if Manifest::read(&directory.collection(&name)?)?.is_none() {
-                return Err(StoreError::NoCollection(name));
+                return Err(StoreError::NoSuchCollection(name));
             }
             directory.activate(&name)
         })

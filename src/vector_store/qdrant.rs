@@ -6,18 +6,17 @@ mod collection;
 mod connection;
 mod convert;
 #[cfg(test)]
-mod double;
-#[cfg(test)]
 pub(crate) mod tests;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use qdrant_client::qdrant as proto;
+use qdrant_client::qdrant::alias_operations;
 
 use self::collection::QdrantCollection;
 use self::connection::Connection;
-use super::{Collection, CollectionSpec, StoreError, VectorStore, check_field, check_name};
+use super::{Collection, CollectionSpec, Marker, StoreError, VectorStore, check_field, check_name};
 pub use crate::config::QdrantOptions;
 
 /// The store on one server or cluster.
@@ -50,13 +49,13 @@ impl QdrantStore {
         let timeout = self.connection.options.read_timeout();
         match self
             .connection
-            .call(name, timeout, name.to_owned(), |client, name| async move {
-                client.collection_info(name).await
+            .call(name, timeout, name.to_owned(), |mut client, collection_name| async move {
+                client.collections.get(proto::GetCollectionInfoRequest { collection_name }).await
             })
             .await
         {
             Ok(response) => Ok(response.result),
-            Err(StoreError::NoCollection(_)) => Ok(None),
+            Err(StoreError::NoSuchCollection(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -70,15 +69,15 @@ impl QdrantStore {
         let timeout = self.connection.options.write_timeout();
         let created = self
             .connection
-            .call(full_name, timeout, request, |client, request| async move {
-                client.create_collection(request).await
+            .call(full_name, timeout, request, |mut client, request| async move {
+                client.collections.create(request).await
             })
             .await;
         // Whoever loses a race, or repeats a creation whose answer got lost, finds it there.
         match (self.existing(full_name).await?, created) {
             (Some(info), _) => Ok(info),
             (None, Err(error)) => Err(error),
-            (None, Ok(_)) => Err(StoreError::NoCollection(full_name.to_owned())),
+            (None, Ok(_)) => Err(StoreError::NoSuchCollection(full_name.to_owned())),
         }
     }
 
@@ -97,8 +96,8 @@ impl QdrantStore {
             let request = convert::create_field_index(full_name, field, *kind);
             let timeout = self.connection.options.write_timeout();
             self.connection
-                .call(full_name, timeout, request, |client, request| async move {
-                    client.create_field_index(request).await
+                .call(full_name, timeout, request, |mut client, request| async move {
+                    client.points.create_field_index(request).await
                 })
                 .await?;
         }
@@ -142,11 +141,17 @@ impl VectorStore for QdrantStore {
             .transpose()
     }
 
+    async fn marker(&self, name: &str) -> Result<Option<Marker>, StoreError> {
+        collection::read_marker(&self.connection, name, &self.full_name(name)?).await
+    }
+
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         let timeout = self.connection.options.read_timeout();
         let response = self
             .connection
-            .call("", timeout, (), |client, ()| async move { client.list_collections().await })
+            .call("", timeout, (), |mut client, ()| async move {
+                client.collections.list(proto::ListCollectionsRequest {}).await
+            })
             .await?;
         let prefix = &self.connection.options.collection_prefix;
         let ours = |full: &str| {
@@ -166,14 +171,18 @@ impl VectorStore for QdrantStore {
             )));
         }
         let timeout = self.connection.options.write_timeout();
+        let request = proto::DeleteCollection {
+            collection_name: full_name.clone(),
+            ..proto::DeleteCollection::default()
+        };
         let dropped = self
             .connection
-            .call(&full_name, timeout, full_name.clone(), |client, name| async move {
-                client.delete_collection(name).await
+            .call(&full_name, timeout, request, |mut client, request| async move {
+                client.collections.delete(request).await
             })
             .await;
         match dropped {
-            Ok(_) | Err(StoreError::NoCollection(_)) => Ok(()),
+            Ok(_) | Err(StoreError::NoSuchCollection(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -182,7 +191,9 @@ impl VectorStore for QdrantStore {
         let timeout = self.connection.options.read_timeout();
         let response = self
             .connection
-            .call("", timeout, (), |client, ()| async move { client.list_aliases().await })
+            .call("", timeout, (), |mut client, ()| async move {
+                client.collections.list_aliases(proto::ListAliasesRequest {}).await
+            })
             .await?;
         let alias = self.alias();
         let target =
@@ -193,12 +204,19 @@ impl VectorStore for QdrantStore {
 
     async fn activate(&self, name: &str) -> Result<(), StoreError> {
         let collection_name = self.full_name(name)?;
+        if self.active().await?.as_deref() == Some(name) {
+            return Ok(());
+        }
         // The server replaces an alias that exists, in one step under its lock.
-        let request = proto::CreateAlias { collection_name, alias_name: self.alias() };
+        let create = proto::CreateAlias { collection_name, alias_name: self.alias() };
+        let action =
+            proto::AliasOperations { action: Some(alias_operations::Action::CreateAlias(create)) };
+        let request =
+            proto::ChangeAliases { actions: vec![action], ..proto::ChangeAliases::default() };
         let timeout = self.connection.options.write_timeout();
         self.connection
-            .call(name, timeout, request, |client, request| async move {
-                client.create_alias(request).await
+            .call(name, timeout, request, |mut client, request| async move {
+                client.collections.update_aliases(request).await
             })
             .await
             .map(drop)

@@ -1,6 +1,6 @@
 //! The order of search results, the same in every store, and how to search with a filter without losing recall.
 
-use super::{Filter, ScoredPoint};
+use super::{PointFilter, ScoredPoint};
 
 /// Only identical vectors can need another round; a collection of clones must not make a search unbounded.
 pub(super) const TIES_MAX: usize = 1024;
@@ -46,7 +46,11 @@ impl FilteredSearch {
     }
 
     /// What the filter keeps of the hits; `None` if better ones may be among those that were not fetched.
-    pub(super) fn kept(&self, hits: Vec<ScoredPoint>, filter: &Filter) -> Option<Vec<ScoredPoint>> {
+    pub(super) fn kept(
+        &self,
+        hits: Vec<ScoredPoint>,
+        filter: &PointFilter,
+    ) -> Option<Vec<ScoredPoint>> {
         let worst = hits.iter().map(|hit| hit.score).min_by(f32::total_cmp)?;
         let fetched = hits.len();
         let matches: Vec<_> =
@@ -98,7 +102,7 @@ mod tests {
 
     #[test]
     fn kept_results_are_complete_or_none() {
-        let evens = Filter {
+        let evens = PointFilter {
             must: vec![Condition::Ids([0, 2, 4].map(Uuid::from_u128).to_vec())],
             must_not: Vec::new(),
         };

@@ -17,6 +17,8 @@ pub(crate) enum Weather {
     Slow(Duration),
     /// Connections stay open, and nothing passes.
     Silent,
+    /// As when the server moved to another address: connections that are open are silent, new ones are fair.
+    Moved,
     /// Answers end; requests still pass.
     HalfClosed,
     /// Connections are reset, and new ones too.
@@ -65,11 +67,12 @@ async fn pass(client: TcpStream, server: SocketAddr, mut weather: watch::Receive
         reset(&client);
         return;
     }
+    let is_new = *weather.borrow() == Weather::Moved;
     let Ok(server) = TcpStream::connect(server).await else { return reset(&client) };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let requests = pump(&mut from_client, &mut to_server, weather.clone(), false);
-    let answers = pump(&mut from_server, &mut to_client, weather.clone(), true);
+    let requests = pump(&mut from_client, &mut to_server, weather.clone(), false, is_new);
+    let answers = pump(&mut from_server, &mut to_client, weather.clone(), true, is_new);
     let both = async { tokio::join!(requests, answers) };
     let is_reset = async {
         let _ = weather.wait_for(|weather| *weather == Weather::Reset).await;
@@ -93,6 +96,7 @@ async fn pump(
     to: &mut tokio::net::tcp::OwnedWriteHalf,
     mut weather: watch::Receiver<Weather>,
     answers: bool,
+    is_new: bool,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -114,7 +118,8 @@ async fn pump(
         match now {
             Weather::Slow(delay) => tokio::time::sleep(delay).await,
             Weather::Silent => drop(weather.wait_for(|weather| *weather != Weather::Silent).await),
-            Weather::Fair | Weather::HalfClosed | Weather::Reset => {}
+            Weather::Moved if !is_new => std::future::pending().await,
+            Weather::Fair | Weather::Moved | Weather::HalfClosed | Weather::Reset => {}
         }
         if to.write_all(&buffer[..length]).await.is_err() {
             return;

@@ -208,3 +208,28 @@ async fn odd_names_and_many_folders_are_served_by_name() {
     expected.sort();
     assert_eq!(seen, expected);
 }
+
+#[tokio::test]
+async fn a_picture_that_comes_back_is_found_again_without_being_read() {
+    let world = World::new().set("INGEST__ORPHAN_GRACE_MS", "0");
+    for number in 0..3 {
+        world.write(&format!("trip/{number}.png"), &picture(number));
+    }
+    let server = world.serve().await;
+    server.until_counts(3, 0).await;
+    let indexed = async || {
+        let text = server.get("/metrics").send().await.expect("an answer").text().await;
+        let text = text.expect("text");
+        let line = text.lines().find(|line| line.contains("images_indexed_total "));
+        line.expect("a counter").to_owned()
+    };
+    let before = indexed().await;
+    std::fs::rename(world.image("trip"), world.path("unplugged")).expect("moved");
+    let status = server.until_counts(0, 0).await;
+    assert_eq!(status["store"]["vectors"], 3, "its vectors were given up");
+    assert!(all_names(&server).await.is_empty(), "what is gone is still found");
+    std::fs::rename(world.path("unplugged"), world.image("trip")).expect("moved");
+    server.until_counts(3, 0).await;
+    assert_eq!(all_names(&server).await.len(), 3);
+    assert_eq!(indexed().await, before, "it was indexed again");
+}

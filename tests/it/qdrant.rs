@@ -4,26 +4,27 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use qdrant_double::{Double, Mode, State};
 use serde_json::{Value, json};
 
-use crate::double::{Double, State, Writes};
 use crate::fault_proxy::{FaultProxy, Weather};
 use crate::harness::{Server, World, picture, problem};
 
-const KEY: &str = "the-key-of-these-tests";
-const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-const PICTURES: u32 = 120;
+pub(crate) const KEY: &str = "the-key-of-these-tests";
+pub(crate) const ANY_PORT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) const PICTURES: u32 = 120;
 
 /// A stand-in server behind a proxy, and a world that uses it.
-struct Stage {
-    state: State,
-    double: Double,
-    proxy: FaultProxy,
-    world: World,
+pub(crate) struct OnQdrant {
+    pub(crate) state: State,
+    pub(crate) double: Double,
+    pub(crate) proxy: FaultProxy,
+    pub(crate) world: World,
     _dir: tempfile::TempDir,
 }
 
-async fn stage() -> Stage {
+pub(crate) async fn on_qdrant() -> OnQdrant {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let state = State::new(dir.path(), Some(KEY)).expect("a stand-in");
     let double = Double::start(ANY_PORT, state.clone()).await.expect("it listens");
@@ -36,24 +37,29 @@ async fn stage() -> Stage {
         .set("VECTOR_STORE__QDRANT__CONNECT_TIMEOUT_MS", "500")
         .set("EMBED__BATCH_MAX", "4")
         .set("INGEST__IN_FLIGHT_MAX", "8");
-    Stage { state, double, proxy, world, _dir: dir }
+    OnQdrant { state, double, proxy, world, _dir: dir }
 }
 
-impl Stage {
-    fn add_pictures(&self) {
+impl OnQdrant {
+    pub(crate) fn add_pictures(&self) {
         for number in 0..PICTURES {
             self.world.write(&format!("{number}.png"), &picture(number));
         }
     }
 
     /// Every picture exactly once: in the catalog, in the store, in the answers.
-    async fn assert_complete(&self, server: &Server) {
+    pub(crate) async fn assert_complete(&self, server: &Server) {
+        self.assert_complete_beside(server, 0).await;
+    }
+
+    /// The same on a server that also holds so many pictures of others.
+    pub(crate) async fn assert_complete_beside(&self, server: &Server, others: usize) {
         let status = server.until_counts(u64::from(PICTURES), 0).await;
         assert_eq!(
             (&status["store"]["kind"], &status["store"]["vectors"]),
             (&json!("qdrant"), &json!(PICTURES))
         );
-        assert_eq!(self.state.points().await, u64::from(PICTURES));
+        assert_eq!(self.state.points().await.expect("it counts"), PICTURES as usize + others);
         let mut names = server.names("a dog", 200).await;
         names.sort();
         names.dedup();
@@ -61,11 +67,11 @@ impl Stage {
     }
 }
 
-async fn readiness(server: &Server) -> Value {
+pub(crate) async fn readiness(server: &Server) -> Value {
     server.get("/readyz").send().await.expect("an answer").json().await.expect("JSON")
 }
 
-async fn until_store_is_wrong(server: &Server, words: &str) {
+pub(crate) async fn until_store_is_wrong(server: &Server, words: &str) {
     server
         .until(&format!("readyz says {words}"), async || {
             let store = readiness(server).await["store"].clone();
@@ -74,7 +80,7 @@ async fn until_store_is_wrong(server: &Server, words: &str) {
         .await;
 }
 
-async fn until_some_are_indexed(server: &Server) {
+pub(crate) async fn until_some_are_indexed(server: &Server) {
     server
         .until("some pictures", async || {
             (server.get_json("/api/v1/status").await["images"]["indexed"].as_u64()? > 10)
@@ -83,7 +89,7 @@ async fn until_some_are_indexed(server: &Server) {
         .await;
 }
 
-async fn assert_search_is_refused_in_time(server: &Server) {
+pub(crate) async fn assert_search_is_refused_in_time(server: &Server) {
     // The search deadline is 10 s; the store's own 1.5 s. A test runner may be slow, but not that slow.
     let query = server
         .post("/api/v1/search-image")
@@ -93,7 +99,7 @@ async fn assert_search_is_refused_in_time(server: &Server) {
     assert!(!refused.to_string().contains("127.0.0.1"), "internals leak: {refused}");
 }
 
-fn told(world: &World, command: &str) -> String {
+pub(crate) fn told(world: &World, command: &str) -> String {
     let output = tokio::task::block_in_place(|| world.run(command, &[]));
     format!(
         "{}{}",
@@ -104,11 +110,11 @@ fn told(world: &World, command: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_away_at_start_is_waited_for() {
-    let stage = stage().await;
-    stage.add_pictures();
-    stage.proxy.set(Weather::Reset);
-    let server = stage.world.start();
-    until_store_is_wrong(&server, &stage.proxy.address.to_string()).await;
+    let site = on_qdrant().await;
+    site.add_pictures();
+    site.proxy.set(Weather::Reset);
+    let server = site.world.start();
+    until_store_is_wrong(&server, &site.proxy.address.to_string()).await;
     assert!(server.get("/healthz").send().await.expect("an answer").status().is_success());
     let waits = async || {
         (server.get_json("/api/v1/status").await["model"]["state"] == "waiting").then_some(())
@@ -116,64 +122,64 @@ async fn a_server_that_is_away_at_start_is_waited_for() {
     server.until("the model is loaded and waits", waits).await;
     assert_search_is_refused_in_time(&server).await;
     assert!(
-        told(&stage.world, "status").contains("cannot be used (qdrant)"),
+        told(&site.world, "status").contains("cannot be used (qdrant)"),
         "{}",
-        told(&stage.world, "status")
+        told(&site.world, "status")
     );
-    let doctor = told(&stage.world, "doctor");
+    let doctor = told(&site.world, "doctor");
     assert!(
-        doctor.contains("store:") && doctor.contains(&stage.proxy.address.to_string()),
+        doctor.contains("store:") && doctor.contains(&site.proxy.address.to_string()),
         "{doctor}"
     );
-    stage.proxy.set(Weather::Fair);
+    site.proxy.set(Weather::Fair);
     server.until_ready().await;
-    stage.assert_complete(&server).await;
+    site.assert_complete(&server).await;
     assert!(!server.log_text().contains(KEY));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_or_doubled_when_connections_fail_during_indexing() {
-    let stage = stage().await;
-    stage.add_pictures();
-    let server = stage.world.serve().await;
+    let site = on_qdrant().await;
+    site.add_pictures();
+    let server = site.world.serve().await;
     until_some_are_indexed(&server).await;
     for weather in [Weather::Reset, Weather::HalfClosed, Weather::Silent] {
-        stage.proxy.set(weather);
+        site.proxy.set(weather);
         assert_search_is_refused_in_time(&server).await;
         until_store_is_wrong(&server, "Qdrant server").await;
-        stage.proxy.set(Weather::Fair);
+        site.proxy.set(Weather::Fair);
         server.until_ready().await;
     }
-    stage.proxy.set(Weather::Slow(Duration::from_millis(40)));
+    site.proxy.set(Weather::Slow(Duration::from_millis(40)));
     assert_eq!(server.names("a dog", 3).await.len(), 3, "slow is not away");
-    stage.proxy.set(Weather::Fair);
-    stage.assert_complete(&server).await;
+    site.proxy.set(Weather::Fair);
+    site.assert_complete(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_restarted_is_found_again() {
-    let mut stage = stage().await;
-    stage.add_pictures();
-    let server = stage.world.serve().await;
+    let mut site = on_qdrant().await;
+    site.add_pictures();
+    let server = site.world.serve().await;
     until_some_are_indexed(&server).await;
-    let address = stage.double.address;
-    let state = stage.double.stop().await;
+    let address = site.double.address;
+    let state = site.double.stop().await;
     until_store_is_wrong(&server, "Qdrant server").await;
-    stage.double = Double::start(address, state).await.expect("it listens again");
+    site.double = Double::start(address, state).await.expect("it listens again");
     server.until_ready().await;
-    stage.assert_complete(&server).await;
+    site.assert_complete(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_takes_no_writes_pauses_indexing_and_still_answers() {
-    for (writes, words) in
-        [(Writes::Forbidden, "read and write access"), (Writes::DiskFull, "free some space")]
+    for (mode, words) in
+        [(Mode::ReadOnly, "read and write access"), (Mode::DiskFull, "free some space")]
     {
-        let stage = stage().await;
-        stage.add_pictures();
-        let server = stage.world.serve().await;
+        let site = on_qdrant().await;
+        site.add_pictures();
+        let server = site.world.serve().await;
         until_some_are_indexed(&server).await;
-        stage.state.set_writes(writes);
+        site.state.set_mode(mode);
         server
             .until("indexing pauses with the reason", async || {
                 let ingest = server.get_json("/api/v1/status").await["ingest"].clone();
@@ -182,18 +188,18 @@ async fn a_server_that_takes_no_writes_pauses_indexing_and_still_answers() {
             })
             .await;
         assert!(!server.names("a dog", 3).await.is_empty(), "what is there is still found");
-        assert!(told(&stage.world, "status").contains(words), "{}", told(&stage.world, "status"));
-        stage.state.set_writes(Writes::Taken);
-        stage.assert_complete(&server).await;
+        assert!(told(&site.world, "status").contains(words), "{}", told(&site.world, "status"));
+        site.state.set_mode(Mode::Normal);
+        site.assert_complete(&server).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_key_and_a_foreign_collection_say_what_to_do() {
-    let stage = stage().await;
-    stage.add_pictures();
+    let site = on_qdrant().await;
+    site.add_pictures();
     let wrong = World::new()
-        .set("VECTOR_STORE", &stage.proxy.url())
+        .set("VECTOR_STORE", &site.proxy.url())
         .set("VECTOR_STORE__API_KEY", "wrong-and-secret");
     let server = wrong.start();
     until_store_is_wrong(&server, "check the API key").await;
@@ -201,8 +207,8 @@ async fn a_wrong_key_and_a_foreign_collection_say_what_to_do() {
     assert!(!server.log_text().contains("wrong-and-secret"));
     drop(server);
 
-    let server = stage.world.serve().await;
-    stage.assert_complete(&server).await;
+    let server = site.world.serve().await;
+    site.assert_complete(&server).await;
     let name = server.get_json("/api/v1/status").await["store"]["collection"]
         .as_str()
         .expect("a name")
@@ -222,7 +228,9 @@ async fn a_wrong_key_and_a_foreign_collection_say_what_to_do() {
         qdrant_client::qdrant::CreateCollectionBuilder::new(format!("image-search-{name}"))
             .vectors_config(params);
     client.create_collection(request).await.expect("created");
-    let foreign = World::new().set("VECTOR_STORE", &format!("qdrant+{}", double.url()));
+    let foreign = World::new()
+        .set("VECTOR_STORE__URL", &format!("qdrant+{}", double.url()))
+        .set("VECTOR_STORE__QDRANT__COLLECTION_PREFIX", "image-search-");
     let mut command = foreign.command("serve");
     command.args(["--port", "0"]);
     let ended = tokio::task::spawn_blocking(move || command.output().expect("it starts"))
@@ -239,7 +247,7 @@ async fn a_wrong_key_and_a_foreign_collection_say_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_moves_to_a_server_and_back_without_a_new_embedding() {
-    let stage = stage().await;
+    let site = on_qdrant().await;
     let world = World::new();
     for number in 0..PICTURES {
         world.write(&format!("{number}.png"), &picture(number));
@@ -248,7 +256,7 @@ async fn an_index_moves_to_a_server_and_back_without_a_new_embedding() {
     server.until_counts(u64::from(PICTURES), 0).await;
     let before = server.search(json!({"text": "a dog", "limit": 50})).await["matches"].clone();
     let busy = tokio::task::block_in_place(|| {
-        world.run("store", &["copy", "embedded", &stage.proxy.url()])
+        world.run("store", &["copy", "embedded", &site.proxy.url()])
     });
     assert!(
         !busy.status.success() && String::from_utf8_lossy(&busy.stderr).contains("in use"),
@@ -258,15 +266,15 @@ async fn an_index_moves_to_a_server_and_back_without_a_new_embedding() {
 
     let world = world.set("VECTOR_STORE__API_KEY", KEY);
     // The first try is cut short; the second goes on.
-    stage.state.set_writes(Writes::DiskFull);
+    site.state.set_mode(Mode::DiskFull);
     let failed = tokio::task::block_in_place(|| {
-        world.run("store", &["copy", "embedded", &stage.proxy.url()])
+        world.run("store", &["copy", "embedded", &site.proxy.url()])
     });
     let message = String::from_utf8_lossy(&failed.stderr).into_owned();
     assert!(!failed.status.success() && message.contains("run it again"), "{message}");
-    stage.state.set_writes(Writes::Taken);
+    site.state.set_mode(Mode::Normal);
     let copied = tokio::task::block_in_place(|| {
-        world.run("store", &["copy", "embedded", &stage.proxy.url()])
+        world.run("store", &["copy", "embedded", &site.proxy.url()])
     });
     let message = String::from_utf8_lossy(&copied.stdout).into_owned();
     assert!(
@@ -274,7 +282,7 @@ async fn an_index_moves_to_a_server_and_back_without_a_new_embedding() {
         "{copied:?}"
     );
 
-    let world = world.set("VECTOR_STORE__URL", &stage.proxy.url());
+    let world = world.set("VECTOR_STORE__URL", &site.proxy.url());
     let server = world.serve().await;
     let status = server.until_counts(u64::from(PICTURES), 0).await;
     assert_eq!(
@@ -301,7 +309,7 @@ async fn an_index_moves_to_a_server_and_back_without_a_new_embedding() {
 
     let empty = world.path("elsewhere").display().to_string();
     let back = tokio::task::block_in_place(|| {
-        world.run("store", &["copy", &stage.proxy.url(), &format!("embedded:{empty}")])
+        world.run("store", &["copy", &site.proxy.url(), &format!("embedded:{empty}")])
     });
     assert!(
         back.status.success()

@@ -176,3 +176,28 @@ async fn sigterm_gives_leases_back_and_keeps_everything() {
         "leases were not given back"
     );
 }
+
+#[tokio::test]
+async fn pictures_are_paged_by_what_the_page_before_says() {
+    let world = World::new();
+    for number in 0..5 {
+        world.write(&format!("{number}.png"), &picture(number));
+    }
+    let server = world.serve().await;
+    server.until_counts(5, 0).await;
+    let all = server.get_json("/api/v1/images").await;
+    assert!(all["next"].is_null(), "{all}");
+    let (mut walked, mut query) = (Vec::new(), String::new());
+    loop {
+        let page = server.get_json(&format!("/api/v1/images?limit=2{query}")).await;
+        walked.extend(page["images"].as_array().expect("images").clone());
+        assert_eq!(page["total"], 5);
+        let Some(next) = page["next"].as_str() else { break };
+        query = format!("&after={next}");
+    }
+    assert_eq!(&walked, all["images"].as_array().expect("images"));
+    for bad in ["after=x", "offset=10001", "offset=1&after=1.1"] {
+        let request = server.get(&format!("/api/v1/images?{bad}"));
+        problem(request, 422, "invalid_request").await;
+    }
+}

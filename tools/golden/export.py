@@ -12,6 +12,12 @@ def export(module, args, path, inputs, output, batch_free=True):
     )
 
 
+def export_dynamo(module, args, path, name, opset):
+    """By the newer exporter. Its own values may be called "embedding", so the output is not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.onnx.export(module.eval(), args, str(path), input_names=[name], output_names=["row"], opset_version=opset, dynamo=True, external_data=False)
+
+
 class Call(torch.nn.Module):
     """Gives a method or function of a model the form of a module."""
 

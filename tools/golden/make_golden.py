@@ -19,7 +19,7 @@ from timm.models.fastvit import FastVit, RepConditionalPosEnc
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch.nn.functional import normalize
 
-from export import Call, export
+from export import Call, export, export_dynamo
 
 OUT = Path(sys.argv[1])
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -220,21 +220,33 @@ def laion():
     finish(bundle, tokens, model.encode_text(tokens).detach(), model.encode_image, preprocess)
 
 
-def siglip_open_clip():
+def dynamo(name, opset):
+    """OpenAI CLIP by PyTorch's newer exporter, batch of one; from opset 23 on with the operator Attention."""
+    bundle, tokenizer = OUT / name, clip_tokenizer()
+    tokens, _ = ids(tokenizer, bundle / "textual", "<|endoftext|>", 77, whitespace)
+    model = tiny_open_clip(tokenizer.get_vocab_size(), 77, True)
+    torch.backends.mha.set_fastpath_enabled(False)
+    export_dynamo(Call(model, lambda m, x: m.encode_image(x, normalize=True)), (torch.randn(1, 3, 32, 32),), bundle / "visual/model.onnx", "image", opset)
+    export_dynamo(Call(model, lambda m, x: m.encode_text(x, normalize=True)), (tokens[:1],), bundle / "textual/model.onnx", "text", opset)
+    preprocess = open_clip_config(bundle, 77, "shortest", {})
+    finish(bundle, tokens, model.encode_text(tokens).detach(), model.encode_image, preprocess)
+
+
+def siglip_open_clip(name="siglip-openclip", batch_free=True):
     """A SigLIP text tower as open_clip builds it: no causal mask, last token, tanh GELU; canonical text; squash."""
-    bundle = OUT / "siglip-openclip"
+    bundle = OUT / name
     tokenizer = unigram_tokenizer(["<pad>", "</s>", "<unk>"], "$A </s>", False)
     tokens, _ = ids(tokenizer, bundle / "textual", "</s>", 64, canonical)
     model = tiny_open_clip(tokenizer.get_vocab_size(), 64, False, no_causal_mask=True, proj_bias=True, pool_type="last",
                            norm_kwargs={"eps": 1e-6}, act_kwargs={"approximate": "tanh"})
-    export_open_clip(bundle, model, tokens)
+    export_open_clip(bundle, model, tokens, batch_free)
     preprocess = open_clip_config(bundle, 64, "squash", {"tokenizer_kwargs": {"clean": "canonicalize"}, "hf_tokenizer_name": "timm/ViT-B-16-SigLIP"})
     finish(bundle, tokens, model.encode_text(tokens).detach(), model.encode_image, preprocess)
 
 
-def xlm_roberta():
+def xlm_roberta(name="xlm-roberta", batch_free=True):
     """A multilingual text tower as open_clip builds it: XLM-R, mean pooling over what is no padding, projection."""
-    bundle = OUT / "xlm-roberta"
+    bundle = OUT / name
     tokenizer = unigram_tokenizer(["<s>", "<pad>", "</s>", "<unk>"], "<s> $A </s>", False)
     tokens, _ = ids(tokenizer, bundle / "textual", "<pad>", 77, whitespace)
     config = transformers.XLMRobertaConfig(vocab_size=tokenizer.get_vocab_size(), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
@@ -249,15 +261,15 @@ def xlm_roberta():
         return normalize(model[1](pooled), dim=-1)
 
     model = tiny_open_clip(8, 8, False)
-    export(Call(model, lambda m, x: m.encode_image(x, normalize=True)), (torch.randn(1, 3, 32, 32),), bundle / "visual/model.onnx", ["image"], "embedding")
-    export(Call(text, encode), (tokens[:1],), bundle / "textual/model.onnx", ["text"], "embedding")
+    export(Call(model, lambda m, x: m.encode_image(x, normalize=True)), (torch.randn(1, 3, 32, 32),), bundle / "visual/model.onnx", ["image"], "embedding", batch_free)
+    export(Call(text, encode), (tokens[:1],), bundle / "textual/model.onnx", ["text"], "embedding", batch_free)
     preprocess = open_clip_config(bundle, 77, "shortest", {"hf_model_name": "xlm-roberta-base"})
     finish(bundle, tokens, encode(text, tokens).detach(), model.encode_image, preprocess)
 
 
-def nllb():
+def nllb(name="nllb", batch_free=True):
     """A multilingual text tower of the NLLB kind, by open_clip's own adapter: an M2M100 encoder, the first place (the language token), projection."""
-    bundle = OUT / "nllb"
+    bundle = OUT / name
     tokenizer = unigram_tokenizer(["<s>", "<pad>", "</s>", "<unk>", "eng_Latn"], "eng_Latn $A </s>", False)
     tokens, _ = ids(tokenizer, bundle / "textual", "<pad>", 77, whitespace)
     config = transformers.M2M100Config(vocab_size=tokenizer.get_vocab_size(), d_model=32, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=64,
@@ -268,8 +280,8 @@ def nllb():
         text = shake(HFTextEncoder("nllb", 24, pooler_type="cls_pooler", proj_type="linear", pretrained=False))
     encode = lambda model, ids: normalize(model(ids), dim=-1)
     model = tiny_open_clip(8, 8, False)
-    export(Call(model, lambda m, x: m.encode_image(x, normalize=True)), (torch.randn(1, 3, 32, 32),), bundle / "visual/model.onnx", ["image"], "embedding")
-    export(Call(text, encode), (tokens[:1],), bundle / "textual/model.onnx", ["text"], "embedding")
+    export(Call(model, lambda m, x: m.encode_image(x, normalize=True)), (torch.randn(1, 3, 32, 32),), bundle / "visual/model.onnx", ["image"], "embedding", batch_free)
+    export(Call(text, encode), (tokens[:1],), bundle / "textual/model.onnx", ["text"], "embedding", batch_free)
     preprocess = open_clip_config(bundle, 77, "squash", {"hf_model_name": "facebook/nllb-200-distilled-600M"})
     finish(bundle, tokens, encode(text, tokens).detach(), model.encode_image, preprocess)
 
@@ -366,9 +378,14 @@ FAMILIES = {
     "decode": pictures,
     "openclip": openclip,
     "laion-uint8": laion,
+    "openclip-dynamo": lambda: dynamo("openclip-dynamo", 18),
+    "openclip-opset23": lambda: dynamo("openclip-opset23", 23),
     "siglip-openclip": siglip_open_clip,
+    "siglip-of-one": lambda: siglip_open_clip("siglip-of-one", False),
     "xlm-roberta": xlm_roberta,
+    "xlm-roberta-of-one": lambda: xlm_roberta("xlm-roberta-of-one", False),
     "nllb": nllb,
+    "nllb-of-one": lambda: nllb("nllb-of-one", False),
     "mobileclip": mobileclip,
     "fp16": lambda: fp16("fp16", True),
     "fp16-inside": lambda: fp16("fp16-inside", False),

@@ -1,5 +1,6 @@
 // A stand-in for the server's API, for working on the page without Rust, a model or pictures: generated pictures, word
-// matching by hash, live status. `npm run dev` uses it. MOCK_IMAGES sets how many pictures there are (default 10,000).
+// matching by hash, live status. `npm run dev` uses it. MOCK_IMAGES sets how many pictures there are (default 10,000);
+// MOCK_PLAIN=1 leaves out what not every server sends. Tests reach into `mock.world` to make things happen.
 import { createHash } from 'node:crypto';
 import { crc32, deflateSync } from 'node:zlib';
 
@@ -15,6 +16,17 @@ function picture(index, name = `${SCENES[index % SCENES.length].replace(' ', '-'
 }
 
 const KINDS = 24;
+// ThumbHashes of the scenes below, one for each kind.
+const PREVIEWS = `
+  ImkOFYZ5d3d/iHdweIh4eHh/dfin Y0kOFYR5d4h/d3dxiIiIeId/Zfio pCkOFYKIh4h/d4hyd3eIiId/ZvjI
+  5QkSHYJ3iHiPd3iCh3eIeIh/lsf3 5ekNHYKHh4ePh3iDeIeHiJh/qFj3 pMkNFYJ2eIiPeHeCiJh3iIiPiRj3
+  Y6kNFYR4d3h/iIeBeJh4eHmPeQjX IokNFYSJd3d/d3dxiIh4eIZ/igeo oXgNDYaId4h/d4dxh3iIiHWPjAiI
+  IngNDYaIh4iPd4hyh3eIeHd8jweI pHcNDYaHh3ePh4iCd3eHeHl2fweI JocNDYZ2eIePd3iCiId3iHlwfwZ3
+  5pYNFYZneId/iIeCeJh4iIdweghX pLYNFYSIeHh/h4dyiJh4eHdwegZH YtYNFYKId3ePeHdyh4iIiIiAugg3
+  IfYNHYKId4iPd4dyh3iIeHiAmEkI IRYOHYJ3h4iPd4eCh3eHeHeAZ6gI YzYOFYKGiHiPd3iBeIeGiGdwZugI
+  pVYOFYRniIePiHeBeIh3iHdwdvco 5nYOFYR4d4d/h4dxeIh4eGdwhfhY ZYcODYaIeHh/eIdyh4iIiIlgg/d4
+  5IcODYaId3ePd3dzd4h3iJpzcPd3 YogODYZ4d4iPeIeDh4iHeJaKcPd3 4YgODYaHh4iPd4iCeIeHiIaPgfmH
+`.trim().split(/\s+/);
 const DRAWN_WIDTH = 320;
 const drawn = new Map();
 
@@ -65,50 +77,91 @@ function png(width, height, rows) {
   return Buffer.concat([Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), chunk('IHDR', header), chunk('IDAT', deflateSync(rows)), chunk('IEND', Buffer.alloc(0))]);
 }
 
-/** Answers /api requests; returns false for everything else. */
-export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000) } = {}) {
-  let images = Array.from({ length: total }, (_, index) => picture(index));
-  let failures = [
-    { image_name: 'scans/broken.png', code: 'corrupt_image', reason: 'The file ends in the middle of the picture.', attempts: 3 },
-    { image_name: 'scans/poster.tiff', code: 'too_many_pixels', reason: 'It has 412 megapixels; at most 100 are read.', attempts: 1 },
-  ];
-  let pending = total > 0 ? 240 : 0;
-  const rated = new Map();
+/** Answers /api requests; returns false for everything else. `mock.world` is what it answers from, and may be changed. */
+export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), waiting = total > 0 ? 240 : 0, rich = process.env.MOCK_PLAIN !== '1', perSecond = 12 } = {}) {
   const listeners = new Set();
-
-  const status = () => ({
-    version: 'mock',
-    model: { state: 'ready', name: 'mock', model_name: 'Mock', revision: '1', dim: 64, engine: 'rten', engine_note: null, percent: null, banner: 'This is the mock server: the pictures are drawn and the ranking is by chance.' },
-    store: { kind: 'embedded', collection: 'mock', vectors: images.length },
-    images: { total: images.length + pending + failures.length, pending, indexed: images.length, failed: failures.length },
-    ingest: { state: pending ? 'indexing' : 'idle', images_per_second: pending ? 12.4 : 0, eta_seconds: pending ? Math.ceil(pending / 12.4) : null, message: null },
-    uploads: { enabled: true, max_bytes: 52_428_800 },
-    limits: { text_chars_max: 1000, limit_max: 200, query_picture_bytes_max: 26_214_400 },
-  });
-  const publish = () => listeners.forEach((response) => response.write(`event: status\ndata: ${JSON.stringify(status())}\n\n`));
-  const clock = setInterval(() => {
-    pending = Math.max(0, pending - 12);
-    publish();
-  }, 1000);
-  clock.unref();
-
-  const rank = (text) => {
-    const ordered = images.map((image) => ({ ...image, score: (image.image_name.includes(text) ? 0.3 : 0.1) + digest(text + image.image_name)[0] / 2560, other_names: [] }));
-    return ordered.sort((a, b) => b.score - a.score);
+  const world = {
+    images: Array.from({ length: total }, (_, index) => picture(index)),
+    /** Not indexed yet, in the order in which they will be. */
+    waiting: Array.from({ length: waiting }, (_, index) => picture(total + index)),
+    failures: [
+      { image_name: 'scans/broken.png', code: 'corrupt_image', reason: 'the file ends in the middle of the picture', attempts: 3 },
+      { image_name: 'scans/poster.tiff', code: 'too_many_pixels', reason: 'It has 412 megapixels; at most 100 are read.', attempts: 1 },
+    ],
+    rich,
+    sources: [{ location: '/home/me/pictures', away: false, reason: null }],
+    skipped: { videos: 8, documents: 4 },
+    /** Changes of the status, for tests that need a certain one. */
+    change: (status) => status,
+    thumbnailDelayMs: 0,
+    /** Every thumbnail that was asked for, and whether it went out or was cancelled. */
+    thumbnails: [],
+    publish,
+    /** Indexes up to `n` of those that wait. */
+    index(n) {
+      world.images = [...world.waiting.splice(0, n).reverse(), ...world.images];
+      rankings.clear();
+      publish();
+    },
   };
+  const rated = new Map();
   const rankings = new Map();
 
-  return function mock(request, response) {
+  function status() {
+    const { images, waiting, failures } = world;
+    const pending = waiting.length;
+    const plain = {
+      version: 'mock',
+      model: { state: 'ready', name: 'mock', model_name: 'Mock', revision: '1', dim: 64, engine: 'rten', engine_note: null, percent: null, banner: 'This is the mock server: the pictures are drawn and the ranking is by chance.' },
+      store: { kind: 'embedded', collection: 'mock', vectors: images.length },
+      images: { total: images.length + pending + failures.length, pending, indexed: images.length, failed: failures.length },
+      ingest: { state: pending ? 'indexing' : 'idle', images_per_second: pending ? 12.4 : 0, eta_seconds: pending ? Math.ceil(pending / 12.4) : null, message: null },
+      uploads: { enabled: true, max_bytes: 52_428_800 },
+      limits: { text_chars_max: 1000, limit_max: 200, query_picture_bytes_max: 26_214_400 },
+    };
+    if (world.rich) {
+      plain.images = { ...plain.images, skipped: world.skipped, missing: 0 };
+      plain.sources = world.sources;
+      plain.limits.queries_max = 4;
+    }
+    return world.change(plain);
+  }
+  function publish() {
+    listeners.forEach((response) => response.write(`event: status\ndata: ${JSON.stringify(status())}\n\n`));
+  }
+  if (perSecond > 0) {
+    const clock = setInterval(() => (world.waiting.length > 0 ? world.index(perSecond) : publish()), 1000);
+    clock.unref();
+  }
+
+  const shown = (image) => {
+    if (!world.rich) return image;
+    const kind = digest(image.image_name)[0];
+    return { ...image, preview: PREVIEWS[kind % KINDS], ...(kind % 11 === 0 ? { other_names: [1, 2].map((n) => `copies/${n}/${image.image_name}`), other_names_total: 5 } : {}) };
+  };
+  const rank = (text) => {
+    const scored = world.images.map((image) => {
+      const isNamed = text.split(' ').some((word) => word && image.image_name.includes(word));
+      const score = (isNamed ? 0.3 : 0.1) + digest(text + image.image_name)[0] / 2560;
+      const strength = isNamed ? 'strong' : score > 0.19 ? 'fair' : 'weak';
+      return { other_names: [], ...shown(image), score, ...(world.rich ? { strength: text.startsWith('zxqv') ? 'weak' : strength } : {}) };
+    });
+    return scored.sort((a, b) => b.score - a.score);
+  };
+
+  function mock(request, response) {
     const url = new URL(request.url, 'http://localhost');
     if (!url.pathname.startsWith('/api/')) return false;
     void answer(request, response, url).catch((error) => send(response, 500, { code: 'internal', detail: String(error) }));
     return true;
-  };
+  }
+  mock.world = world;
+  return mock;
 
   async function answer(request, response, url) {
     const route = `${request.method} ${url.pathname.replace('/api/v1', '')}`;
     const limit = Number(url.searchParams.get('limit') ?? 50);
-    const offset = Number(url.searchParams.get('offset') ?? 0);
+    const offset = Number(url.searchParams.get('after') ?? url.searchParams.get('offset') ?? 0);
     if (route === 'GET /status') return send(response, 200, status());
     if (route === 'GET /events') {
       response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
@@ -116,55 +169,78 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000) }
       request.on('close', () => listeners.delete(response));
       return response.write(`event: status\ndata: ${JSON.stringify(status())}\n\n`);
     }
-    if (route === 'GET /images') return send(response, 200, { images: images.slice(offset, offset + limit), total: images.length });
+    if (route === 'GET /images') {
+      const { images } = world;
+      const next = offset + limit < images.length ? String(offset + limit) : undefined;
+      return send(response, 200, { images: images.slice(offset, offset + limit).map(shown), total: images.length, ...(world.rich ? { next } : {}) });
+    }
     if (route === 'GET /image-info') {
-      const found = images.find(({ image_name }) => image_name === url.searchParams.get('image_name'));
+      const found = world.images.find(({ image_name }) => image_name === url.searchParams.get('image_name'));
       if (!found) return send(response, 404, { code: 'not_found', detail: 'There is no such image.' });
-      return send(response, 200, { ...found, format: 'jpeg', size_bytes: 1_482_113, modified: '2026-03-14T15:09:26Z', content_hash: digest(found.image_name).toString('hex'), other_names: ['copies/same.jpg'] });
+      return send(response, 200, { ...shown(found), format: 'jpeg', size_bytes: 1_482_113, modified: '2026-03-14T15:09:26Z', content_hash: digest(found.image_name).toString('hex'), other_names: ['copies/same.jpg'] });
     }
-    if (route === 'POST /search-image') {
-      const body = await read(request);
-      const json = request.headers['content-type']?.includes('json') ? JSON.parse(body.toString()) : {};
-      const form = (name) => Number(new RegExp(`name="${name}"\\r\\n\\r\\n(\\d+)`).exec(body.toString('latin1'))?.[1] ?? 0);
-      const asked = json.text ?? json.image_name ?? 'picture';
-      if (!rankings.has(asked)) rankings.clear(), rankings.set(asked, rank(asked));
-      const from = json.offset ?? form('offset');
-      const matches = asked === 'nothing' ? [] : rankings.get(asked).slice(from, from + (json.limit || form('limit') || 10));
-      return send(response, 200, { text: json.text, model_name: 'Mock', matches, jwt: `mock.${asked}.${Math.random()}` });
-    }
+    if (route === 'POST /search-image') return search(request, response);
     if (route === 'POST /create-feedback') {
       const { jwt, user_feedback } = JSON.parse((await read(request)).toString());
       const first = !rated.has(jwt);
       rated.set(jwt, user_feedback);
       return send(response, first ? 201 : 200, { id: String(jwt), user_feedback });
     }
-    if (route === 'GET /failures') return send(response, 200, { failures: failures.slice(offset, offset + limit), total: failures.length });
+    if (route === 'GET /failures') return send(response, 200, { failures: world.failures.slice(offset, offset + limit), total: world.failures.length });
     if (route === 'POST /failures/retry') {
       const { image_names } = JSON.parse((await read(request)).toString());
-      const before = failures.length;
-      failures = failures.filter(({ image_name }) => image_names && !image_names.includes(image_name));
-      pending += before - failures.length;
+      const tried = world.failures.filter(({ image_name }) => !image_names || image_names.includes(image_name));
+      world.failures = world.failures.filter((failure) => !tried.includes(failure));
+      world.waiting.push(...tried.map(({ image_name }, index) => picture(world.images.length + index, image_name)));
       publish();
-      return send(response, 200, { retried: before - failures.length });
+      return send(response, 200, { retried: tried.length });
     }
-    if (request.method === 'POST' || request.method === 'DELETE') {
-      const body = await read(request);
-      if (request.headers.authorization !== 'Bearer mock-key') return send(response, 401, { code: 'api_key_needed', detail: 'Send the API key as Authorization: Bearer … (the mock takes mock-key)' });
-      if (request.method === 'DELETE') {
-        const name = decodeURIComponent(url.pathname.slice('/api/v1/images/'.length));
-        images = images.filter(({ image_name }) => image_name !== name);
-        publish();
-        return response.writeHead(204).end();
-      }
-      const name = /filename="([^"]+)"/.exec(body.toString('latin1'))?.[1] ?? 'upload.png';
-      const known = images.some(({ image_name }) => image_name === name);
-      if (!known) images = [picture(images.length, name), ...images];
+    if (request.method === 'POST' || request.method === 'DELETE') return change(request, response, url);
+    return bytes(request, response, url);
+  }
+
+  async function search(request, response) {
+    const body = await read(request);
+    const json = request.headers['content-type']?.includes('json') ? JSON.parse(body.toString()) : {};
+    if (json.queries && !world.rich) return send(response, 422, { code: 'invalid_request', detail: 'unknown field `queries`' });
+    const form = (name) => new RegExp(`name="${name}"\\r\\n\\r\\n([^\\r]+)`).exec(body.toString('latin1'))?.[1];
+    const parts = (json.queries ?? [json]).map(({ text, image_name }) => text ?? image_name);
+    const asked = parts.filter(Boolean).join(' ') || form('text') || 'picture';
+    if (!rankings.has(asked)) rankings.clear(), rankings.set(asked, rank(asked));
+    const ranking = asked === 'nothing' ? [] : rankings.get(asked);
+    const from = json.offset ?? Number(form('offset') ?? 0);
+    const matches = ranking.slice(from, from + (json.limit ?? Number(form('limit') ?? 10)));
+    const strong = world.rich ? { strong_total: ranking.filter(({ strength }) => strength === 'strong').length } : {};
+    return send(response, 200, { text: json.text, model_name: 'Mock', matches, jwt: `mock.${asked}.${Math.random()}`, ...strong });
+  }
+
+  async function change(request, response, url) {
+    const body = await read(request);
+    if (request.headers.authorization !== 'Bearer mock-key') return send(response, 401, { code: 'api_key_needed', detail: 'Send the API key as Authorization: Bearer … (the mock takes mock-key)' });
+    if (request.method === 'DELETE') {
+      const name = decodeURIComponent(url.pathname.slice('/api/v1/images/'.length));
+      world.images = world.images.filter(({ image_name }) => image_name !== name);
       publish();
-      return send(response, 201, { images: [{ image_name: name, duplicate_of: known ? name : null }] });
+      return response.writeHead(204).end();
     }
-    const name = decodeURIComponent(url.pathname.slice('/api/v1/images/'.length)).replace(/\/thumbnail$/, '');
-    const found = images.find(({ image_name }) => image_name === name);
+    const name = /filename="([^"]+)"/.exec(body.toString('latin1'))?.[1] ?? 'upload.png';
+    const known = world.images.some(({ image_name }) => image_name === name);
+    if (!known) world.waiting.unshift(picture(world.images.length + world.waiting.length, name));
+    publish();
+    return send(response, 201, { images: [{ image_name: name, duplicate_of: known ? name : null }] });
+  }
+
+  async function bytes(request, response, url) {
+    const path = decodeURIComponent(url.pathname.slice('/api/v1/images/'.length));
+    const name = path.replace(/\/thumbnail$/, '').replace(/^copies\/\d\//, '');
+    const found = world.images.find(({ image_name }) => image_name === name);
     if (!found) return send(response, 404, { code: 'not_found', detail: 'There is no such image.' });
+    if (path.endsWith('/thumbnail')) {
+      const asked = { name, width: Number(url.searchParams.get('width')), outcome: 'open' };
+      world.thumbnails.push(asked);
+      response.on('close', () => (asked.outcome = response.writableFinished ? 'sent' : 'cancelled'));
+      if (world.thumbnailDelayMs > 0) await new Promise((done) => setTimeout(done, world.thumbnailDelayMs));
+    }
     response.writeHead(200, { 'Content-Type': 'image/png', 'Cache-Control': 'public, max-age=31536000, immutable' });
     return response.end(draw(name, found.width / found.height));
   }

@@ -2,9 +2,13 @@
 import { mount } from 'svelte';
 import App from './App.svelte';
 import './app.css';
+import { keepPageOffline } from './state/offline';
 import { live } from './state/status.svelte';
 import { theme } from './state/theme.svelte';
+import { language } from './texts';
 
+document.documentElement.lang = language;
 theme.start();
 live.start();
 mount(App, { target: document.getElementById('app')! });
+window.addEventListener('load', () => void keepPageOffline());

@@ -1,6 +1,7 @@
-// Sizes, times and names as the page writes them.
+// Sizes, times, names and sentences as the page writes them.
 import { expect, it } from 'vitest';
-import { bytes, count, duration, fileName } from './words';
+import { TEXTS, t } from './texts';
+import { bytes, duration, fileName, sentence } from './words';
 
 it('writes sizes', () => {
   expect([0, 999, 1500, 52_428_800, 12_000_000_000].map(bytes)).toEqual(['0 bytes', '999 bytes', '1.5 kB', '52 MB', '12 GB']);
@@ -11,9 +12,26 @@ it('writes times', () => {
 });
 
 it('counts', () => {
-  expect([count(1, 'picture'), count(12345, 'picture')]).toEqual(['1 picture', '12,345 pictures']);
+  expect([t.pictures(1), t.pictures(12345)]).toEqual(['1 picture', '12,345 pictures']);
 });
 
 it('names files', () => {
   expect([fileName('a/b/c.jpg'), fileName('c.jpg')]).toEqual(['c.jpg', 'c.jpg']);
+});
+
+it('begins sentences with a capital and ends them with a full stop, but leaves file names alone', () => {
+  expect(['this is not a picture', 'It is.', 'notes.png: this is not a picture', ''].map(sentence)).toEqual([
+    'This is not a picture.',
+    'It is.',
+    'notes.png: this is not a picture.',
+    '',
+  ]);
+});
+
+it('has a German text for every English one, and neither twice', () => {
+  const leaves = (value: object, path = ''): [string, unknown][] =>
+    Object.entries(value).flatMap(([key, inner]) => (typeof inner === 'object' && inner ? leaves(inner as object, `${path}${key}.`) : [[`${path}${key}`, inner]]));
+  const [english, german] = [leaves(TEXTS.en), leaves(TEXTS.de)];
+  expect(german.map(([path]) => path)).toEqual(english.map(([path]) => path));
+  expect(german.filter(([, text]) => text === '')).toEqual([]);
 });

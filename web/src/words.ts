@@ -1,10 +1,5 @@
-// Numbers and dates as people read them.
-
-const NUMBER = new Intl.NumberFormat('en');
-
-export function count(n: number, one: string, many = `${one}s`): string {
-  return `${NUMBER.format(n)} ${n === 1 ? one : many}`;
-}
+// Numbers, dates and names as people read them, in the page's language.
+import { language, t } from './texts';
 
 export function bytes(n: number): string {
   const units = ['bytes', 'kB', 'MB', 'GB'];
@@ -13,21 +8,33 @@ export function bytes(n: number): string {
     n /= 1000;
     unit++;
   }
-  return `${n >= 10 || unit === 0 ? Math.round(n) : n.toFixed(1)} ${units[unit]}`;
+  return `${decimal(n, n >= 10 || unit === 0 ? 0 : 1)} ${units[unit]}`;
+}
+
+export function decimal(n: number, digits: number): string {
+  return n.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
 export function duration(seconds: number): string {
-  if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  return `${(seconds / 3600).toFixed(seconds < 36_000 ? 1 : 0)} h`;
+  if (seconds < 60) return t.seconds(Math.max(1, Math.round(seconds)));
+  if (seconds < 5400) return t.minutes(Math.round(seconds / 60));
+  return t.hours(decimal(seconds / 3600, seconds < 36_000 ? 1 : 0));
 }
 
 export function date(rfc3339: string): string {
   const time = new Date(rfc3339);
-  return Number.isNaN(time.getTime()) ? rfc3339 : time.toLocaleDateString('en', { year: 'numeric', month: 'long', day: 'numeric' });
+  return Number.isNaN(time.getTime()) ? rfc3339 : time.toLocaleDateString(language, { year: 'numeric', month: 'long', day: 'numeric' });
 }
 
 /** `a/b.jpg` -> `b.jpg` */
 export function fileName(imageName: string): string {
   return imageName.slice(imageName.lastIndexOf('/') + 1);
+}
+
+/** What the server says, as a sentence: a capital first, a full stop last. File names stay as they are. */
+export function sentence(text: string): string {
+  const trimmed = text.trim();
+  const first = trimmed.split(/\s/, 1)[0] ?? '';
+  const begun = /[./\\_:]/.test(first) ? trimmed : trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  return /[.!?…]$/.test(begun) || begun === '' ? begun : `${begun}.`;
 }

@@ -7,65 +7,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::error::LoadError;
 use crate::preprocess::{CropRounding, Filter, Recipe, ResizeMode};
-use crate::tokenize::{CleanUp, TokenizerSettings};
+use crate::tokenize::{CleanUp, Places, TokenizerSettings};
 
-/// Why a bundle could not be loaded. Every message names the file and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The directory is not there, or holds no bundle.
-    #[error("{}: no model bundle here. Expected visual/model.onnx and textual/model.onnx, or onnx/vision_model.onnx and onnx/text_model.onnx", dir.display())]
-    NoBundle {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// A file of the bundle is missing or unreadable.
-    #[error("{}: cannot read it ({reason}). The bundle is incomplete: download it again", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's words.
-        reason: String,
-    },
-    /// A configuration file is not what it should be.
-    #[error("{}: {reason}. Download the bundle again, or correct the file", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// An engine refused a graph.
-    #[error("{}: the {engine} engine cannot load it: {reason}. {advice}", path.display())]
-    Engine {
-        /// The graph.
-        path: PathBuf,
-        /// `rten` or `onnxruntime`.
-        engine: &'static str,
-        /// Its words.
-        reason: String,
-        /// What to do.
-        advice: &'static str,
-    },
-    /// A graph was loaded but is not one of an image or text encoder.
-    #[error("{}: {reason}. This graph is no image or text encoder of the CLIP family that is understood here; export it again or choose another model", path.display())]
-    Graph {
-        /// The graph.
-        path: PathBuf,
-        /// What is missing or strange.
-        reason: String,
-    },
-    /// ONNX Runtime was asked for by name and is not there.
-    #[error(
-        "the engine onnxruntime was asked for and cannot be used: {reason}. Run `make onnxruntime`, set ORT_DYLIB_PATH to the path of libonnxruntime (1.17 or newer), or choose the engine auto or rten"
-    )]
-    OnnxRuntimeUnavailable {
-        /// Where it was looked for, and what was wrong.
-        reason: String,
-    },
-}
-
-/// Kinds of models, as far as they can be told from the bundle. For people only: behaviour follows the files.
+/// Kinds of models, as far as they can be told from the bundle. What follows from a kind is settled when the bundle is
+/// read, and stands in the bundle's settings; afterwards the kind is only shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
     /// OpenAI CLIP, LAION and other models of that architecture.
@@ -79,6 +26,16 @@ pub enum Family {
 }
 
 impl Family {
+    /// Which places of a text count, when the configuration says nothing about it.
+    fn places(self) -> Places {
+        match self {
+            Self::Clip => Places::UpToEnd,
+            Self::Multilingual => Places::Unmasked,
+            Self::SigLip => Places::All,
+            Self::MobileClip => Places::AllWithZerosBehindEnd,
+        }
+    }
+
     /// The lower-case name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -128,16 +85,6 @@ impl Bundle {
             Some("lower") => CleanUp::Lower,
             _ => CleanUp::Whitespace,
         };
-        let textual = dir.join("textual");
-        let tokenizer_config = tokenizer_config(&textual)?;
-        let tokenizer = TokenizerSettings {
-            file: textual.join("tokenizer.json"),
-            context_length: usize_at(&text["context_length"]).unwrap_or(77),
-            clean_up,
-            pad_token: pad_token(&tokenizer_config),
-            pad_id: None,
-            pad_left: tokenizer_config["padding_side"] == "left",
-        };
         let vision = model["vision_cfg"]["timm_model_name"].as_str().unwrap_or_default();
         let hf_text = text["hf_tokenizer_name"]
             .as_str()
@@ -158,6 +105,20 @@ impl Bundle {
             Family::Multilingual
         } else {
             Family::Clip
+        };
+        let textual = dir.join("textual");
+        let tokenizer_config = tokenizer_config(&textual)?;
+        let tokenizer = TokenizerSettings {
+            file: textual.join("tokenizer.json"),
+            context_length: usize_at(&text["context_length"]).unwrap_or(77),
+            clean_up,
+            pad_token: pad_token(&tokenizer_config),
+            pad_id: None,
+            pad_left: tokenizer_config["padding_side"] == "left",
+            places: match family.places() {
+                Places::UpToEnd if text["no_causal_mask"] == true => Places::All,
+                places => places,
+            },
         };
         let (vision_graph, text_graph) =
             (dir.join("visual/model.onnx"), dir.join("textual/model.onnx"));
@@ -196,6 +157,7 @@ impl Bundle {
                 .as_u64()
                 .and_then(|id| u32::try_from(id).ok()),
             pad_left: tokenizer_config["padding_side"] == "left",
+            places: family.places(),
         };
         let (vision_graph, text_graph) =
             (dir.join("onnx/vision_model.onnx"), dir.join("onnx/text_model.onnx"));

@@ -4,18 +4,43 @@
 //! picture is allocated, wall-clock time while the decoder reads. Third-party decoders run inside `catch_unwind`, so
 //! that a bug in one of them costs one picture and not the process.
 
+#[cfg(feature = "avif")]
+mod avif;
+mod blocks;
+mod color;
+mod facts;
+mod format;
+#[cfg(any(feature = "heif", feature = "avif"))]
+mod heif;
+mod ifd;
+mod iso_boxes;
+#[cfg(feature = "jp2")]
+mod jp2;
 mod jpeg_markers;
+mod jpeg_scaled;
+#[cfg(feature = "jxl")]
+mod jxl;
+mod raw;
+mod rgb;
+mod tiff;
+mod xmp;
 
+use std::borrow::Cow;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use image::codecs::{
-    bmp::BmpDecoder, gif::GifDecoder, jpeg::JpegDecoder, png::PngDecoder, tiff::TiffDecoder,
-    webp::WebPDecoder,
+    bmp::BmpDecoder, gif::GifDecoder, ico::IcoDecoder, jpeg::JpegDecoder, png::PngDecoder,
+    tga::TgaDecoder, tiff::TiffDecoder, webp::WebPDecoder,
 };
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, Limits, RgbImage};
+
+use self::blocks::Blocks;
+pub use self::facts::{Facts, Gps, Taken, TakenFrom, read_facts};
+pub use self::format::{PictureFormat, SNIFF_BYTES, Sniffed, sniff};
+use self::jpeg_scaled::Declined;
 
 /// What one picture may cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,70 +68,44 @@ impl Default for DecodeLimits {
     }
 }
 
-/// The picture formats that are understood. Told by content, never by file name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PictureFormat {
-    /// Baseline and progressive; grayscale, YCbCr, RGB, CMYK, YCCK.
-    Jpeg,
-    /// 1 to 16 bit, palette, alpha; of an animated one the default image.
-    Png,
-    /// Lossy and lossless; of an animated one the first frame.
-    WebP,
-    /// The first frame.
-    Gif,
-    /// Windows bitmap.
-    Bmp,
-    /// The first page.
-    Tiff,
-}
-
-impl PictureFormat {
-    /// The lower-case name, such as `"jpeg"`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Jpeg => "jpeg",
-            Self::Png => "png",
-            Self::WebP => "webp",
-            Self::Gif => "gif",
-            Self::Bmp => "bmp",
-            Self::Tiff => "tiff",
-        }
-    }
-
-    /// The media type, such as `"image/jpeg"`.
-    pub fn media_type(self) -> &'static str {
-        match self {
-            Self::Jpeg => "image/jpeg",
-            Self::Png => "image/png",
-            Self::WebP => "image/webp",
-            Self::Gif => "image/gif",
-            Self::Bmp => "image/bmp",
-            Self::Tiff => "image/tiff",
-        }
-    }
-
-    /// Tells the format from the first bytes of a file; 16 are enough.
-    pub fn from_magic(bytes: &[u8]) -> Option<Self> {
-        match bytes {
-            [0xFF, 0xD8, 0xFF, ..] => Some(Self::Jpeg),
-            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Some(Self::Png),
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Self::WebP),
-            [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Self::Gif),
-            // "BM" alone begins many a text; the reserved bytes are zero in every bitmap that is one
-            [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => Some(Self::Bmp),
-            [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Some(Self::Tiff),
-            _ => None,
-        }
-    }
+/// How large a picture has to be for its purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Every pixel that there is.
+    Full,
+    /// A smaller picture does, if it takes less work and its shorter edge has at least this many pixels. For a model
+    /// that is twice its own edge, see [`crate::Preprocessor::wanted`].
+    ShortEdge(u32),
 }
 
 /// A picture, ready for [`crate::Model::preprocess`] or for a thumbnail.
 #[derive(Debug, Clone)]
 pub struct Decoded {
-    /// 8-bit sRGB as the viewer sees it: EXIF orientation applied, transparency composed over white.
+    /// 8-bit RGB as the viewer sees it: orientation applied, transparency composed over white. The numbers are those
+    /// of the file, whatever its colour profile says, because that is what models were trained on.
     pub rgb: RgbImage,
     /// What the bytes were.
     pub format: PictureFormat,
+    /// Width in full size, upright. Larger than that of [`Decoded::rgb`] if that one was scaled.
+    pub width: u32,
+    /// Height in full size, upright.
+    pub height: u32,
+    /// What the header says.
+    pub facts: Facts,
+    /// The colour profile, if the file has one.
+    profile: Option<Vec<u8>>,
+}
+
+impl Decoded {
+    /// Brings this picture, or a smaller one made of it, into the colours of the screen: sRGB. Thumbnails of Display P3
+    /// and Adobe RGB look pale without. Cheapest after scaling, and free where there is nothing to do.
+    #[must_use]
+    pub fn to_srgb(&self, rgb: RgbImage) -> RgbImage {
+        match &self.profile {
+            Some(profile) => color::to_srgb(rgb, profile),
+            None => rgb,
+        }
+    }
 }
 
 /// Why a file gave no picture.
@@ -124,7 +123,7 @@ pub enum DecodeError {
         limit: u64,
     },
     /// The first bytes are those of no known picture format.
-    #[error("this is not a picture (JPEG, PNG, WebP, GIF, BMP and TIFF are understood)")]
+    #[error("this is not a picture of a known format (docs/formats.md lists them)")]
     UnknownFormat,
     /// Over [`DecodeLimits::max_pixels`].
     #[error("the picture is {width}x{height}, more than the limit of {limit} pixels")]
@@ -182,8 +181,17 @@ impl DecodeError {
     }
 }
 
-/// Decodes one picture. Of animations the first frame. Blocks, and never panics.
+/// Decodes one picture in full size. Of animations the first frame. Blocks, and never panics.
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+    decode_wanted(bytes, limits, Wanted::Full)
+}
+
+/// Like [`decode`], but where less will do, a JPEG is scaled while it is decoded, which takes a fraction of the time.
+pub fn decode_wanted(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    wanted: Wanted,
+) -> Result<Decoded, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
     }
@@ -191,79 +199,183 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, DecodeErro
     if size > limits.max_bytes {
         return Err(DecodeError::TooManyBytes { bytes: size, limit: limits.max_bytes });
     }
+    let deadline = Instant::now() + Duration::from_millis(limits.timeout_ms);
+    let guarded = |work: &mut dyn FnMut() -> Result<Decoded, DecodeError>, format| {
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+            Err(DecodeError::Malformed { format, reason: "the decoder gave up on it".into() })
+        })
+    };
     let format = PictureFormat::from_magic(bytes).ok_or(DecodeError::UnknownFormat)?;
-    let job =
-        Job { format, limits, deadline: Instant::now() + Duration::from_millis(limits.timeout_ms) };
-    let decoded = catch_unwind(AssertUnwindSafe(|| job.run(bytes)));
-    let rgb = decoded.unwrap_or_else(|_| {
-        Err(DecodeError::Malformed { format, reason: "the decoder gave up on it".into() })
-    })?;
-    Ok(Decoded { rgb, format })
+    let job = Job { format, limits, wanted, deadline };
+    guarded(&mut || job.run(bytes), format)
 }
 
 /// One decoding with its limits.
 struct Job<'a> {
     format: PictureFormat,
     limits: &'a DecodeLimits,
+    wanted: Wanted,
     deadline: Instant,
 }
 
+/// What a decoder made: RGB, not turned yet.
+struct Flat {
+    rgb: RgbImage,
+    /// Size before scaling.
+    full: (u32, u32),
+    /// Colour profile, where only the decoder can read it.
+    profile: Option<Vec<u8>>,
+}
+
+impl Flat {
+    fn unscaled(rgb: RgbImage) -> Self {
+        let full = rgb.dimensions();
+        Self { rgb, full, profile: None }
+    }
+}
+
 impl Job<'_> {
-    fn run(&self, bytes: &[u8]) -> Result<RgbImage, DecodeError> {
-        let source =
-            BufReader::new(DeadlineReader { bytes: Cursor::new(bytes), deadline: self.deadline });
+    fn run(&self, bytes: &[u8]) -> Result<Decoded, DecodeError> {
+        let blocks = Blocks::find(self.format, bytes);
+        let mut facts = Facts::from_blocks(&blocks);
+        let flat = match self.format {
+            PictureFormat::Jpeg => self.jpeg(bytes)?,
+            PictureFormat::Raw => self.raw(bytes, &mut facts)?,
+            #[cfg(feature = "heif")]
+            PictureFormat::Heif => heif::decode(self, bytes)?,
+            #[cfg(feature = "avif")]
+            PictureFormat::Avif => avif::decode(self, bytes)?,
+            #[cfg(feature = "jxl")]
+            PictureFormat::Jxl => jxl::decode(self, bytes)?,
+            #[cfg(feature = "jp2")]
+            PictureFormat::Jp2 => jp2::decode(self, bytes)?,
+            PictureFormat::Tiff => self.tiff(bytes)?,
+            PictureFormat::Png => self.png(bytes)?,
+            _ => Flat::unscaled(self.through_image(bytes)?),
+        };
+        let turn = match self.format {
+            // turned by what their container or codestream says; EXIF may repeat it
+            PictureFormat::Heif | PictureFormat::Avif | PictureFormat::Jxl => None,
+            _ => facts.orientation.and_then(Orientation::from_exif),
+        };
+        let turn = turn.unwrap_or(Orientation::NoTransforms);
+        let profile = flat.profile.or(blocks.profile.map(Cow::into_owned));
+        self.check_deadline()?;
+        let mut picture = DynamicImage::ImageRgb8(flat.rgb);
+        picture.apply_orientation(turn);
+        self.check_deadline()?;
+        let (width, height) =
+            if is_sideways(turn) { (flat.full.1, flat.full.0) } else { flat.full };
+        Ok(Decoded { rgb: picture.into_rgb8(), format: self.format, width, height, facts, profile })
+    }
+
+    fn jpeg(&self, bytes: &[u8]) -> Result<Flat, DecodeError> {
+        // The decoder fills what is missing with grey; a copy that is still under way must not pass for a picture.
+        jpeg_markers::check(bytes).map_err(|problem| problem.into_error(self.format))?;
+        if let Wanted::ShortEdge(edge_min) = self.wanted {
+            match jpeg_scaled::decode(bytes, edge_min, self.limits, self.deadline) {
+                Ok(scaled) => return Ok(scaled),
+                Err(Declined::TimedOut) => return Err(self.timed_out()),
+                Err(Declined::FullDecoder) => {}
+            }
+        }
+        let decoder = JpegDecoder::new(self.source(bytes)).map_err(|error| self.error(&error))?;
+        Ok(Flat::unscaled(self.finish(decoder)?))
+    }
+
+    /// The largest embedded JPEG. It may have an orientation of its own, which then counts.
+    fn raw(&self, bytes: &[u8], facts: &mut Facts) -> Result<Flat, DecodeError> {
+        let preview = raw::preview(bytes).ok_or_else(|| DecodeError::Malformed {
+            format: self.format,
+            reason: "it has no embedded JPEG".into(),
+        })?;
+        let own = Facts::from_blocks(&Blocks::find(PictureFormat::Jpeg, preview));
+        facts.orientation = own.orientation.or(facts.orientation);
+        self.jpeg(preview)
+    }
+
+    fn png(&self, bytes: &[u8]) -> Result<Flat, DecodeError> {
+        let mut decoder = PngDecoder::with_limits(self.source(bytes), self.image_limits())
+            .map_err(|error| self.error(&error))?;
+        let profile = decoder.icc_profile().ok().flatten();
+        Ok(Flat { profile, ..Flat::unscaled(self.finish(decoder)?) })
+    }
+
+    fn tiff(&self, bytes: &[u8]) -> Result<Flat, DecodeError> {
+        let open = |bytes| TiffDecoder::new(self.source(bytes)).map_err(|error| self.error(&error));
+        let rgb = if let Some((copy, meaning)) = tiff::retagged(bytes) {
+            meaning.apply(self.pixels(open(&copy)?)?)
+        } else {
+            self.finish(open(bytes)?)?
+        };
+        Ok(Flat::unscaled(rgb))
+    }
+
+    fn source<'a>(&self, bytes: &'a [u8]) -> BufReader<DeadlineReader<'a>> {
+        BufReader::new(DeadlineReader { bytes: Cursor::new(bytes), deadline: self.deadline })
+    }
+
+    fn through_image(&self, bytes: &[u8]) -> Result<RgbImage, DecodeError> {
+        let source = self.source(bytes);
         let error = |error| self.error(&error);
         match self.format {
-            PictureFormat::Jpeg => {
-                // The decoder fills what is missing with grey; a copy that is still under way must not pass for a picture.
-                jpeg_markers::check(bytes).map_err(|problem| problem.into_error(self.format))?;
-                self.finish(JpegDecoder::new(source).map_err(error)?)
-            }
-            PictureFormat::Png => {
-                self.finish(PngDecoder::with_limits(source, self.image_limits()).map_err(error)?)
-            }
             PictureFormat::WebP => self.finish(WebPDecoder::new(source).map_err(error)?),
             PictureFormat::Gif => self.finish(GifDecoder::new(source).map_err(error)?),
             PictureFormat::Bmp => self.finish(BmpDecoder::new(source).map_err(error)?),
-            PictureFormat::Tiff => self.finish(TiffDecoder::new(source).map_err(error)?),
+            PictureFormat::Tga => self.finish(TgaDecoder::new(source).map_err(error)?),
+            PictureFormat::Ico => self.finish(IcoDecoder::new(source).map_err(error)?),
+            _ => Err(DecodeError::Malformed {
+                format: self.format,
+                reason: "this build of the program does not read the format".into(),
+            }),
         }
     }
 
-    /// From a decoder that has read the header to upright RGB.
-    fn finish(&self, mut decoder: impl ImageDecoder) -> Result<RgbImage, DecodeError> {
+    /// From a decoder that has read the header to RGB.
+    fn finish(&self, decoder: impl ImageDecoder) -> Result<RgbImage, DecodeError> {
+        self.pixels(decoder).map(rgb::from_dynamic)
+    }
+
+    fn pixels(&self, mut decoder: impl ImageDecoder) -> Result<DynamicImage, DecodeError> {
         let (width, height) = decoder.dimensions();
+        let pixels = self.check_size(width, height)?;
+        // The decoder's own buffer, and the RGB one beside it while converting.
+        self.check_memory(decoder.total_bytes().saturating_add(pixels * 3))?;
+        decoder.set_limits(self.image_limits()).map_err(|error| self.error(&error))?;
+        let picture = DynamicImage::from_decoder(decoder).map_err(|error| self.error(&error))?;
+        self.check_deadline()?;
+        Ok(picture)
+    }
+
+    /// The number of pixels, if there are some and not too many.
+    fn check_size(&self, width: u32, height: u32) -> Result<u64, DecodeError> {
         let pixels = u64::from(width) * u64::from(height);
-        if pixels > self.limits.max_pixels {
-            return Err(DecodeError::TooManyPixels {
-                width,
-                height,
-                limit: self.limits.max_pixels,
-            });
+        let limit = self.limits.max_pixels;
+        if pixels > limit {
+            return Err(DecodeError::TooManyPixels { width, height, limit });
         }
         if pixels == 0 {
-            return Err(DecodeError::Malformed {
-                format: self.format,
-                reason: format!("the picture is {width}x{height}"),
-            });
+            let reason = format!("the picture is {width}x{height}");
+            return Err(DecodeError::Malformed { format: self.format, reason });
         }
-        // The decoder's own buffer, and the RGB one beside it while converting.
-        if decoder.total_bytes().saturating_add(pixels * 3) > self.limits.max_alloc_bytes {
-            return Err(DecodeError::TooMuchMemory { limit: self.limits.max_alloc_bytes });
-        }
-        decoder.set_limits(self.image_limits()).map_err(|error| self.error(&error))?;
-        // A damaged EXIF block says nothing about the pixels.
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let mut picture =
-            DynamicImage::from_decoder(decoder).map_err(|error| self.error(&error))?;
-        self.check_deadline()?;
-        if picture.color().has_alpha() {
-            picture = DynamicImage::ImageRgb8(over_white(&picture.into_rgba8()));
-        } else {
-            picture = DynamicImage::ImageRgb8(picture.into_rgb8());
-        }
-        picture.apply_orientation(orientation);
-        self.check_deadline()?;
-        Ok(picture.into_rgb8())
+        Ok(pixels)
+    }
+
+    fn check_memory(&self, bytes: u64) -> Result<(), DecodeError> {
+        if bytes > self.limits.max_alloc_bytes { Err(self.too_much_memory()) } else { Ok(()) }
+    }
+
+    fn too_much_memory(&self) -> DecodeError {
+        DecodeError::TooMuchMemory { limit: self.limits.max_alloc_bytes }
+    }
+
+    fn malformed(&self, reason: &dyn std::fmt::Display) -> DecodeError {
+        DecodeError::Malformed { format: self.format, reason: reason.to_string() }
+    }
+
+    #[cfg(any(feature = "heif", feature = "avif", feature = "jxl"))]
+    fn truncated(&self, reason: &str) -> DecodeError {
+        DecodeError::Truncated { format: self.format, reason: reason.into() }
     }
 
     fn image_limits(&self) -> Limits {
@@ -288,9 +400,7 @@ impl Job<'_> {
         let ended_early =
             |error: &std::io::Error| error.kind() == std::io::ErrorKind::UnexpectedEof;
         match error {
-            ImageError::Limits(_) => {
-                DecodeError::TooMuchMemory { limit: self.limits.max_alloc_bytes }
-            }
+            ImageError::Limits(_) => self.too_much_memory(),
             ImageError::IoError(io) if ended_early(io) => {
                 DecodeError::Truncated { format: self.format, reason }
             }
@@ -299,15 +409,14 @@ impl Job<'_> {
     }
 }
 
-/// Composes over white, which is what a page or a viewer shows behind a picture.
-fn over_white(rgba: &image::RgbaImage) -> RgbImage {
-    RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
-        let [red, green, blue, alpha] = rgba.get_pixel(x, y).0;
-        let alpha = u32::from(alpha);
-        let blend =
-            |channel: u8| ((u32::from(channel) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
-        image::Rgb([blend(red), blend(green), blend(blue)])
-    })
+fn is_sideways(turn: Orientation) -> bool {
+    matches!(
+        turn,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    )
 }
 
 /// Fails every read once the deadline has passed: the only handle on a decoder that offers none.

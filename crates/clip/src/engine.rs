@@ -4,6 +4,7 @@
 //! when its shared library is found). Everything model-specific stays outside.
 
 pub(crate) mod onnxruntime;
+pub(crate) mod opener;
 pub(crate) mod rten;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,34 +53,16 @@ pub(crate) struct Output {
 
 /// A loaded graph. Failures are sentences: nothing above can tell them apart anyway.
 pub(crate) trait Engine: Send + Sync {
+    /// What it is called in the configuration.
+    fn name(&self) -> &'static str;
     /// Inputs that the caller has to give.
     fn inputs(&self) -> &[Port];
     /// Outputs that can be asked for.
     fn outputs(&self) -> &[Port];
+    /// Whether `ArgMax` answers the last of equal maxima. ONNX wants the first.
+    fn argmax_takes_last(&self) -> bool;
     /// Computes one output. Blocks.
     fn run(&self, inputs: &[Input<'_>], output: &str) -> Result<Output, String>;
-}
-
-/// Why an encoding failed.
-#[derive(Debug, thiserror::Error)]
-pub enum EncodeError {
-    /// The tokenizer refused the text.
-    #[error("the text cannot be tokenized: {0}")]
-    Tokenize(String),
-    /// The pixels were made for another model.
-    #[error("the pixels were preprocessed for another model")]
-    ForeignPixels,
-    /// The engine failed.
-    #[error("the {engine} engine failed: {reason}")]
-    Engine {
-        /// `rten` or `onnxruntime`.
-        engine: &'static str,
-        /// Its words.
-        reason: String,
-    },
-    /// The graph answered with something that is no embedding.
-    #[error("the model gave no usable embedding: {0}")]
-    BadOutput(String),
 }
 
 /// Runs third-party code that should not panic but might, and turns a panic into a sentence.

@@ -8,13 +8,20 @@
 mod bundle;
 mod decode;
 mod engine;
+mod error;
 mod model;
+mod prepare;
 mod preprocess;
 mod tokenize;
 
-pub use bundle::{Family, LoadError};
-pub use decode::{DecodeError, DecodeLimits, Decoded, PictureFormat, decode};
-pub use engine::EncodeError;
+pub use bundle::Family;
+pub use decode::{
+    DecodeError, DecodeLimits, Decoded, Facts, Gps, PictureFormat, SNIFF_BYTES, Sniffed, Taken,
+    TakenFrom, Wanted, decode, decode_wanted, read_facts, sniff,
+};
 pub use engine::onnxruntime::onnxruntime_available;
-pub use model::{EngineChoice, LoadOptions, Model, ModelInfo, UnknownEngine};
+pub use error::{EncodeError, LoadError};
+pub use model::{
+    EngineChoice, LoadOptions, Model, ModelInfo, Precision, UnknownEngine, UnknownPrecision,
+};
 pub use preprocess::{Pixels, Preprocessor};

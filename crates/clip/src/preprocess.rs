@@ -7,6 +7,8 @@ use fast_image_resize as fir;
 use fir::images::{Image, ImageRef};
 use image::RgbImage;
 
+use crate::decode::Wanted;
+
 /// One preprocessed picture: 3 planes (R, G, B) of `height` x `width` normalised `f32`, or, for a graph that normalises
 /// by itself, the resized bytes. Belongs to the model that made it.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,6 +84,19 @@ impl Preprocessor {
     /// See [`crate::Model::preprocess`].
     pub fn apply(&self, rgb: &RgbImage) -> Pixels {
         self.recipe.apply(rgb, self.layout)
+    }
+
+    /// How large a picture has to be to look the same to the model as in full size: twice the model's edge, so that the
+    /// model's own filter still has something to smooth.
+    pub fn wanted(&self) -> Wanted {
+        match self.recipe.mode {
+            // a part is cut out of the picture as it is
+            ResizeMode::Keep => Wanted::Full,
+            ResizeMode::Shortest { edge } => Wanted::ShortEdge(edge * 2),
+            ResizeMode::Cover | ResizeMode::Squash | ResizeMode::Longest { .. } => {
+                Wanted::ShortEdge(self.recipe.width.max(self.recipe.height) * 2)
+            }
+        }
     }
 }
 

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use tokenizers::{PaddingDirection, PaddingParams, PaddingStrategy, Tokenizer, TruncationParams};
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::bundle::LoadError;
-use crate::engine::EncodeError;
+use crate::error::{EncodeError, LoadError};
 
 /// What the training code did to a text before the tokenizer saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +37,19 @@ impl CleanUp {
     }
 }
 
+/// Which places of a text change its embedding, and so what has to stand in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Places {
+    /// Those up to the end token: the attention is causal, and the embedding is read at the end token.
+    UpToEnd,
+    /// Those of the mask, which the graph is given or finds by the padding id.
+    Unmasked,
+    /// All; the padding is part of what the model was trained on.
+    All,
+    /// All, with the id 0 behind the end token, whatever the tokenizer pads with: so MobileCLIP was trained.
+    AllWithZerosBehindEnd,
+}
+
 /// What the bundle says about its texts.
 #[derive(Debug, Clone)]
 pub(crate) struct TokenizerSettings {
@@ -47,6 +59,7 @@ pub(crate) struct TokenizerSettings {
     pub(crate) pad_token: Option<String>,
     pub(crate) pad_id: Option<u32>,
     pub(crate) pad_left: bool,
+    pub(crate) places: Places,
 }
 
 /// Ids and mask of one text, both `context_length` long.
@@ -57,9 +70,17 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// The last id that is no padding.
-    pub(crate) fn end(&self) -> Option<i64> {
-        self.ids.iter().zip(&self.mask).rev().find(|(_, mask)| **mask != 0).map(|(id, _)| *id)
+    /// How many places there are up to the end token: the last that is no padding, or the same one further in front.
+    /// Tokenizers of CLIP pad with that token and let it stand for unknown ones, and the first is where CLIP looks.
+    pub(crate) fn up_to_end(&self) -> usize {
+        let end = self.ids.iter().zip(&self.mask).rev().find(|(_, mask)| **mask != 0);
+        let first = end.and_then(|(end, _)| self.ids.iter().position(|id| id == end));
+        first.map_or(self.ids.len(), |first| first + 1)
+    }
+
+    /// How many places there are up to the last that is no padding.
+    pub(crate) fn unmasked(&self) -> usize {
+        self.mask.iter().rposition(|&mask| mask != 0).map_or(self.mask.len(), |last| last + 1)
     }
 }
 

@@ -133,6 +133,7 @@ fn a_missing_or_wrong_library_is_an_error_when_strict_and_a_note_when_automatic(
             engine: EngineChoice::OnnxRuntime,
             threads: 1,
             onnxruntime_library: Some(library.clone()),
+            ..LoadOptions::default()
         };
         let error = Model::load(dir.path(), &strict).unwrap_err();
         assert!(matches!(error, LoadError::OnnxRuntimeUnavailable { .. }), "{error}");

@@ -18,7 +18,7 @@ pub(super) fn name_list(names: &[ImageName]) -> String {
     json!(names).to_string()
 }
 
-fn damaged(what: impl std::fmt::Display) -> CatalogError {
+pub(super) fn damaged(what: impl std::fmt::Display) -> CatalogError {
     CatalogError::Damaged(what.to_string())
 }
 

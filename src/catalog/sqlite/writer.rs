@@ -159,7 +159,8 @@ impl Write<'_> {
 }
 
 fn free_bytes(file: &Path) -> Option<u64> {
-    fs4::available_space(file.parent()?).ok()
+    let space = rustix::fs::statvfs(file.parent()?).ok()?;
+    Some(space.f_bavail * space.f_frsize)
 }
 
 /// The same for a file whose disk can be asked: SQLite has several words for "no room".

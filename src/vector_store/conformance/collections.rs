@@ -97,7 +97,7 @@ pub(crate) async fn flushed_and_dropped_keeps_everything(subject: &impl Subject)
 pub(crate) async fn the_active_pointer_switches_and_survives(subject: &impl Subject) -> Outcome {
     let store = subject.open().await?;
     assert_eq!(store.active().await?, None);
-    assert!(matches!(store.activate("nothing").await, Err(StoreError::NoCollection(_))));
+    assert!(matches!(store.activate("nothing").await, Err(StoreError::NoSuchCollection(_))));
     store.open(&spec("first", DIM)).await?;
     store.open(&spec("second", DIM)).await?;
     assert_eq!(store.active().await?, None, "opening activates nothing");
@@ -105,7 +105,7 @@ pub(crate) async fn the_active_pointer_switches_and_survives(subject: &impl Subj
     store.activate("first").await?;
     assert_eq!(store.active().await?.as_deref(), Some("first"));
     store.activate("second").await?;
-    assert!(matches!(store.activate("nothing").await, Err(StoreError::NoCollection(_))));
+    assert!(matches!(store.activate("nothing").await, Err(StoreError::NoSuchCollection(_))));
     assert_eq!(store.active().await?.as_deref(), Some("second"));
     store.close().await?;
     drop(store);

@@ -5,7 +5,7 @@ use super::{
     query, range, spec, vector,
 };
 use crate::vector_store::{
-    CollectionSpec, Condition, FieldKind, Filter, PayloadValue, Point, SearchQuery, StoreError,
+    CollectionSpec, Condition, FieldKind, PayloadValue, Point, PointFilter, SearchQuery, StoreError,
 };
 
 pub(crate) async fn search_ranks_by_cosine_similarity(subject: &impl Subject) -> Outcome {
@@ -105,7 +105,7 @@ pub(crate) async fn ids_and_must_not_combine(subject: &impl Subject) -> Outcome 
     let chosen = || Condition::Ids([2, 3, 4, 99].map(id).to_vec());
     assert_eq!(matching(&*collection, must([chosen()])).await?, [2, 3, 4]);
     assert_eq!(matching(&*collection, must_not([chosen()])).await?, [0, 1, 5, 6, 7, 8, 9, 10, 11]);
-    let odd_without = Filter {
+    let odd_without = PointFilter {
         must: vec![any_of("parity", &["odd"])],
         must_not: vec![chosen(), range("number", Some(9), None)],
     };
@@ -121,7 +121,7 @@ pub(crate) async fn filters_without_conditions_match_everything_and_without_valu
     let store = subject.open().await?;
     let collection = store.open(&spec("vacuous", DIM)).await?;
     collection.upsert(points(0..4)).await?;
-    assert_eq!(matching(&*collection, Filter::default()).await?, [0, 1, 2, 3]);
+    assert_eq!(matching(&*collection, PointFilter::default()).await?, [0, 1, 2, 3]);
     assert_eq!(matching(&*collection, must([any_of("parity", &[])])).await?, NONE);
     assert_eq!(matching(&*collection, must_not([any_of("parity", &[])])).await?, [0, 1, 2, 3]);
     assert_eq!(matching(&*collection, must([Condition::Ids(Vec::new())])).await?, NONE);

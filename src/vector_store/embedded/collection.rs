@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::directory::Directory;
 use super::shard::{Shard, panic_text};
 use crate::vector_store::{
-    Collection, CollectionSpec, Filter, Point, ScoredPoint, SearchQuery, StoreError,
+    Collection, CollectionSpec, Marker, Point, PointFilter, ScoredPoint, SearchQuery, StoreError,
 };
 
 /// Closing waits this long for searches and index building under way; then the process may end without them.
@@ -124,6 +124,19 @@ impl Collection for EmbeddedCollection {
         &self.spec
     }
 
+    async fn marker(&self) -> Result<Option<Marker>, StoreError> {
+        self.read(Shard::marker).await
+    }
+
+    async fn set_marker(&self, marker: &Marker) -> Result<(), StoreError> {
+        let marker = *marker;
+        self.write(move |shard| {
+            shard.set_marker(&marker);
+            Ok(())
+        })
+        .await
+    }
+
     async fn upsert(&self, points: Vec<Point>) -> Result<(), StoreError> {
         points.iter().try_for_each(|point| self.spec.check_vector(&point.vector))?;
         if points.is_empty() {
@@ -155,7 +168,7 @@ impl Collection for EmbeddedCollection {
         self.read(move |shard| shard.get(&ids)).await
     }
 
-    async fn count(&self, filter: Option<&Filter>) -> Result<u64, StoreError> {
+    async fn count(&self, filter: Option<&PointFilter>) -> Result<u64, StoreError> {
         filter.iter().try_for_each(|filter| self.spec.check_filter(filter))?;
         let filter = filter.cloned();
         self.read(move |shard| shard.count(filter.as_ref())).await

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{EmbeddedOptions, Quantization};
 use crate::vector_store::{
-    CollectionSpec, Condition, FieldKind, Filter, Payload, PayloadValue, Point, ScoredPoint,
+    CollectionSpec, Condition, FieldKind, Payload, PayloadValue, Point, PointFilter, ScoredPoint,
     StoreError,
 };
 
@@ -70,7 +70,7 @@ fn from_json(payload: Option<edge::Payload>) -> Payload {
 }
 
 /// Field names are checked before, by `CollectionSpec::check_filter`.
-pub(super) fn to_filter(filter: &Filter) -> Result<edge::Filter, StoreError> {
+pub(super) fn to_filter(filter: &PointFilter) -> Result<edge::Filter, StoreError> {
     let conditions =
         |conditions: &[Condition]| -> Result<Option<Vec<edge::Condition>>, StoreError> {
             let converted = conditions.iter().map(to_condition).collect::<Result<Vec<_>, _>>()?;

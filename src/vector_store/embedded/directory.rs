@@ -86,7 +86,7 @@ impl Directory {
     pub(super) fn set_aside(&self, name: &str) -> Result<PathBuf, StoreError> {
         let from = self.collection(name)?;
         if !from.is_dir() {
-            return Err(StoreError::NoCollection(name.to_owned()));
+            return Err(StoreError::NoSuchCollection(name.to_owned()));
         }
         let seconds =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

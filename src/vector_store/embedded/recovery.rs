@@ -1,14 +1,11 @@
 //! Puts a collection right after a crash. Everything acknowledged by `flush` is there; what can be wrong is the rest:
 //! leftovers of index building, deletions that the engine had only in memory, points in an old and a new segment.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use uuid::Uuid;
-
 use super::directory::{io_error, remove_tree, rename, sync_directory_of, write_atomically};
-use super::journal::{Change, Journal};
+use super::journal::Journal;
 use super::shard::{JOURNAL_FILE, SHARD_DIR, Shard, create_edge};
 use super::{EmbeddedOptions, convert, wal};
 use crate::vector_store::{CollectionSpec, StoreError};
@@ -19,8 +16,18 @@ const REWRITTEN_DIR: &str = "rewritten";
 const REWRITTEN_MARK: &str = "rewritten.complete";
 const POINTS_PER_PAGE: usize = 1000;
 
+/// Opens an existing collection, and puts right what a crash may have left.
+pub(super) fn open(
+    dir: &Path,
+    spec: &CollectionSpec,
+    options: &EmbeddedOptions,
+) -> Result<Shard, StoreError> {
+    before_open(dir)?;
+    after_open(Shard::load(dir, spec, options)?, spec, options)
+}
+
 /// What can be put right without the engine.
-pub(super) fn before_open(dir: &Path) -> Result<(), StoreError> {
+fn before_open(dir: &Path) -> Result<(), StoreError> {
     finish_rewrite(dir)?;
     remove_tree(&dir.join(SHARD_DIR).join("temp_segments"))?;
     if dir.join(SHARD_DIR).join("wal").is_dir() {
@@ -30,7 +37,7 @@ pub(super) fn before_open(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// What takes the engine: only if index building was interrupted, of which the journal is the sign.
-pub(super) fn after_open(
+fn after_open(
     shard: Shard,
     spec: &CollectionSpec,
     options: &EmbeddedOptions,
@@ -41,24 +48,12 @@ pub(super) fn after_open(
     }
     let changes = Journal::read(&path)?;
     tracing::warn!(path = %shard.dir.display(), changes = changes.len(), "index building was interrupted; putting the collection right");
-    replay(&shard, &changes)?;
+    shard.replay(&changes)?;
     shard.flush()?;
     let doubled = shard.count(None)? != distinct(&shard)?;
     let shard = if doubled { rewrite(shard, spec, options)? } else { shard };
     Journal::remove(&path)?;
     Ok(shard)
-}
-
-/// Brings the noted points to their noted state: deletes what was deleted, and stores again what was stored, with which
-/// the engine deletes the older versions of it in other segments.
-pub(super) fn replay(shard: &Shard, changes: &BTreeMap<Uuid, Change>) -> Result<(), StoreError> {
-    let ids =
-        |wanted| changes.iter().filter(move |(_, change)| **change == wanted).map(|(id, _)| *id);
-    shard.delete(&ids(Change::Deleted).collect::<Vec<_>>())?;
-    for page in ids(Change::Upserted).collect::<Vec<_>>().chunks(POINTS_PER_PAGE) {
-        shard.upsert(shard.get(page)?)?;
-    }
-    Ok(())
 }
 
 fn distinct(shard: &Shard) -> Result<u64, StoreError> {
@@ -94,7 +89,7 @@ fn rewrite(
     drop(new);
     drop(old);
     write_atomically(&dir.join(REWRITTEN_MARK), b"")?;
-    Shard::open(&dir, spec, options)
+    open(&dir, spec, options)
 }
 
 /// Takes up a rewriting where a crash left it.

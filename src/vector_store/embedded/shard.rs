@@ -2,6 +2,7 @@
 //! `qdrant-edge` 0.7 writes a log but never replays or shortens it, keeps deletions of the time of index building in
 //! memory only, and panics in `flush` where it could wait; the answers to that are in this file and in `recovery`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -16,12 +17,16 @@ use uuid::Uuid;
 
 use super::directory::{io_error, remove_tree, sync_directory_of, write_atomically};
 use super::journal::{Change, Journal};
-use super::{EmbeddedOptions, convert, recovery, wal};
+use super::{EmbeddedOptions, convert, wal};
 use crate::vector_store::ranking::{FilteredSearch, TIES_MAX, cuts_a_tie, ranked};
-use crate::vector_store::{CollectionSpec, Filter, Point, ScoredPoint, SearchQuery, StoreError};
+use crate::vector_store::{
+    CollectionSpec, Marker, Point, PointFilter, ScoredPoint, SearchQuery, StoreError,
+};
 
 /// What makes a directory a collection; written last, so that half-created ones are recognised.
 pub(super) const MANIFEST_FILE: &str = "collection.json";
+/// Whose it is and how far it was written, beside what makes it a collection.
+const MARKER_FILE: &str = "marker.json";
 pub(super) const JOURNAL_FILE: &str = "maintenance.journal";
 pub(super) const SHARD_DIR: &str = "shard";
 /// Points in one engine operation, and so in one record of its log.
@@ -54,6 +59,23 @@ impl Manifest {
     }
 }
 
+/// The marker of the collection in `dir`.
+pub(super) fn read_marker(dir: &Path) -> Result<Option<Marker>, StoreError> {
+    let path = dir.join(MARKER_FILE);
+    match fs::read(&path) {
+        // One that cannot be read is no marker: the ids are compared then, as for a collection of an older version.
+        Ok(json) => Ok(serde_json::from_slice(&json).ok()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(io_error("read", &path, &error))
+        }
+        Err(_) if Manifest::read(dir)?.is_some() => Ok(None),
+        Err(_) => {
+            let name = dir.file_name().unwrap_or_default().to_string_lossy();
+            Err(StoreError::NoSuchCollection(name.into_owned()))
+        }
+    }
+}
+
 /// An open shard. Dropping it flushes.
 pub(super) struct Shard {
     /// Always `Some` until dropped: the engine's own drop can panic and has to be caught.
@@ -63,6 +85,8 @@ pub(super) struct Shard {
     dim: usize,
     /// Open while indexes are being built.
     journal: Mutex<Option<Journal>>,
+    /// A marker that is not written yet.
+    new_marker: Mutex<Option<Marker>>,
     upserted_since_attempt: AtomicUsize,
     deleted_since_attempt: AtomicUsize,
     /// Whether this process has asked the engine for optimisations yet: what the last one left is unknown.
@@ -88,17 +112,16 @@ impl Shard {
         Ok(shard)
     }
 
-    /// Opens an existing collection, and first puts right what a crash may have left.
-    pub(super) fn open(
+    /// Opens an existing collection as it is; `recovery` puts right what a crash may have left.
+    pub(super) fn load(
         dir: &Path,
         spec: &CollectionSpec,
         options: &EmbeddedOptions,
     ) -> Result<Self, StoreError> {
-        recovery::before_open(dir)?;
         let edge = load_edge(dir, spec, options)?;
         let shard = Self::wrap(edge, dir, spec, options);
         create_indexes(shard.edge()?, spec)?;
-        recovery::after_open(shard, spec, options)
+        Ok(shard)
     }
 
     fn wrap(
@@ -113,6 +136,7 @@ impl Shard {
             options: options.clone(),
             dim: spec.dim,
             journal: Mutex::new(None),
+            new_marker: Mutex::new(None),
             upserted_since_attempt: AtomicUsize::new(0),
             deleted_since_attempt: AtomicUsize::new(0),
             attempted: AtomicBool::new(false),
@@ -140,6 +164,26 @@ impl Shard {
         while points.peek().is_some() {
             self.run(convert::upsert(points.by_ref().take(POINTS_PER_OPERATION).collect()))?;
         }
+        Ok(())
+    }
+
+    /// Goes to the disk with the next flush, after the points that it stands for.
+    pub(super) fn set_marker(&self, marker: &Marker) {
+        *self.new_marker.lock() = Some(*marker);
+    }
+
+    pub(super) fn marker(&self) -> Result<Option<Marker>, StoreError> {
+        let written = read_marker(&self.dir)?;
+        Ok(self.new_marker.lock().or(written))
+    }
+
+    fn write_marker(&self) -> Result<(), StoreError> {
+        let mut new = self.new_marker.lock();
+        let Some(marker) = *new else { return Ok(()) };
+        let json =
+            serde_json::to_vec(&marker).map_err(|error| StoreError::Internal(error.to_string()))?;
+        write_atomically(&self.dir.join(MARKER_FILE), &json)?;
+        *new = None;
         Ok(())
     }
 
@@ -176,6 +220,7 @@ impl Shard {
                 Err(_) => thread::sleep(Duration::from_millis(20)),
             }
         }
+        self.write_marker()?;
         wal::shorten(&self.dir.join(SHARD_DIR))
     }
 
@@ -268,7 +313,7 @@ impl Shard {
         Ok(records.into_iter().filter_map(convert::from_record).collect())
     }
 
-    pub(super) fn count(&self, filter: Option<&Filter>) -> Result<u64, StoreError> {
+    pub(super) fn count(&self, filter: Option<&PointFilter>) -> Result<u64, StoreError> {
         let filter = filter.map(convert::to_filter).transpose()?;
         let count = self.edge()?.count(edge::CountRequest { filter, exact: true });
         count.map(|count| count as u64).map_err(|error| convert::error(&error))
@@ -341,6 +386,19 @@ impl Shard {
         Ok(grown || shrunk || unknown)
     }
 
+    /// Brings the noted points to their noted state: deletes what was deleted, and stores again what was stored, with
+    /// which the engine deletes the older versions of it in other segments.
+    pub(super) fn replay(&self, changes: &BTreeMap<Uuid, Change>) -> Result<(), StoreError> {
+        let ids = |wanted| {
+            changes.iter().filter(move |(_, change)| **change == wanted).map(|(id, _)| *id)
+        };
+        self.delete(&ids(Change::Deleted).collect::<Vec<_>>())?;
+        for page in ids(Change::Upserted).collect::<Vec<_>>().chunks(POINTS_PER_OPERATION) {
+            self.upsert(self.get(page)?)?;
+        }
+        Ok(())
+    }
+
     /// Begins to note changes on disk; see `journal`.
     pub(super) fn start_journal(&self) -> Result<(), StoreError> {
         *self.journal.lock() = Some(Journal::start(&self.dir.join(JOURNAL_FILE))?);
@@ -360,7 +418,7 @@ impl Shard {
     pub(super) fn end_journal(&self, failed: bool) -> Result<(), StoreError> {
         let path = self.dir.join(JOURNAL_FILE);
         if failed {
-            recovery::replay(self, &Journal::read(&path)?)?;
+            self.replay(&Journal::read(&path)?)?;
         }
         self.flush()?;
         *self.journal.lock() = None;
@@ -420,8 +478,9 @@ fn load_edge(
 }
 
 pub(super) fn check_space(dir: &Path, needed: u64, reserve_mib: u64) -> Result<(), StoreError> {
-    let available = fs4::available_space(dir)
-        .map_err(|error| io_error("ask for the free space of", dir, &error))?;
+    let space = rustix::fs::statvfs(dir)
+        .map_err(|error| io_error("ask for the free space of", dir, &error.into()))?;
+    let available = space.f_bavail.saturating_mul(space.f_frsize);
     if available < needed.saturating_add(reserve_mib << 20) {
         return Err(StoreError::Refused(format!(
             "the disk of {} has {} MiB left and {reserve_mib} MiB must stay free; free some space there",

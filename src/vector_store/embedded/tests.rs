@@ -13,12 +13,13 @@ use tempfile::TempDir;
 use super::journal::{Change, Journal};
 use super::shard::{JOURNAL_FILE, SHARD_DIR};
 use super::{EmbeddedOptions, EmbeddedStore, directory::Directory};
+use crate::config::built_in;
 use crate::vector_store::conformance::{
     Outcome, Subject, assert_same, id, point, scroll_all, spec, vector,
 };
 use crate::vector_store::{Collection, Point, SearchQuery, StoreError, VectorStore};
 
-struct Embedded(TempDir);
+pub(crate) struct Embedded(TempDir);
 
 /// Small thresholds, so that a few hundred points already make the engine build, merge and compact.
 fn eager() -> EmbeddedOptions {
@@ -27,7 +28,7 @@ fn eager() -> EmbeddedOptions {
         full_scan_vectors: 100,
         compact_from_vectors: 100,
         disk_reserve_mib: 0,
-        ..EmbeddedOptions::default()
+        ..built_in().vector_store.embedded
     }
 }
 
@@ -43,7 +44,7 @@ impl Subject for Embedded {
     async fn open(&self) -> Result<Box<dyn VectorStore>, StoreError> {
         Ok(Box::new(EmbeddedStore::open(
             &self.0.path().join("vectors"),
-            EmbeddedOptions::default(),
+            built_in().vector_store.embedded,
         )?))
     }
 }

@@ -4,26 +4,30 @@
 //! [`delete`] are durable against a crash of the server process when they return, and [`flush`] has nothing to do. What
 //! its disk has when the machine loses power is the server's (`flush_interval_sec`) and the replicas' business.
 //!
+//! The reserved point with the marker is written and read here, and hidden from everything else.
+//!
 //! [`upsert`]: Collection::upsert
 //! [`delete`]: Collection::delete
 //! [`flush`]: Collection::flush
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
-use qdrant_client::Qdrant;
 use qdrant_client::qdrant as proto;
 use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
 use qdrant_client::qdrant::{query, vector_input};
 use uuid::Uuid;
 
-use super::connection::Connection;
+use super::connection::{Client, Connection};
 use super::convert;
+use crate::vector_store::marker::MARKER_ID;
 use crate::vector_store::ranking::{FilteredSearch, TIES_MAX, cuts_a_tie, ranked};
 use crate::vector_store::{
-    Collection, CollectionSpec, Filter, Point, ScoredPoint, SearchQuery, StoreError,
+    Collection, CollectionSpec, Condition, Marker, Point, PointFilter, ScoredPoint, SearchQuery,
+    StoreError,
 };
 
 /// Points in one message with vectors: 10,000 of 512 dimensions are 20 MB.
@@ -33,6 +37,8 @@ pub(super) struct QdrantCollection {
     spec: CollectionSpec,
     full_name: String,
     connection: Arc<Connection>,
+    /// Whether the reserved point is known to be among the points. Once there it stays, unless the collection is lost.
+    is_marked: AtomicBool,
 }
 
 impl QdrantCollection {
@@ -41,7 +47,7 @@ impl QdrantCollection {
         full_name: String,
         connection: Arc<Connection>,
     ) -> Self {
-        Self { spec, full_name, connection }
+        Self { spec, full_name, connection, is_marked: AtomicBool::new(false) }
     }
 
     /// Says `Completed`, or that it gave up waiting, which is worth asking again.
@@ -63,27 +69,49 @@ impl QdrantCollection {
             ..proto::UpsertPoints::default()
         };
         let timeout = self.connection.options.write_timeout();
-        let call = |client: Qdrant, request| async move { client.upsert_points(request).await };
+        let call = |mut client: Client, request| async move { client.points.upsert(request).await };
         Self::done(&self.connection.call(&self.spec.name, timeout, request, call).await?)
     }
 
-    async fn count_points(&self, filter: Option<&Filter>, exact: bool) -> Result<u64, StoreError> {
+    async fn count_points(
+        &self,
+        filter: Option<&PointFilter>,
+        exact: bool,
+    ) -> Result<u64, StoreError> {
         let request = proto::CountPoints {
             collection_name: self.full_name.clone(),
-            filter: filter.map(convert::to_filter),
+            filter: filter.map(pictures_only),
             exact: Some(exact),
             ..proto::CountPoints::default()
         };
         let timeout = self.connection.options.read_timeout();
-        let call = |client: Qdrant, request| async move { client.count(request).await };
+        let call = |mut client: Client, request| async move { client.points.count(request).await };
         let response = self.connection.call(&self.spec.name, timeout, request, call).await?;
-        Ok(response.result.unwrap_or_default().count)
+        let count = response.result.unwrap_or_default().count;
+        // With a filter the server leaves the reserved point out; without one, counting is quick and we do.
+        Ok(if filter.is_none() {
+            count.saturating_sub(self.reserved_points().await?)
+        } else {
+            count
+        })
+    }
+
+    async fn reserved_points(&self) -> Result<u64, StoreError> {
+        let is_marked =
+            self.is_marked.load(Ordering::Relaxed) || self.read_marker().await?.is_some();
+        Ok(u64::from(is_marked))
+    }
+
+    async fn read_marker(&self) -> Result<Option<Marker>, StoreError> {
+        let marker = read_marker(&self.connection, &self.spec.name, &self.full_name).await?;
+        self.is_marked.store(marker.is_some(), Ordering::Relaxed);
+        Ok(marker)
     }
 
     async fn query(
         &self,
         vector: &[f32],
-        filter: Option<&Filter>,
+        filter: Option<&PointFilter>,
         limit: usize,
         exact: bool,
         ef: u64,
@@ -103,14 +131,15 @@ impl QdrantCollection {
                 ef.max(2 * limit as u64),
                 options.quantization,
             )),
-            limit: Some(limit as u64),
+            limit: Some(limit as u64 + 1),
             with_payload: Some(true.into()),
             ..proto::QueryPoints::default()
         };
-        let call = |client: Qdrant, request| async move { client.query(request).await };
+        let call = |mut client: Client, request| async move { client.points.query(request).await };
         let response =
             self.connection.call(&self.spec.name, options.read_timeout(), request, call).await?;
-        Ok(response.result.into_iter().filter_map(convert::from_scored).collect())
+        let hits = response.result.into_iter().filter_map(convert::from_scored);
+        Ok(hits.filter(|hit| hit.id != MARKER_ID).take(limit).collect())
     }
 
     async fn page(
@@ -130,10 +159,14 @@ impl QdrantCollection {
         };
         // A page carries vectors: it takes as long as a write.
         let timeout = self.connection.options.write_timeout();
-        let call = |client: Qdrant, request| async move { client.scroll(request).await };
+        let call = |mut client: Client, request| async move { client.points.scroll(request).await };
         let mut points =
             self.connection.call(&self.spec.name, timeout, request, call).await?.result;
-        points.retain(|point| point.id.is_some() && point.id != after.map(convert::point_id));
+        // The reserved point has the last of all ids: where it is left out, nothing follows.
+        let reserved = Some(convert::point_id(MARKER_ID));
+        points.retain(|point| {
+            point.id.is_some() && point.id != after.map(convert::point_id) && point.id != reserved
+        });
         points.truncate(limit);
         Ok(points)
     }
@@ -164,7 +197,7 @@ impl QdrantCollection {
     async fn nearest(
         &self,
         vector: &[f32],
-        filter: Option<&Filter>,
+        filter: Option<&PointFilter>,
         limit: usize,
         exact: bool,
     ) -> Result<Vec<ScoredPoint>, StoreError> {
@@ -180,10 +213,47 @@ impl QdrantCollection {
     }
 }
 
+/// Looks for the reserved point of a collection, which need not be open.
+pub(super) async fn read_marker(
+    connection: &Connection,
+    name: &str,
+    full_name: &str,
+) -> Result<Option<Marker>, StoreError> {
+    let request = proto::GetPoints {
+        collection_name: full_name.to_owned(),
+        ids: vec![convert::point_id(MARKER_ID)],
+        with_payload: Some(true.into()),
+        with_vectors: Some(false.into()),
+        ..proto::GetPoints::default()
+    };
+    let call = |mut client: Client, request| async move { client.points.get(request).await };
+    let timeout = connection.options.read_timeout();
+    let found = connection.call(name, timeout, request, call).await?.result.pop();
+    Ok(found.and_then(|point| Marker::from_payload(&convert::from_payload(point.payload))))
+}
+
+/// The filter, and not the reserved point.
+fn pictures_only(filter: &PointFilter) -> proto::Filter {
+    let mut filter = filter.clone();
+    filter.must_not.push(Condition::Ids(vec![MARKER_ID]));
+    convert::to_filter(&filter)
+}
+
 #[async_trait]
 impl Collection for QdrantCollection {
     fn spec(&self) -> &CollectionSpec {
         &self.spec
+    }
+
+    async fn marker(&self) -> Result<Option<Marker>, StoreError> {
+        self.read_marker().await
+    }
+
+    async fn set_marker(&self, marker: &Marker) -> Result<(), StoreError> {
+        let point = marker.to_point(self.spec.dim);
+        self.upsert_batch(vec![convert::to_point(&point)]).await?;
+        self.is_marked.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn upsert(&self, points: Vec<Point>) -> Result<(), StoreError> {
@@ -221,7 +291,8 @@ impl Collection for QdrantCollection {
                 points: Some(proto::PointsSelector { points_selector_one_of: Some(points) }),
                 ..proto::DeletePoints::default()
             };
-            let call = |client: Qdrant, request| async move { client.delete_points(request).await };
+            let call =
+                |mut client: Client, request| async move { client.points.delete(request).await };
             Self::done(
                 &self
                     .connection
@@ -277,14 +348,16 @@ impl Collection for QdrantCollection {
                 ..proto::GetPoints::default()
             };
             let timeout = self.connection.options.read_timeout();
-            let call = |client: Qdrant, request| async move { client.get_points(request).await };
+            let call =
+                |mut client: Client, request| async move { client.points.get(request).await };
             let response = self.connection.call(&self.spec.name, timeout, request, call).await?;
             points.extend(response.result.into_iter().filter_map(convert::from_retrieved));
         }
+        points.retain(|point| point.id != MARKER_ID);
         Ok(points)
     }
 
-    async fn count(&self, filter: Option<&Filter>) -> Result<u64, StoreError> {
+    async fn count(&self, filter: Option<&PointFilter>) -> Result<u64, StoreError> {
         filter.iter().try_for_each(|filter| self.spec.check_filter(filter))?;
         self.count_points(filter, true).await
     }

@@ -2,30 +2,65 @@
 //!
 //! Every call we make is idempotent (points have ids of their own, deleting twice is deleting once), so repeating is
 //! safe; only what may get better by itself is repeated, with exponential pauses and jitter, within one deadline.
+//!
+//! The channels are ours and not those of `qdrant_client::Qdrant`: that one sends no keep-alive pings and keeps a
+//! connection on which nothing comes back any more until the system gives it up, which was seen to take a quarter of an hour.
 
 use std::error::Error;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use qdrant_client::{Qdrant, QdrantError};
+use parking_lot::Mutex;
+use qdrant_client::qdrant::collections_client::CollectionsClient;
+use qdrant_client::qdrant::points_client::PointsClient;
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::Code;
-use tonic::transport::Uri;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Uri};
+use tonic::{Code, Request, Response, Status};
 
 use super::QdrantOptions;
+use crate::backoff::Backoff;
 use crate::vector_store::StoreError;
 
 const DEFAULT_PORT: u16 = 6334;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Largest answer: a page of 10,000 points of 4,096 dimensions has 164 MB.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// The server's mark that its disk or memory is full, which shares a code with asking too often.
 const FULL_MARK: &str = "qdrant-insufficient-storage";
 
 pub(super) struct Connection {
-    client: Qdrant,
+    endpoint: Endpoint,
+    channels: Mutex<Vec<Option<Channel>>>,
+    next: AtomicUsize,
+    key: ApiKey,
     pub(super) options: QdrantOptions,
     /// For messages: without user, password and key.
     server: String,
     api_key: Option<String>,
+}
+
+/// The calls of the server that we use.
+#[derive(Clone)]
+pub(super) struct Client {
+    pub(super) collections: CollectionsClient<InterceptedService<Channel, ApiKey>>,
+    pub(super) points: PointsClient<InterceptedService<Channel, ApiKey>>,
+}
+
+/// Puts the key into every request.
+#[derive(Clone)]
+pub(super) struct ApiKey(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for ApiKey {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(key) = &self.0 {
+            request.metadata_mut().insert("api-key", key.clone());
+        }
+        Ok(request)
+    }
 }
 
 impl Connection {
@@ -35,62 +70,73 @@ impl Connection {
         options: QdrantOptions,
     ) -> Result<Self, StoreError> {
         let (url, server) = parse_url(url)?;
-        if let Some(key) = api_key {
-            // The client would quote a key that cannot be sent in its error.
-            if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(StoreError::Invalid(
-                    "the Qdrant API key is empty or has characters that cannot be sent".to_owned(),
-                ));
-            }
-            if url.starts_with("http://") {
-                tracing::warn!(
-                    server,
-                    "the Qdrant API key is sent unencrypted; use https outside a private network"
-                );
-            }
+        let key = sendable(api_key)?;
+        if key.is_some() && url.starts_with("http://") {
+            tracing::warn!(
+                server,
+                "the Qdrant API key is sent unencrypted; use https outside a private network"
+            );
         }
-        let mut config = Qdrant::from_url(&url);
-        config.timeout = options.write_timeout();
-        config.connect_timeout = Duration::from_millis(options.connect_timeout_ms);
-        config.api_key = api_key.map(str::to_owned);
-        config.pool_size = options.connections;
-        // Both would connect now, and print to standard output.
-        config.check_compatibility = false;
-        config.check_connection = false;
-        let client = Qdrant::new(config)
+        let endpoint = endpoint(&url, &options)
             .map_err(|error| StoreError::Invalid(format!("Qdrant server {server}: {error}")))?;
-        Ok(Self { client, options, server, api_key: api_key.map(str::to_owned) })
+        Ok(Self {
+            endpoint,
+            channels: Mutex::new(vec![None; options.connections.max(1)]),
+            next: AtomicUsize::new(0),
+            key: ApiKey(key),
+            options,
+            server,
+            api_key: api_key.map(str::to_owned),
+        })
+    }
+
+    /// One of the channels, made (and later connected) when it is first needed; and its place, for [`Self::drop_channel`].
+    fn client(&self) -> (usize, Client) {
+        let mut channels = self.channels.lock();
+        let place = self.next.fetch_add(1, Ordering::Relaxed) % channels.len();
+        let channel = channels[place].get_or_insert_with(|| self.endpoint.connect_lazy()).clone();
+        let service = InterceptedService::new(channel, self.key.clone());
+        let client = Client {
+            collections: CollectionsClient::new(service.clone())
+                .max_decoding_message_size(ANSWER_BYTES_MAX),
+            points: PointsClient::new(service).max_decoding_message_size(ANSWER_BYTES_MAX),
+        };
+        (place, client)
+    }
+
+    /// After a time-out: the server may be at another address by now, and the old one silent for ever.
+    fn drop_channel(&self, place: usize) {
+        self.channels.lock()[place] = None;
     }
 
     /// Calls until it succeeds, fails for good, or `limit` has passed. `collection` is for the message.
-    pub(super) async fn call<R: Clone, T, F: Future<Output = Result<T, QdrantError>>>(
+    pub(super) async fn call<R: Clone, T, F: Future<Output = Result<Response<T>, Status>>>(
         &self,
         collection: &str,
         limit: Duration,
         request: R,
-        call: impl Fn(Qdrant, R) -> F,
+        call: impl Fn(Client, R) -> F,
     ) -> Result<T, StoreError> {
         let deadline = Instant::now() + limit;
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut last = None;
         loop {
-            let Ok(outcome) =
-                timeout_at(deadline, call(self.client.clone(), request.clone())).await
-            else {
+            let (place, client) = self.client();
+            let Ok(outcome) = timeout_at(deadline, call(client, request.clone())).await else {
+                self.drop_channel(place);
                 return Err(self.late(limit, last));
             };
             let (error, wait) = match outcome {
-                Ok(answer) => return Ok(answer),
-                Err(error) => (self.meaning(collection, &error), asked_to_wait(&error)),
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => (self.meaning(collection, &status), asked_to_wait(&status)),
             };
-            let wait = wait.unwrap_or_else(|| jittered(pause));
+            let wait = wait.unwrap_or_else(|| backoff.next_pause());
             if !error.is_transient() || Instant::now() + wait >= deadline {
                 return Err(error);
             }
             tracing::debug!(server = self.server, %error, "calling Qdrant again");
             last = Some(error);
             sleep(wait).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -103,18 +149,12 @@ impl Connection {
         })
     }
 
-    fn meaning(&self, collection: &str, error: &QdrantError) -> StoreError {
-        let status = match error {
-            QdrantError::ResponseError { status }
-            | QdrantError::ResourceExhaustedError { status, .. } => status,
-            other => return StoreError::Internal(self.said(&other.to_string())),
-        };
-        let said = self.said(status.message());
+    fn meaning(&self, collection: &str, status: &Status) -> StoreError {
+        let said = self.said(&with_cause(status));
         let full =
             status.metadata().contains_key(FULL_MARK) || status.message().contains("No space left");
-        // A status that the client made itself has a cause: the connection. Failing to connect it reports without one.
-        let no_answer =
-            status.source().is_some() || status.message().starts_with("Failed to connect");
+        // A status that the client made itself has a cause: the connection.
+        let no_answer = status.source().is_some();
         match status.code() {
             _ if full => {
                 StoreError::Refused(format!("{said}; free some space or add some on that server"))
@@ -131,7 +171,9 @@ impl Connection {
             | Code::Cancelled
             | Code::Aborted
             | Code::ResourceExhausted => StoreError::Unavailable(said),
-            Code::NotFound => StoreError::NoCollection(collection.to_owned()),
+            // Its own and its nodes' shutting down, which the server calls an error of its own.
+            Code::Internal if is_going_away(status.message()) => StoreError::Unavailable(said),
+            Code::NotFound => StoreError::NoSuchCollection(collection.to_owned()),
             Code::FailedPrecondition => StoreError::Refused(said),
             Code::InvalidArgument | Code::OutOfRange => StoreError::Invalid(said),
             _ => StoreError::Internal(said),
@@ -169,24 +211,67 @@ fn parse_url(url: &str) -> Result<(String, String), StoreError> {
     Ok((format!("{scheme}://{server}"), server))
 }
 
-fn asked_to_wait(error: &QdrantError) -> Option<Duration> {
-    match error {
-        QdrantError::ResourceExhaustedError { retry_after_seconds, .. } => {
-            Some(Duration::from_secs(*retry_after_seconds))
+/// Connects when it is first used; afterwards pings say whether someone is still there.
+fn endpoint(url: &str, options: &QdrantOptions) -> Result<Endpoint, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(url.to_owned())?
+        .user_agent(concat!("image-search/", env!("CARGO_PKG_VERSION")))?
+        .connect_timeout(Duration::from_millis(options.connect_timeout_ms))
+        .http2_keep_alive_interval(Duration::from_millis(options.keep_alive_interval_ms.max(1)))
+        .keep_alive_timeout(Duration::from_millis(options.keep_alive_timeout_ms.max(1)))
+        .keep_alive_while_idle(true);
+    if url.starts_with("https://") {
+        return endpoint.tls_config(ClientTlsConfig::new().with_native_roots());
+    }
+    Ok(endpoint)
+}
+
+fn sendable(api_key: Option<&str>) -> Result<Option<MetadataValue<Ascii>>, StoreError> {
+    let Some(key) = api_key else { return Ok(None) };
+    let wrong = || {
+        StoreError::Invalid(
+            "the Qdrant API key is empty or has characters that cannot be sent".to_owned(),
+        )
+    };
+    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(wrong());
+    }
+    let mut value: MetadataValue<Ascii> = key.parse().map_err(|_| wrong())?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// What the status says, and below it what the system says: "transport error" alone helps nobody.
+fn with_cause(status: &Status) -> String {
+    let mut cause = status.source();
+    let mut innermost = None;
+    while let Some(error) = cause {
+        innermost = Some(error.to_string());
+        cause = error.source();
+    }
+    match innermost {
+        Some(cause) if !status.message().contains(&cause) => {
+            format!("{}: {cause}", status.message())
         }
-        _ => None,
+        _ => status.message().to_owned(),
     }
 }
 
-/// Half to all of it, so that many clients do not come back at once.
-fn jittered(pause: Duration) -> Duration {
-    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
-    pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
+fn is_going_away(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["operation cancelled", "operation was cancelled", "status: unavailable"]
+        .iter()
+        .any(|sign| message.contains(sign))
+}
+
+fn asked_to_wait(status: &Status) -> Option<Duration> {
+    let seconds = status.metadata().get("retry-after")?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::built_in;
 
     #[test]
     fn urls_are_read_with_and_without_our_prefix_and_port() {
@@ -207,7 +292,7 @@ mod tests {
         let message = |result: Result<Connection, StoreError>| {
             result.err().map(|error| error.to_string()).unwrap_or_default()
         };
-        let options = QdrantOptions::default();
+        let options = built_in().vector_store.qdrant;
         let with_password = message(Connection::new("http://me:secret@a", None, options.clone()));
         assert!(
             with_password.contains("password") && !with_password.contains("secret"),
@@ -223,10 +308,17 @@ mod tests {
     }
 
     #[test]
-    fn pauses_are_jittered_within_bounds() {
-        for _ in 0..100 {
-            let pause = jittered(Duration::from_millis(100));
-            assert!((50..=100).contains(&pause.as_millis()));
+    fn a_server_that_shuts_down_is_away_and_other_errors_of_its_own_are_errors() {
+        let connection = Connection::new("http://a", None, built_in().vector_store.qdrant);
+        let connection = connection.expect("a connection that is not made yet");
+        let meaning = |text| connection.meaning("c", &Status::internal(text));
+        for text in [
+            "Service internal error: Operation cancelled: task was cancelled",
+            "Service internal error: Tonic status error: The operation was cancelled",
+            "1 of 1 read operations failed: Tonic status error: status: Unavailable, message: \"x\"",
+        ] {
+            assert!(meaning(text).is_transient(), "{text}");
         }
+        assert!(matches!(meaning("Service internal error: a panic"), StoreError::Internal(_)));
     }
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::QdrantOptions;
 use crate::vector_store::{
-    Condition, FieldKind, Filter, Payload, PayloadValue, Point, Quantization, ScoredPoint,
+    Condition, FieldKind, Payload, PayloadValue, Point, PointFilter, Quantization, ScoredPoint,
     StoreError,
 };
 
@@ -172,7 +172,7 @@ fn to_value(value: &PayloadValue) -> proto::Value {
 }
 
 /// Values of kinds that we never write are left out.
-fn from_payload(payload: HashMap<String, proto::Value>) -> Payload {
+pub(super) fn from_payload(payload: HashMap<String, proto::Value>) -> Payload {
     let value = |value: proto::Value| match value.kind? {
         Kind::StringValue(text) => Some(PayloadValue::Keyword(text)),
         Kind::IntegerValue(number) => Some(PayloadValue::Integer(number)),
@@ -191,7 +191,7 @@ fn from_payload(payload: HashMap<String, proto::Value>) -> Payload {
 }
 
 /// Field names are checked before, by `CollectionSpec::check_filter`.
-pub(super) fn to_filter(filter: &Filter) -> proto::Filter {
+pub(super) fn to_filter(filter: &PointFilter) -> proto::Filter {
     proto::Filter {
         must: filter.must.iter().map(to_condition).collect(),
         must_not: filter.must_not.iter().map(to_condition).collect(),

@@ -3,11 +3,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use qdrant_double::{Double, State};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::double::{Double, State};
 use super::{QdrantOptions, QdrantStore};
+use crate::config::built_in;
 use crate::vector_store::conformance::{Outcome, Subject, id, point, scroll_all, spec, vector};
 use crate::vector_store::{Point, SearchQuery, StoreError, VectorStore};
 
@@ -20,18 +21,24 @@ pub(crate) struct OverDouble {
 }
 
 async fn start(api_key: Option<&str>) -> Result<OverDouble, StoreError> {
-    let dir = tempfile::tempdir().map_err(|error| StoreError::Internal(error.to_string()))?;
-    let double = Double::start(ANY_PORT, State::new(dir.path(), api_key)?).await?;
+    let dir = tempfile::tempdir().map_err(failed)?;
+    let state = State::new(dir.path(), api_key).map_err(failed)?;
+    let double = Double::start(ANY_PORT, state).await.map_err(failed)?;
     Ok(OverDouble { double, _dir: dir })
+}
+
+fn failed(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Internal(error.to_string())
 }
 
 /// Small batches, so that every case sends several; and a scan limit that makes filtered searches take the other way.
 fn options() -> QdrantOptions {
     QdrantOptions {
+        collection_prefix: "image-search-".to_owned(),
         upsert_batch_points: 64,
         full_scan_vectors: 5,
         read_timeout_ms: 20_000,
-        ..QdrantOptions::default()
+        ..built_in().vector_store.qdrant
     }
 }
 
@@ -85,7 +92,7 @@ async fn a_server_that_is_away_is_unavailable_within_the_deadline_and_found_when
         let text = outcome.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(text.contains(&address.to_string()), "says which server: {text}");
     }
-    let again = Double::start(address, state).await?;
+    let again = Double::start(address, state).await.map_err(failed)?;
     collection.upsert(vec![point(2, DIM)]).await?;
     assert_eq!(collection.count(None).await?, 2, "the same handle goes on");
     assert_eq!(collection.search(query).await?[0].id, id(1));
@@ -106,7 +113,7 @@ async fn a_server_that_comes_back_in_time_is_not_noticed() -> Outcome {
     });
     // Whether an attempt fails before the server is back is left open; none may be lost.
     tokio::task::yield_now().await;
-    let again = Double::start(address, state).await?;
+    let again = Double::start(address, state).await.map_err(failed)?;
     let count = writing.await.map_err(|error| StoreError::Internal(error.to_string()))??;
     assert_eq!(count, 200);
     again.stop().await;

@@ -1,16 +1,28 @@
 // Talks to the server. The types come from the server's own OpenAPI document (`npm run types`); every failure becomes
 // one ApiError with the server's stable `code`, or `offline` when nothing answered.
+// What an older server does not send is optional here, and the page does without it.
+import { t } from '../texts';
 import type { components } from './schema';
 
 type Schemas = components['schemas'];
-export type Status = Schemas['Status'];
-export type Match = Schemas['Match'];
-export type SearchResponse = Schemas['SearchResponse'];
-export type ImageList = Schemas['ImageList'];
-export type ListedImage = Schemas['ListedImage'];
-export type ImageInfo = Schemas['ImageInfo'];
-export type FailureList = Schemas['FailureList'];
-export type FailureEntry = Schemas['FailureEntry'];
+/** A few bytes (ThumbHash, base64) that paint a picture's colours before the picture is there. */
+type Previewed = { preview?: string | null };
+export type Strength = 'strong' | 'fair' | 'weak';
+export type SourceStatus = { location: string; away?: boolean; reason?: string | null };
+export type Status = Schemas['Status'] & {
+  images: { skipped?: number | Record<string, number>; missing?: number };
+  sources?: SourceStatus[];
+  limits: { queries_max?: number };
+  /** The model that can be fetched with a press of a button, when there is one. */
+  model: { available?: string | null };
+};
+export type Match = Schemas['Match'] & Previewed & { strength?: Strength; other_names_total?: number };
+export type SearchResponse = Omit<Schemas['SearchResponse'], 'matches'> & { matches: Match[]; strong_total?: number };
+export type ListedImage = Schemas['ListedImage'] & Previewed & { other_names?: string[]; other_names_total?: number };
+export type ImageList = { images: ListedImage[]; total: number; next?: string | null };
+export type ImageInfo = Schemas['ImageInfo'] & Previewed & { other_names_total?: number };
+export type FailureEntry = Schemas['FailureEntry'] & { retryable?: boolean };
+export type FailureList = { failures: FailureEntry[]; total: number };
 export type ImageFeedback = Schemas['ImageFeedback'];
 export type UploadResponse = Schemas['UploadResponse'];
 
@@ -24,14 +36,18 @@ export class ApiError extends Error {
   }
 }
 
-export const OFFLINE_TEXT = 'The server does not answer.';
-
-export type SearchQuery = { text: string } | { image_name: string } | { picture: Blob };
+/** Several parts are searched together; only servers that say `limits.queries_max` take more than one. */
+export type QueryPart = ({ text: string } | { image_name: string }) & { weight?: number };
+export type SearchQuery = { parts: QueryPart[] } | { picture: Blob; text?: string };
 
 export function searchImage(query: SearchQuery, limit: number, offset: number, signal: AbortSignal): Promise<SearchResponse> {
-  if (!('picture' in query)) return post('/api/v1/search-image', { ...query, limit, offset }, signal);
+  if ('parts' in query) {
+    const [only, ...more] = query.parts;
+    return post('/api/v1/search-image', { ...(more.length > 0 ? { queries: query.parts } : only), limit, offset }, signal);
+  }
   const form = new FormData();
   form.set('image', query.picture, 'picture');
+  if (query.text) form.set('text', query.text);
   form.set('limit', String(limit));
   form.set('offset', String(offset));
   return request('/api/v1/search-image', { method: 'POST', body: form, signal });
@@ -41,8 +57,10 @@ export function createFeedback(body: Schemas['FeedbackRequest']): Promise<Schema
   return post('/api/v1/create-feedback', body);
 }
 
-export function listImages(limit: number, offset: number, signal: AbortSignal): Promise<ImageList> {
-  return request(`/api/v1/images?limit=${limit}&offset=${offset}`, { signal });
+/** `after` is the `next` of the page before, which stays right while pictures come and go; without one, an offset. */
+export function listImages(limit: number, from: { offset: number } | { after: string }, signal: AbortSignal): Promise<ImageList> {
+  const where = 'after' in from ? `after=${encodeURIComponent(from.after)}` : `offset=${from.offset}`;
+  return request(`/api/v1/images?limit=${limit}&${where}`, { signal });
 }
 
 export function imageInfo(name: string, signal: AbortSignal): Promise<ImageInfo> {
@@ -61,9 +79,26 @@ export function retryFailures(names: string[] | null): Promise<Schemas['RetryRes
   return post('/api/v1/failures/retry', names ? { image_names: names } : {});
 }
 
+/** Starts the download of the model that `status.model.available` names. */
+export function fetchModel(apiKey: string): Promise<unknown> {
+  return request('/api/v1/model/download', { method: 'POST', headers: { Authorization: `Bearer ${apiKey}` } });
+}
+
+function imagePath(name: string): string {
+  return `/api/v1/images/${name.split('/').map(encodeURIComponent).join('/')}`;
+}
+
+/** Of a picture of which only the name is known. */
+export function thumbnailOf(name: string, width: 160 | 320 | 640 | 1280): string {
+  return thumbnail({ thumbnail_url: `${imagePath(name)}/thumbnail` }, width);
+}
+
+export function imageUrlOf(name: string): string {
+  return imagePath(name);
+}
+
 export function deleteImage(name: string, apiKey: string): Promise<null> {
-  const path = name.split('/').map(encodeURIComponent).join('/');
-  return request(`/api/v1/images/${path}`, { method: 'DELETE', headers: { Authorization: `Bearer ${apiKey}` } });
+  return request(imagePath(name), { method: 'DELETE', headers: { Authorization: `Bearer ${apiKey}` } });
 }
 
 /** Not `fetch`: only this tells how much of the body has gone out. */
@@ -78,8 +113,8 @@ export function uploadImage(file: File, apiKey: string, onProgress: (share: numb
       if (sending.status < 300) resolve(body as UploadResponse);
       else reject(problem(sending.status, body, sending.getResponseHeader('Retry-After')));
     };
-    sending.onerror = () => reject(new ApiError('offline', OFFLINE_TEXT));
-    sending.onabort = () => reject(new ApiError('aborted', 'Cancelled.'));
+    sending.onerror = () => reject(new ApiError('offline', `${t.trouble.offline}.`));
+    sending.onabort = () => reject(new ApiError('aborted', 'aborted'));
     signal.addEventListener('abort', () => sending.abort());
     const form = new FormData();
     form.set('image', file, file.name);
@@ -98,7 +133,7 @@ async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
     response = await fetch(path, init);
     text = await response.text();
   } catch {
-    throw init.signal?.aborted ? new ApiError('aborted', 'Cancelled.') : new ApiError('offline', OFFLINE_TEXT);
+    throw init.signal?.aborted ? new ApiError('aborted', 'aborted') : new ApiError('offline', `${t.trouble.offline}.`);
   }
   const body = text ? parseJson(text) : null;
   if (!response.ok) throw problem(response.status, body, response.headers.get('Retry-After'));

@@ -1,6 +1,6 @@
 // The grid's arithmetic: rows fill the width, nothing overlaps, adding pictures never moves earlier rows.
 import { describe, expect, it } from 'vitest';
-import { justify, neighbour, ratioOf, rowHeight, visible } from './justified';
+import { firstBelow, justify, neighbour, ratioOf, rowHeight, visible } from './justified';
 
 const ratios = Array.from({ length: 500 }, (_, index) => [1.5, 0.66, 1, 1.78, 0.75, 2.4][(index * 7) % 6]!);
 const layout = justify(ratios, 1000, 200, 8);
@@ -93,4 +93,29 @@ describe('rowHeight', () => {
   it('does not blow up icons', () => {
     expect(rowHeight(1400, Array.from({ length: 9 }, () => ({ height: 128 })))).toBe(160);
   });
+});
+
+describe('divide', () => {
+  const divided = justify(ratios, 1000, 200, 8, { at: 33, space: 56 });
+
+  it('begins a new row, below a space, and leaves everything before it in place', () => {
+    const settled = layout.rows.find(({ end }) => end > 33)!.first;
+    expect(divided.boxes.slice(0, settled)).toEqual(layout.boxes.slice(0, settled));
+    const row = divided.rows.find(({ first }) => first === 33)!;
+    const above = divided.rows[divided.rows.indexOf(row) - 1]!;
+    expect(above.end).toBe(33);
+    expect(row.top - (above.top + above.height)).toBe(56 + 8);
+    expect(divided.boxes).toHaveLength(500);
+  });
+
+  it('does nothing outside the list', () => {
+    for (const at of [0, 500, 900]) expect(justify(ratios, 1000, 200, 8, { at, space: 56 })).toEqual(layout);
+  });
+});
+
+it('finds the first picture in sight', () => {
+  expect(firstBelow(layout, 0)).toBe(0);
+  const row = layout.rows[7]!;
+  expect(firstBelow(layout, row.top + 1)).toBe(row.first);
+  expect(firstBelow(layout, layout.height + 1)).toBe(-1);
 });

@@ -47,14 +47,30 @@ export function rowHeight(width: number, pictures: readonly { height: number }[]
   return Math.round(Math.max(ROW_MIN, Math.min(ROW_MAX, width / 5.2, usual * ENLARGE_MAX)));
 }
 
-export function justify(ratios: readonly number[], width: number, target: number, gap: number): Layout {
+/** Before picture `at`, a new row begins, with `space` above it for a heading. */
+export interface Divide {
+  at: number;
+  space: number;
+}
+
+export function justify(ratios: readonly number[], width: number, target: number, gap: number, divide: Divide | null = null): Layout {
   const layout: Layout = { boxes: [], rows: [], height: 0 };
   if (width <= 0) return layout;
+  const at = divide && divide.at > 0 && divide.at < ratios.length ? divide.at : ratios.length;
+  fill(layout, ratios, 0, at, width, target, gap);
+  if (at < ratios.length) {
+    layout.height += divide!.space;
+    fill(layout, ratios, at, ratios.length, width, target, gap);
+  }
+  return layout;
+}
+
+function fill(layout: Layout, ratios: readonly number[], from: number, to: number, width: number, target: number, gap: number) {
   const fillingHeight = (sum: number, count: number) => (width - gap * (count - 1)) / sum;
 
-  let first = 0;
+  let first = from;
   let sum = 0;
-  for (let index = 0; index < ratios.length; index++) {
+  for (let index = from; index < to; index++) {
     const ratio = ratios[index]!;
     const count = index - first;
     if (count > 0 && fillingHeight(sum + ratio, count + 1) < target) {
@@ -74,12 +90,11 @@ export function justify(ratios: readonly number[], width: number, target: number
       sum = 0;
     }
   }
-  if (first < ratios.length) {
-    const filling = fillingHeight(sum, ratios.length - first);
+  if (first < to) {
+    const filling = fillingHeight(sum, to - first);
     const height = filling <= target * LAST_ROW_STRETCH_MAX ? filling : target;
-    place(layout, ratios, first, ratios.length, height, width, gap);
+    place(layout, ratios, first, to, height, width, gap);
   }
-  return layout;
 }
 
 function place(layout: Layout, ratios: readonly number[], first: number, end: number, height: number, width: number, gap: number) {
@@ -118,6 +133,11 @@ function rowAt(rows: readonly Row[], top: number): number {
     else high = middle;
   }
   return low;
+}
+
+/** The first picture that reaches below `top`; -1 if none does. */
+export function firstBelow(layout: Layout, top: number): number {
+  return layout.rows[rowAt(layout.rows, top)]?.first ?? -1;
 }
 
 /** Where a key leads from a picture; the same picture if there is nothing that way, `null` for keys that do not move. */

@@ -1,11 +1,14 @@
 // What the grid shows: the answer to the query, page after page, or the newest pictures when nothing is asked.
-// Only the latest request counts: starting one aborts the one before. Also keeps the rating of the answer on screen,
-// because it belongs to exactly that answer's token.
-import { ApiError, asError, createFeedback, listImages, searchImage, type ListedImage, type SearchQuery } from '../api/client';
+// Only the latest request counts: starting one aborts the one before. Lists that were left are kept for a while, so
+// that going back shows them at once.
+import { ApiError, asError, listImages, searchImage, type ListedImage, type SearchQuery, type Strength } from '../api/client';
+import { t } from '../texts';
 import { sameQuery, type Query } from './address';
 import { pictureOf } from './pictures';
+import { rating, type KeptRating } from './rating.svelte';
+import { live } from './status.svelte';
 
-export type Picture = ListedImage & { score?: number; other_names?: string[] };
+export type Picture = ListedImage & { score?: number; strength?: Strength };
 export type Phase = 'idle' | 'loading' | 'ready' | 'failed';
 
 // Small first, so that pictures appear early; larger while scrolling.
@@ -15,9 +18,24 @@ const LATER_PAGE = 200;
 const WINDOW_MAX = 10_000;
 // Most pictures in one list.
 const LIST_MAX = 500;
+// A reload loads no more than this to return to its place.
+const RESTORED_MAX = 4000;
 const RETRIES_MAX = 5;
-// The token carries this many pictures; more single ratings would rate what it does not know.
-const RATED_IMAGES_MAX = 50;
+const LISTS_KEPT_MAX = 12;
+
+interface Kept {
+  query: Query;
+  pictures: Picture[];
+  offset: number;
+  next: string | null;
+  complete: boolean;
+  total: number;
+  strongTotal: number | null;
+  modelName: string;
+  unfolded: boolean;
+  indexedThen: number;
+  rating: KeptRating;
+}
 
 class Results {
   query = $state.raw<Query>({ kind: 'none' });
@@ -27,57 +45,103 @@ class Results {
   complete = $state(false);
   error = $state.raw<ApiError | null>(null);
   modelName = $state('');
-  /** Milliseconds the first page took, for whoever likes to see it. */
-  tookMs = $state(0);
+  /** How many there are in all, of the newest. */
+  total = $state(0);
+  strongTotal = $state<number | null>(null);
+  /** Newer pictures that are not shown yet, because nothing may move now. */
+  fresh = $state(0);
+  /** How many pictures could be found when this was answered; -1 while the status is not known. */
+  indexedThen = $state(-1);
+  unfolded = $state(false);
 
-  jwt = $state('');
-  rating = $state<number | null>(null);
-  #changedWhileSending = false;
-  ratingPhase = $state<'none' | 'sending' | 'thanked' | 'failed'>('none');
-  ratingError = $state('');
-  thumbs = $state.raw<ReadonlyMap<string, boolean>>(new Map());
+  /** The first picture that is less likely to fit; -1 if the server does not say. */
+  fold = $derived(this.pictures.findIndex(({ strength }) => strength === 'weak'));
+  noneFits = $derived(this.fold === 0);
+  /** Whether less likely pictures are kept from sight. */
+  folded = $derived(this.fold > 0 && !this.unfolded);
+  shown = $derived(this.folded ? this.pictures.slice(0, this.fold) : this.pictures);
+  /** Everything was loaded that there is to see. */
+  ended = $derived(this.phase === 'ready' && (this.folded || this.complete));
 
+  #list = 0;
+  #kept = new Map<number, Kept>();
   #names = new Set<string>();
   #offset = 0;
+  #next: string | null = null;
+  #more: Promise<void> | null = null;
   #running: AbortController | null = null;
   #retry: ReturnType<typeof setTimeout> | undefined;
   #retries = 0;
 
-  /** Shows the answer to `query`; what is on screen stays until the new answer is there. */
-  show(query: Query) {
-    if (sameQuery(query, this.query) && (this.phase === 'ready' || this.phase === 'loading')) return;
+  /** Shows the answer to `query`; what is on screen stays until the new answer is there. Loads at least `wanted`. */
+  show(query: Query, list: number, wanted = 0) {
+    const isSame = sameQuery(query, this.query);
+    if (isSame && list === this.#list && (this.phase === 'ready' || this.phase === 'loading')) return;
     const fromOrTo = query.kind === 'none' || this.query.kind === 'none';
+    this.#list = list;
     this.query = query;
     this.#retries = 0;
-    if (fromOrTo) this.#clear();
-    void this.#first();
+    this.fresh = 0;
+    const kept = this.#kept.get(list);
+    if (kept && sameQuery(kept.query, query)) return this.#restore(kept);
+    if (fromOrTo && !isSame) this.#clear();
+    void this.#first(wanted);
   }
 
-  /** Asks again, after a failure. */
+  /** Keeps what is on screen for when the user comes back to this list. */
+  keep() {
+    this.#kept.delete(this.#list);
+    if (this.phase !== 'ready') return;
+    const { query, pictures, complete, total, strongTotal, modelName, unfolded, indexedThen } = this;
+    this.#kept.set(this.#list, { query, pictures, complete, total, strongTotal, modelName, unfolded, indexedThen, offset: this.#offset, next: this.#next, rating: rating.kept() });
+    for (const oldest of this.#kept.keys()) {
+      if (this.#kept.size <= LISTS_KEPT_MAX) break;
+      this.#kept.delete(oldest);
+    }
+  }
+
+  /** Asks again, after a failure or when more can be found. */
   again() {
     this.#retries = 0;
     void this.#first();
   }
 
-  /** The newest pictures, when some have come or gone meanwhile. */
-  async refreshNewest() {
-    if (this.query.kind !== 'none' || this.phase !== 'ready' || this.loadingMore) return;
-    // Whoever has scrolled this far is looking for something; nothing may jump.
-    if (this.#offset > LIST_MAX) return;
+  /** Whether pictures have come or gone since this was answered. */
+  isOutdated(indexed: number): boolean {
+    // Asked before the first status came: the list says how many it knew, a search is taken as it is.
+    if (this.indexedThen < 0) this.indexedThen = this.query.kind === 'none' ? this.total : indexed;
+    return indexed !== this.indexedThen;
+  }
+
+  /** The newest pictures, when some have come or gone meanwhile; a search that found nothing is repeated. */
+  async refresh() {
+    if (this.phase !== 'ready' || this.loadingMore) return;
+    if (this.query.kind !== 'none') {
+      if (this.pictures.length === 0) void this.#first();
+      return;
+    }
     const signal = this.#start();
+    const indexedThen = live.now?.images.indexed ?? -1;
     try {
-      const { images, total } = await listImages(Math.max(FIRST_PAGE, this.#offset), 0, signal);
+      const { images, total, next } = await listImages(Math.min(LIST_MAX, Math.max(FIRST_PAGE, this.#offset)), { offset: 0 }, signal);
       this.#reset();
       this.#append(images);
-      this.complete = images.length >= total;
+      this.#listed(total, next, images.length);
+      this.fresh = 0;
+      this.indexedThen = indexedThen;
     } catch {
       // The status says so; the next change asks again.
     }
   }
 
   /** The next page. */
-  async more() {
-    if (this.phase !== 'ready' || this.loadingMore || this.complete) return;
+  more(): Promise<void> {
+    this.#more ??= this.#loadMore().finally(() => (this.#more = null));
+    return this.#more;
+  }
+
+  async #loadMore() {
+    if (this.phase !== 'ready' || this.loadingMore || this.complete || this.folded) return;
     this.loadingMore = true;
     const signal = this.#start();
     try {
@@ -94,74 +158,42 @@ class Results {
     }
   }
 
+  unfold() {
+    this.unfolded = true;
+  }
+
   /** Gone from the server: gone from the screen. */
   remove(name: string) {
     this.pictures = this.pictures.filter((picture) => picture.image_name !== name);
     this.#names.delete(name);
     this.#offset = Math.max(0, this.#offset - 1);
+    this.total = Math.max(0, this.total - 1);
+    // Lists kept for later still have it.
+    this.#kept.clear();
   }
 
-  rate(value: number) {
-    if (!this.jwt) return;
-    this.rating = value;
-    return this.#sendRating();
-  }
-
-  /** A thumb on one picture; the same thumb again takes it back. */
-  thumb(name: string, relevant: boolean) {
-    const thumbs = new Map(this.thumbs);
-    if (thumbs.get(name) === relevant) thumbs.delete(name);
-    else thumbs.set(name, relevant);
-    this.thumbs = thumbs;
-    return this.#sendRating();
-  }
-
-  canThumb(index: number): boolean {
-    return this.jwt !== '' && index >= 0 && index < RATED_IMAGES_MAX;
-  }
-
-  /** One request at a time, so that an older one never overtakes a newer; what changed meanwhile is sent after it. */
-  async #sendRating() {
-    if (!this.jwt) return;
-    if (this.ratingPhase === 'sending') {
-      this.#changedWhileSending = true;
-      return;
-    }
-    const jwt = this.jwt;
-    this.ratingPhase = 'sending';
-    this.#changedWhileSending = false;
-    const image_feedback = [...this.thumbs].map(([image_name, relevant]) => ({ image_name, relevant }));
-    try {
-      await createFeedback({ user_feedback: this.rating, jwt, image_feedback });
-      if (jwt !== this.jwt) return;
-      this.ratingPhase = 'thanked';
-      if (this.#changedWhileSending) await this.#sendRating();
-    } catch (thrown) {
-      if (jwt !== this.jwt) return;
-      const { code, message } = asError(thrown);
-      this.ratingPhase = 'failed';
-      this.ratingError = code === 'token_expired' ? 'These results are too old to rate. Search again, then rate.' : `Not saved: ${message}`;
-    }
+  #restore(kept: Kept) {
+    this.#start().throwIfAborted();
+    this.#reset();
+    this.#append(kept.pictures);
+    const { complete, total, strongTotal, modelName, unfolded, indexedThen } = kept;
+    Object.assign(this, { complete, total, strongTotal, modelName, unfolded, indexedThen, error: null, loadingMore: false, phase: 'ready' });
+    this.#offset = kept.offset;
+    this.#next = kept.next;
+    rating.begin(kept.rating);
   }
 
   #clear() {
     this.#reset();
     this.complete = false;
-    this.#forgetRating();
+    rating.begin();
   }
 
   #reset() {
     this.#names.clear();
     this.#offset = 0;
+    this.#next = null;
     this.pictures = [];
-  }
-
-  #forgetRating() {
-    this.jwt = '';
-    this.rating = null;
-    this.ratingPhase = 'none';
-    this.#changedWhileSending = false;
-    this.thumbs = new Map();
   }
 
   #start(): AbortSignal {
@@ -171,17 +203,16 @@ class Results {
     return this.#running.signal;
   }
 
-  async #first() {
+  async #first(wanted = 0) {
     const signal = this.#start();
     this.phase = 'loading';
     this.loadingMore = false;
-    const began = performance.now();
     try {
-      await this.#page(FIRST_PAGE, signal, true);
-      this.tookMs = Math.round(performance.now() - began);
+      await this.#page(Math.min(LATER_PAGE, Math.max(FIRST_PAGE, wanted)), signal, true);
       this.error = null;
       this.phase = 'ready';
       this.#retries = 0;
+      await this.#upTo(Math.min(wanted, RESTORED_MAX));
     } catch (thrown) {
       const error = asError(thrown);
       if (error.code === 'aborted') return;
@@ -190,6 +221,12 @@ class Results {
       this.phase = 'failed';
       this.#later(error, () => void this.#first());
     }
+  }
+
+  async #upTo(wanted: number) {
+    const list = this.#list;
+    const goesOn = () => list === this.#list && this.phase === 'ready' && !this.complete && !this.folded && !this.error;
+    while (this.pictures.length < wanted && goesOn()) await this.more();
   }
 
   /** Overload and start-up pass by themselves; the server says when to ask again. */
@@ -201,23 +238,37 @@ class Results {
   async #page(wanted: number, signal: AbortSignal, first = false) {
     const offset = first ? 0 : this.#offset;
     const query = this.query;
+    const indexedThen = live.now?.images.indexed ?? -1;
     if (query.kind === 'none') {
-      const { images, total } = await listImages(wanted, offset, signal);
-      if (first) this.#reset();
+      const { images, total, next } = await listImages(wanted, !first && this.#next ? { after: this.#next } : { offset }, signal);
+      if (first) {
+        this.#reset();
+        this.indexedThen = indexedThen;
+      }
       this.#append(images);
-      this.complete = this.#offset >= total || images.length === 0;
+      this.#listed(total, next, images.length);
       return;
     }
     const answer = await searchImage(asked(query), Math.min(wanted, WINDOW_MAX - offset), offset, signal);
     if (first) {
       this.#reset();
-      this.#forgetRating();
-      this.jwt = answer.jwt;
+      this.unfolded = false;
+      this.strongTotal = answer.strong_total ?? null;
       this.modelName = answer.model_name;
+      this.indexedThen = indexedThen;
+      rating.begin({ jwt: answer.jwt, value: null, thumbs: new Map() });
     }
     this.#append(answer.matches);
     // A page may be short without being the last: a picture may vanish while it is looked up.
     this.complete = answer.matches.length === 0 || this.#offset >= WINDOW_MAX;
+  }
+
+  /** Servers that give a `next` leave it away on the last page; others are asked until all are here. */
+  #listed(total: number, next: string | null | undefined, got: number) {
+    const wasLast = !next && this.#next !== null;
+    this.total = total;
+    this.#next = next ?? null;
+    this.complete = got === 0 || wasLast || this.#offset >= total;
   }
 
   #append(pictures: Picture[]) {
@@ -228,11 +279,12 @@ class Results {
 }
 
 function asked(query: Exclude<Query, { kind: 'none' }>): SearchQuery {
-  if (query.kind === 'text') return { text: query.text };
-  if (query.kind === 'like') return { image_name: query.name };
+  if (query.kind === 'text') return { parts: [{ text: query.text }] };
+  const beside = query.text ? { text: query.text } : null;
+  if (query.kind === 'like') return { parts: [{ image_name: query.name }, ...(beside ? [beside] : [])] };
   const picture = pictureOf(query.id);
-  if (!picture) throw new ApiError('picture_gone', 'The picture you searched with is not kept after leaving the page.');
-  return { picture };
+  if (!picture) throw new ApiError('picture_gone', t.field.pictureGone);
+  return { picture, ...beside };
 }
 
 export const results = new Results();

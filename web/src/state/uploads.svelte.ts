@@ -1,7 +1,8 @@
 // The upload queue: a few files at a time, each with its progress and its outcome. The API key stays in this tab's
 // sessionStorage and nowhere else.
 import { asError, uploadImage } from '../api/client';
-import { bytes } from '../words';
+import { t } from '../texts';
+import { bytes, sentence } from '../words';
 
 export interface Upload {
   id: number;
@@ -43,7 +44,7 @@ class Uploads {
       const upload: Upload = { id: ++this.#lastId, name: file.name, state: 'waiting', share: 0, note: '' };
       if (file.size > bytesMax) {
         upload.state = 'failed';
-        upload.note = `${bytes(file.size)} is too large; a picture may have up to ${bytes(bytesMax)}.`;
+        upload.note = t.upload.tooLarge(bytes(file.size), bytes(bytesMax));
       } else this.#files.set(upload.id, file);
       this.list.push(upload);
     }
@@ -71,7 +72,7 @@ class Uploads {
       const answer = await uploadImage(file, this.apiKey, (share) => (upload.share = share), new AbortController().signal);
       const image = answer.images[0];
       upload.state = image?.duplicate_of ? 'duplicate' : 'done';
-      upload.note = image?.duplicate_of ? `Already here as ${image.duplicate_of}.` : 'Added. It can be found in a moment.';
+      upload.note = image?.duplicate_of ? t.upload.already(image.duplicate_of) : t.upload.added;
       this.#files.delete(upload.id);
     } catch (thrown) {
       const { code, message } = asError(thrown);
@@ -80,7 +81,7 @@ class Uploads {
         this.refuseKey();
       } else {
         upload.state = 'failed';
-        upload.note = message;
+        upload.note = sentence(message);
       }
     }
     this.#sending--;

@@ -55,7 +55,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Problem> {
 fn next_marker(mut rest: &[u8]) -> Result<(u8, &[u8]), Problem> {
     const CUT: Problem = Problem::Truncated("the end-of-image marker is missing");
     loop {
-        let start = rest.iter().position(|&byte| byte == 0xFF).ok_or(CUT)?;
+        let start = memchr::memchr(0xFF, rest).ok_or(CUT)?;
         rest = &rest[start + 1..];
         match rest.first() {
             None => return Err(CUT),

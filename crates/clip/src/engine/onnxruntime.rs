@@ -9,7 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use half::f16;
 use ort::environment::Environment;
-use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::{Data, Element, Engine, Input, Output, Port, guarded};
@@ -96,15 +97,24 @@ pub(crate) struct OnnxRuntime {
 }
 
 impl OnnxRuntime {
-    /// Loads a graph; the library must be found first, see [`onnxruntime_available`].
+    /// Loads a graph; the library must be found first, see [`onnxruntime_available`]. `weights` is the folder of the
+    /// files that the graph's weights are in, if it is not the graph's own.
     pub(crate) fn load(
         path: &Path,
+        weights: Option<&Path>,
         threads: usize,
         library: Option<&Path>,
     ) -> Result<Self, String> {
         let environment = loaded(library)?.environment;
         let session = guarded("ONNX Runtime", || {
-            session(path, threads, &environment).map_err(|error| error.to_string())
+            let mut builder = builder(threads, &environment).map_err(|error| error.to_string())?;
+            let Some(weights) = weights else {
+                return builder.commit_from_file(path).map_err(|error| error.to_string());
+            };
+            let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+            let builder = builder.with_config_entry(WEIGHTS_FOLDER, weights.to_string_lossy());
+            let mut builder = builder.map_err(|error| error.to_string())?;
+            builder.commit_from_memory(&bytes).map_err(|error| error.to_string())
         })?;
         let inputs = session.inputs().iter().map(port).collect();
         let outputs = session.outputs().iter().map(port).collect();
@@ -112,7 +122,10 @@ impl OnnxRuntime {
     }
 }
 
-fn session(path: &Path, threads: usize, environment: &Environment) -> ort::Result<Session> {
+/// The folder of external weights of a graph that is given as bytes. A graph in a file may only name files beside it.
+const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
+
+fn builder(threads: usize, environment: &Environment) -> ort::Result<SessionBuilder> {
     // `All` adds a level above this one, in which ONNX Runtime 1.32.0 dies (no error, the process) of any graph in half floats.
     // For other graphs it is no faster. Older libraries (1.20) do not know this level; there `All` is the same.
     let builder = match Session::builder(environment)?
@@ -126,17 +139,24 @@ fn session(path: &Path, threads: usize, environment: &Environment) -> ort::Resul
         .with_inter_threads(1)?
         // waiting threads would spin on the cores that decode the next pictures
         .with_intra_op_spinning(false)?;
-    let mut builder = builder;
-    builder.commit_from_file(path)
+    Ok(builder)
 }
 
 impl Engine for OnnxRuntime {
+    fn name(&self) -> &'static str {
+        "onnxruntime"
+    }
+
     fn inputs(&self) -> &[Port] {
         &self.inputs
     }
 
     fn outputs(&self) -> &[Port] {
         &self.outputs
+    }
+
+    fn argmax_takes_last(&self) -> bool {
+        false
     }
 
     fn run(&self, inputs: &[Input<'_>], output: &str) -> Result<Output, String> {

@@ -59,12 +59,20 @@ fn refuse_wrong_operators(path: &Path) -> Result<(), String> {
 }
 
 impl Engine for Rten {
+    fn name(&self) -> &'static str {
+        "rten"
+    }
+
     fn inputs(&self) -> &[Port] {
         &self.inputs
     }
 
     fn outputs(&self) -> &[Port] {
         &self.outputs
+    }
+
+    fn argmax_takes_last(&self) -> bool {
+        true // 0.27
     }
 
     fn run(&self, inputs: &[Input<'_>], output: &str) -> Result<Output, String> {

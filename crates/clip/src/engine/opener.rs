@@ -1,0 +1,95 @@
+//! Opens graphs in the engine that was chosen.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Engine;
+use super::onnxruntime::{OnnxRuntime, onnxruntime_available};
+use super::rten::{Rten, thread_pool};
+use crate::error::LoadError;
+
+/// An engine, with all that it takes to open a graph in it.
+#[derive(Clone)]
+pub(crate) struct Opener {
+    kind: Kind,
+    threads: usize,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Rten(Arc<::rten::ThreadPool>),
+    OnnxRuntime { library: Option<PathBuf>, version: String },
+}
+
+impl Opener {
+    pub(crate) fn rten(threads: usize) -> Self {
+        Self { kind: Kind::Rten(thread_pool(threads)), threads }
+    }
+
+    /// ONNX Runtime, or why it cannot be used.
+    pub(crate) fn onnxruntime(threads: usize, library: Option<&Path>) -> Result<Self, String> {
+        let version = onnxruntime_available(library)?;
+        // without the path
+        let version =
+            version.rsplit_once(" (").map_or(version.as_str(), |(version, _)| version).to_owned();
+        let library = library.map(Path::to_owned);
+        Ok(Self { kind: Kind::OnnxRuntime { library, version }, threads })
+    }
+
+    /// What it is called in the configuration.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Rten(_) => "rten",
+            Kind::OnnxRuntime { .. } => "onnxruntime",
+        }
+    }
+
+    /// Name and version: what was proved for one may not hold for another.
+    pub(crate) fn description(&self) -> String {
+        match &self.kind {
+            Kind::Rten(_) => "rten 0.27".to_owned(),
+            Kind::OnnxRuntime { version, .. } => format!("onnxruntime {version}"),
+        }
+    }
+
+    /// Whether a graph in a file may have its weights in files of other folders.
+    pub(crate) fn finds_weights_elsewhere(&self) -> bool {
+        matches!(self.kind, Kind::OnnxRuntime { .. })
+    }
+
+    /// Opens a graph as it was published.
+    pub(crate) fn open(&self, path: &Path) -> Result<Box<dyn Engine>, LoadError> {
+        std::fs::File::open(path).map_err(|error| LoadError::Unreadable {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        let advice = match self.kind {
+            Kind::Rten(_) => {
+                "If the file is whole, it uses what rten does not know: run `make onnxruntime` and choose the engine onnxruntime"
+            }
+            Kind::OnnxRuntime { .. } => {
+                "The file is damaged, or it needs a newer ONNX Runtime: download it again, or choose the engine rten"
+            }
+        };
+        self.open_with_weights(path, None).map_err(|reason| LoadError::Engine {
+            path: path.to_owned(),
+            engine: self.name(),
+            reason,
+            advice,
+        })
+    }
+
+    /// Opens a graph whose weights are in files of the folder `weights`, or beside it.
+    pub(crate) fn open_with_weights(
+        &self,
+        path: &Path,
+        weights: Option<&Path>,
+    ) -> Result<Box<dyn Engine>, String> {
+        match &self.kind {
+            Kind::Rten(pool) => Ok(Box::new(Rten::load(path, pool.clone())?)),
+            Kind::OnnxRuntime { library, .. } => {
+                Ok(Box::new(OnnxRuntime::load(path, weights, self.threads, library.as_deref())?))
+            }
+        }
+    }
+}

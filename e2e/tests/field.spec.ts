@@ -1,0 +1,76 @@
+// The field and what leads to it: the focus, searches of before, examples that find something, words beside a picture.
+import { expect, test } from './mock';
+
+const words = 'Search pictures by words';
+
+test('has the focus when the page opens, and the key that leads to it does not write into it', async ({ page, mock }) => {
+  await mock.start({ total: 60 });
+  await page.goto(mock.url);
+  await expect(page.getByLabel(words)).toBeFocused();
+  await page.keyboard.press('/');
+  await page.keyboard.type('coast');
+  await expect(page).toHaveURL(`${mock.url}/?q=coast`);
+});
+
+test('remembers searches in this browser only, and forgets them when told', async ({ page, mock }) => {
+  await mock.start({ total: 60 });
+  await page.goto(mock.url);
+  await page.getByLabel(words).fill('night sky');
+  await page.getByLabel(words).press('Enter');
+  await expect(page.getByRole('heading', { name: 'Pictures of “night sky”' })).toBeVisible();
+  await page.goBack();
+  const before = page.getByRole('list', { name: 'Searched before' });
+  await expect(before.getByRole('button', { name: 'night sky' })).toBeVisible();
+  await page.reload();
+  await before.getByRole('button', { name: 'night sky' }).click();
+  await expect(page).toHaveURL(`${mock.url}/?q=night+sky`);
+  await page.goBack();
+  await before.getByRole('button', { name: 'Forget these searches' }).click();
+  await expect(before).toBeHidden();
+  expect(await page.evaluate(() => localStorage.getItem('recent_searches'))).toBeNull();
+});
+
+test('offers examples that find something here, and asks for them only once', async ({ page, mock }) => {
+  await mock.start({ total: 0 });
+  const scene = (name: string, index: number) => ({ image_name: `${name}-${index}.jpg`, image_url: `/api/v1/images/${name}-${index}.jpg`, thumbnail_url: `/api/v1/images/${name}-${index}.jpg/thumbnail`, width: 800, height: 600 });
+  mock.world.images = Array.from({ length: 40 }, (_, index) => scene(index % 2 ? 'tennis' : 'fruit', index));
+  let asked = 0;
+  page.on('request', (request) => (asked += Number(request.url().endsWith('/search-image'))));
+  await page.goto(mock.url);
+  const examples = page.getByRole('list', { name: 'Examples' }).getByRole('button');
+  await expect(examples.first()).toBeVisible();
+  const shown = await examples.allTextContents();
+  expect(shown.length).toBeLessThanOrEqual(6);
+  expect(shown.map((text) => text.trim())).toEqual(expect.arrayContaining(['tennis', 'fruit']));
+  const before = asked;
+  await page.reload();
+  await expect(examples.first()).toBeVisible();
+  await page.waitForTimeout(2000);
+  expect(asked).toBe(before);
+});
+
+test('searches words beside a picture, and either alone', async ({ page, mock }) => {
+  await mock.start({ total: 200 });
+  await page.goto(`${mock.url}/?like=dunes%2F00000.jpg`);
+  await expect(page.getByRole('heading', { name: 'More like 00000.jpg' })).toBeVisible();
+  const both = page.waitForRequest((request) => request.url().endsWith('/search-image') && request.postData()!.includes('coast'));
+  await page.getByLabel(words).fill('coast');
+  expect((await both).postDataJSON()).toMatchObject({ queries: [{ image_name: 'dunes/00000.jpg' }, { text: 'coast' }] });
+  await expect(page).toHaveURL(`${mock.url}/?q=coast&like=dunes%2F00000.jpg`);
+  await expect(page.getByRole('heading', { name: '“coast”, like 00000.jpg' })).toBeVisible();
+  await page.reload();
+  await expect(page.getByLabel(words)).toHaveValue('coast');
+  await page.getByRole('button', { name: 'Search without the picture' }).click();
+  await expect(page).toHaveURL(`${mock.url}/?q=coast`);
+  await page.goBack();
+  await page.getByLabel(words).fill('');
+  await expect(page).toHaveURL(`${mock.url}/?like=dunes%2F00000.jpg`);
+});
+
+test('replaces the picture by words where the server cannot combine them', async ({ page, mock }) => {
+  await mock.start({ total: 200, rich: false });
+  await page.goto(`${mock.url}/?like=dunes%2F00000.jpg`);
+  await expect(page.getByRole('heading', { name: 'More like 00000.jpg' })).toBeVisible();
+  await page.getByLabel(words).fill('coast');
+  await expect(page).toHaveURL(`${mock.url}/?q=coast`);
+});

@@ -1,0 +1,112 @@
+// On a phone: pictures first, room for fingers, nothing over the picture, and an app that opens without a network.
+import type { Page } from '@playwright/test';
+import { expect, test } from './mock';
+
+test.use({ hasTouch: true, isMobile: true, viewport: { width: 390, height: 760 } });
+
+const small = (page: Page, root: string) =>
+  page.evaluate((root) => {
+    const seen = [...document.querySelectorAll<HTMLElement>(`${root} :is(a, button, summary, input:not([type=file]))`)].filter((element) => element.checkVisibility({ opacityProperty: true, visibilityProperty: true }));
+    return seen
+      .map((element) => ({ name: element.getAttribute('aria-label') ?? element.textContent ?? '', box: element.getBoundingClientRect(), isText: getComputedStyle(element).display === 'inline' }))
+      .filter(({ box, isText, name }) => !isText && !name.startsWith('Skip to') && (box.width < 43.5 || box.height < 43.5))
+      .map(({ name, box }) => `${name}: ${Math.round(box.width)} × ${Math.round(box.height)}`);
+  }, root);
+
+test('at most a quarter of the screen stands before the first picture', async ({ page, mock }) => {
+  await mock.start({ total: 200 });
+  for (const where of ['/', '/?q=harbour']) {
+    await page.goto(mock.url + where);
+    await expect(page.locator('li img.loaded').first()).toBeVisible();
+    const { y } = (await page.locator('a[data-index="0"]').boundingBox())!;
+    expect(y, `first picture at ${where}`).toBeLessThanOrEqual(760 / 4);
+  }
+});
+
+test('everything to press has room for a finger', async ({ page, mock }) => {
+  await mock.start({ total: 200 });
+  await page.goto(mock.url);
+  await expect(page.locator('li img.loaded').first()).toBeVisible();
+  expect(await small(page, 'body')).toEqual([]);
+  await page.getByRole('button', { name: /^Status/ }).tap();
+  await expect(page.getByRole('dialog')).toBeVisible();
+  expect(await small(page, 'dialog')).toEqual([]);
+  await page.goto(`${mock.url}/?q=harbour`);
+  await page.locator('a[data-index="0"]').tap();
+  await expect(page.getByRole('dialog').getByText(/JPEG/)).toBeVisible();
+  expect(await small(page, 'dialog')).toEqual([]);
+});
+
+test('the actions stand in one row, and nothing lies over the picture', async ({ page, mock }) => {
+  await mock.start({ total: 200 });
+  await page.goto(`${mock.url}/?q=harbour`);
+  await page.locator('a[data-index="1"]').tap();
+  const large = page.getByRole('dialog');
+  await expect(large.getByText(/JPEG/)).toBeVisible();
+  const tops = await large.locator('.actions :is(a, button)').evaluateAll((actions) => actions.map((action) => Math.round(action.getBoundingClientRect().top)));
+  expect(tops.length).toBeGreaterThan(4);
+  expect(new Set(tops).size).toBe(1);
+  // Wherever one looks at the picture, it is the picture that is there.
+  const covered = await large.locator('.frame').evaluate((frame) => {
+    const { left, top, width, height } = frame.getBoundingClientRect();
+    const points = [0.02, 0.25, 0.5, 0.75, 0.98].flatMap((x) => [0.02, 0.5, 0.98].map((y) => [left + x * width, top + y * height] as const));
+    return points.filter(([x, y]) => !document.elementFromPoint(x, y)?.closest('.stage')).length;
+  });
+  expect(covered).toBe(0);
+});
+
+test('asks for a rating in one quiet line, once the results were seen', async ({ page, mock }) => {
+  await mock.start({ total: 400 });
+  await page.goto(`${mock.url}/?q=harbour`);
+  await expect(page.locator('a[data-index="0"]')).toBeVisible();
+  const ask = page.getByRole('button', { name: 'How good were these results?' });
+  await expect(ask).toBeHidden();
+  await page.evaluate(() => window.scrollTo(0, 1200));
+  await expect(ask).toBeVisible();
+  expect((await page.locator('.rating').boundingBox())!.height).toBeLessThanOrEqual(60);
+  await ask.tap();
+  const rated = page.waitForResponse('**/api/v1/create-feedback');
+  await page.getByRole('button', { name: '8 of 10' }).tap();
+  expect((await rated).ok()).toBe(true);
+  await expect(page.getByText('Thank you. 8 of 10 is noted.')).toBeVisible();
+});
+
+test('a long press selects, further taps add', async ({ page, mock }) => {
+  await mock.start({ total: 200 });
+  await page.goto(`${mock.url}/?q=harbour`);
+  const { x, y, width, height } = (await page.locator('a[data-index="2"]').boundingBox())!;
+  const touch = await page.context().newCDPSession(page);
+  const at = [{ x: x + width / 2, y: y + height / 2 }];
+  await touch.send('Input.dispatchTouchEvent', { type: 'touchStart', touchPoints: at });
+  await expect(page.getByText('1 selected')).toBeVisible();
+  await touch.send('Input.dispatchTouchEvent', { type: 'touchEnd', touchPoints: [] });
+  await page.locator('a[data-index="4"]').tap();
+  await expect(page.getByText('2 selected')).toBeVisible();
+  await expect(page.getByRole('dialog')).toBeHidden();
+});
+
+test('can be installed, and opens without a network', async ({ page, mock, context }) => {
+  await mock.start({ total: 200 });
+  await page.goto(mock.url);
+  const address = await page.locator('link[rel=manifest]').getAttribute('href');
+  const manifest = await (await page.request.get(mock.url + address)).json();
+  expect(manifest).toMatchObject({ start_url: '/', display: 'standalone' });
+  for (const { src, sizes } of manifest.icons) {
+    const size = await page.evaluate(async (src) => {
+      const bitmap = await createImageBitmap(await (await fetch(src)).blob());
+      return `${bitmap.width}x${bitmap.height}`;
+    }, src);
+    expect(size).toBe(sizes);
+  }
+  await page.evaluate(async () => {
+    await navigator.serviceWorker.ready;
+    // Until everything of the page is kept.
+    while (!(await caches.match('/'))) await new Promise((done) => setTimeout(done, 50));
+  });
+  await page.reload();
+  await context.setOffline(true);
+  mock.stop();
+  await page.reload();
+  await expect(page.getByRole('heading', { name: 'The server does not answer' })).toBeVisible();
+  await expect(page.getByLabel('Search pictures by words')).toBeVisible();
+});

@@ -1,0 +1,59 @@
+// Thumbnails in the order of what is looked at: what left the screen is cancelled, what is on screen comes first, and a
+// colour stands in until the picture is there.
+import { expect, test } from './mock';
+
+test('cancels what left the screen, and asks first for what is on it', async ({ page, mock }) => {
+  await mock.start({ total: 3000 });
+  mock.world.thumbnailDelayMs = 250;
+  await page.goto(mock.url);
+  await expect(page.locator('a[data-index]').first()).toBeVisible();
+  // Far down, as fast as a thumb on the scrollbar goes.
+  for (let step = 0; step < 12; step++) {
+    await page.evaluate(() => window.scrollBy(0, innerHeight * 2.5));
+    await page.waitForTimeout(60);
+  }
+  const asked = mock.world.thumbnails.length;
+  const visible = () =>
+    page.evaluate(() =>
+      [...document.querySelectorAll<HTMLImageElement>('#results li img')]
+        .map((img) => ({ name: img.alt, box: img.getBoundingClientRect(), loaded: img.classList.contains('loaded') }))
+        .filter(({ box }) => box.bottom > 80 && box.top < innerHeight)
+        .map(({ name, loaded }) => ({ name, loaded })),
+    );
+  const wanted = (await visible()).map(({ name }) => name);
+  expect(wanted.length).toBeGreaterThan(4);
+  await expect.poll(async () => (await visible()).every(({ loaded }) => loaded)).toBe(true);
+  // From then on: those on screen before any other.
+  const after = mock.world.thumbnails.slice(asked).map(({ name }) => name);
+  const last = Math.max(...wanted.map((name) => after.indexOf(name)));
+  expect(after.slice(0, last + 1).filter((name) => !wanted.includes(name)).length, 'asked before all on screen were').toBeLessThanOrEqual(4);
+  expect(mock.world.thumbnails.filter(({ outcome }) => outcome === 'cancelled').length, 'cancelled').toBeGreaterThan(3);
+  // Rows that flew by were hardly asked for.
+  expect(mock.world.thumbnails.length).toBeLessThan(120);
+});
+
+test('asks for a few at a time, so that a search does not wait for pictures', async ({ page, mock }) => {
+  await mock.start({ total: 500 });
+  mock.world.thumbnailDelayMs = 3000;
+  await page.goto(mock.url);
+  await expect.poll(() => mock.world.thumbnails.length).toBeGreaterThan(2);
+  await page.getByLabel('Search pictures by words').fill('coast');
+  await expect(page.getByRole('heading', { name: 'Pictures of “coast”' })).toBeVisible();
+  await expect(page.locator('a[data-index]').first()).toBeVisible({ timeout: 2500 });
+  expect(mock.world.thumbnails.filter(({ outcome }) => outcome === 'open').length).toBeLessThanOrEqual(4);
+});
+
+test('paints the colours of a picture before it is there', async ({ page, mock }) => {
+  await mock.start({ total: 50 });
+  mock.world.thumbnailDelayMs = 4000;
+  await page.goto(mock.url);
+  const canvas = page.locator('#results li canvas').first();
+  await expect(canvas).toBeVisible();
+  const colours = await canvas.evaluate((element: HTMLCanvasElement) => {
+    const { data } = element.getContext('2d')!.getImageData(0, 0, element.width, element.height);
+    return { sides: [element.width, element.height], alpha: data[3], different: new Set([...Array(data.length / 4).keys()].map((at) => data.slice(at * 4, at * 4 + 3).join())).size };
+  });
+  expect(Math.max(...colours.sides)).toBe(32);
+  expect(colours.alpha).toBe(255);
+  expect(colours.different).toBeGreaterThan(20);
+});

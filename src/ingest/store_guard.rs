@@ -1,0 +1,170 @@
+//! Looks after the collection that is written to: whether it is still there, still ours, and as we left it. Every write is
+//! numbered in the catalog before it is made, and in the collection's marker with it; a server that was restored from a
+//! snapshot, or lost its volume, is noticed within a few seconds, and what is missing there is made again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::{IngestError, Shared};
+use crate::backoff::Backoff;
+use crate::store_check::{Differences, StoreCheck};
+use crate::vector_store::{Marker, StoreError};
+
+/// After a comparison that failed or found nothing, the next one waits about so long, doubling up to the second: processes
+/// that write at the same time may leave markers out of order, which only looks like a restored snapshot.
+const REST_FIRST: Duration = Duration::from_mins(1);
+const REST_LONGEST: Duration = Duration::from_hours(1);
+
+/// What writers and the guard tell each other.
+#[derive(Default)]
+pub(super) struct GuardState {
+    /// Number of our last write.
+    last_epoch: AtomicU64,
+    /// A writer saw a marker that is older than our last write, or none.
+    doubt: AtomicBool,
+    /// What is wrong with the store, if anything.
+    trouble: Mutex<Option<String>>,
+}
+
+impl Shared {
+    fn check(&self) -> StoreCheck<'_> {
+        StoreCheck {
+            catalog: &*self.parts.catalog,
+            collection: &*self.parts.collection,
+            model: self.parts.embedder.id(),
+        }
+    }
+
+    /// At start: makes sure that the collection is ours, and brings it and the catalog together.
+    pub(super) async fn attach(&self) -> Result<(), IngestError> {
+        let found = self.check().attach().await?;
+        self.make_again(found).await
+    }
+
+    /// Numbers a write that is about to be made. Refuses to write into what is not ours.
+    pub(super) async fn begin_write(&self) -> Result<u64, IngestError> {
+        match self.parts.collection.marker().await? {
+            Some(marker) => {
+                self.check().check_owner(&marker).await?;
+                if marker.epoch < self.guard.last_epoch.load(Ordering::Relaxed) {
+                    self.guard.doubt.store(true, Ordering::Relaxed);
+                }
+            }
+            None => self.guard.doubt.store(true, Ordering::Relaxed),
+        }
+        Ok(self.parts.catalog.next_epoch(&self.model).await?)
+    }
+
+    /// Marks the collection with the number of a write that was made, and flushes.
+    pub(super) async fn end_write(&self, epoch: u64) -> Result<(), IngestError> {
+        let installation = self.parts.catalog.installation().await?.id;
+        self.parts.collection.set_marker(&Marker { installation, epoch }).await?;
+        self.parts.collection.flush().await?;
+        self.guard.last_epoch.fetch_max(epoch, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What is wrong with the store, if anything.
+    pub(super) fn store_trouble(&self) -> Option<String> {
+        self.guard.trouble.lock().clone()
+    }
+
+    /// Makes pending whose vectors the catalog had to forget.
+    async fn make_again(&self, found: Differences) -> Result<(), IngestError> {
+        if found.missing > 0 {
+            let images = self.parts.catalog.require_vectors(&self.model).await?;
+            tracing::warn!(
+                vectors = found.missing,
+                images,
+                "the vector store has lost vectors; making them again"
+            );
+            self.tidy.store(false, Ordering::Relaxed);
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+}
+
+/// Looks every so often, until stopped.
+pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+    let interval = Duration::from_millis(shared.parts.check_interval_ms.max(50));
+    let mut guard = Guard::new(&shared);
+    while stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
+        let trouble = match stop.run_until_cancelled(guard.look()).await {
+            None => return,
+            Some(Ok(())) => None,
+            Some(Err(error)) => Some(error.to_string()),
+        };
+        let mut told = shared.guard.trouble.lock();
+        if *told != trouble {
+            match &trouble {
+                Some(trouble) => tracing::warn!("the vector store: {trouble}"),
+                None => tracing::info!("the vector store is in order again"),
+            }
+            *told = trouble;
+        }
+    }
+}
+
+struct Guard<'a> {
+    shared: &'a Shared,
+    /// Numbers of collection and catalog that differed when we looked last: a write under way looks like that, too.
+    differed: Option<(u64, u64)>,
+    rests: Backoff,
+    rest_until: Instant,
+}
+
+impl<'a> Guard<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        let rests = Backoff::new(REST_FIRST, REST_LONGEST);
+        Self { shared, differed: None, rests, rest_until: Instant::now() }
+    }
+
+    async fn look(&mut self) -> Result<(), IngestError> {
+        let shared = self.shared;
+        let marker = match shared.parts.collection.marker().await {
+            Err(StoreError::NoSuchCollection(name)) => return self.refill(&name).await,
+            marker => marker?,
+        };
+        let is_certain = match &marker {
+            None => true,
+            Some(marker) => {
+                shared.check().check_owner(marker).await?;
+                let epoch = shared.parts.catalog.epoch(&shared.model).await?;
+                let pair = (marker.epoch != epoch).then_some((marker.epoch, epoch));
+                let is_still = pair.is_some() && pair == self.differed;
+                self.differed = pair;
+                is_still || shared.guard.doubt.load(Ordering::Relaxed)
+            }
+        };
+        if !is_certain || Instant::now() < self.rest_until {
+            return Ok(());
+        }
+        self.rest_until = Instant::now() + self.rests.next_pause();
+        shared.guard.doubt.store(false, Ordering::Relaxed);
+        let check = shared.check();
+        let found = if marker.is_some() { check.mend().await? } else { check.attach().await? };
+        if !found.none() {
+            self.rests.reset();
+            self.rest_until = Instant::now();
+        }
+        self.differed = None;
+        shared.make_again(found).await
+    }
+
+    /// The collection was deleted under us, or the server's volume is a new one.
+    async fn refill(&self, name: &str) -> Result<(), IngestError> {
+        let (store, collection) = (&self.shared.parts.store, &self.shared.parts.collection);
+        tracing::warn!(collection = name, "the collection is gone; making it again");
+        store.open(collection.spec()).await?;
+        self.shared.attach().await?;
+        if store.active().await?.is_none() {
+            store.activate(name).await?;
+        }
+        Ok(())
+    }
+}
