@@ -10,9 +10,14 @@ use crate::uploads::{KEY, upload};
 
 const PICTURES: u32 = 12;
 
-/// A world whose vectors would be gone at once, and whose folder is compared often.
+/// A world whose folder is compared often.
 fn world() -> World {
-    World::new().set("INGEST__SCAN_INTERVAL_MS", "200").set("INGEST__ORPHAN_GRACE_MS", "0")
+    unforgiving().set("INGEST__SCAN_INTERVAL_MS", "200")
+}
+
+/// What is taken for gone here is gone at once, with its vector.
+fn unforgiving() -> World {
+    World::new().set("INGEST__ORPHAN_GRACE_MS", "0").set("INGEST__FORGET_AFTER_DAYS", "0")
 }
 
 fn fill(world: &World, first: u32) {
@@ -100,7 +105,7 @@ async fn an_emptied_folder_loses_nothing_also_across_a_restart() {
 #[tokio::test]
 async fn an_unmounted_disk_loses_nothing_and_is_watched_again_after_mounting() {
     // Hints alone must do: the periodic comparison comes too late for this test.
-    let world = World::new().set("INGEST__ORPHAN_GRACE_MS", "0");
+    let world = unforgiving();
     let Some(disk) = Mount::tmpfs(&world.path("images")) else { return };
     fill(&world, 0);
     let kept = world.path("kept");
