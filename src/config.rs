@@ -224,6 +224,7 @@ pub struct ThumbnailConfig {
     pub quality: u8,
     pub cache_bytes_max: u64,
     pub concurrent_max: usize,
+    pub while_indexing: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]

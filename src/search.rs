@@ -207,7 +207,7 @@ impl Searcher {
     async fn decode(&self, serving: &Answering, bytes: Vec<u8>) -> Result<Pixels, SearchError> {
         let embedder = serving.embedder.clone();
         let share = self.decoder.share_for_file(bytes.len() as u64).await;
-        let wanted = embedder.wanted();
+        let wanted = embedder.wanted(0);
         let preprocess = move |decoded: Decoded| embedder.preprocess(&decoded.rgb);
         Ok(self.decoder.decode(bytes, share, wanted, preprocess).await?)
     }

@@ -57,6 +57,11 @@ impl World {
         let sources =
             source_address::open(&config.images, &config.ingest.ignore, config.ingest.images_max);
         let decoder = Arc::new(Decoder::new(&config.decode));
+        let thumbnails = Arc::new(Thumbnails::new(
+            data.join("thumbnails"),
+            config.thumbnails.clone(),
+            decoder.clone(),
+        ));
         let parts = ServingParts {
             config,
             catalog,
@@ -64,6 +69,7 @@ impl World {
             sources: sources.expect("a folder"),
             metrics: Arc::default(),
             decoder,
+            thumbnails,
         };
         Serving::new(parts).expect("models")
     }
