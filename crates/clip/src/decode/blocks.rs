@@ -77,7 +77,7 @@ impl<'a> Blocks<'a> {
                 b"eXIf" => self.exif.push(data),
                 // keyword, no compression, two empty texts
                 b"iTXt" => {
-                    self.xmp = data.strip_prefix(b"XML:com.adobe.xmp\0\0\0\0\0").or(self.xmp)
+                    self.xmp = data.strip_prefix(b"XML:com.adobe.xmp\0\0\0\0\0").or(self.xmp);
                 }
                 _ => {}
             }
@@ -119,12 +119,12 @@ impl<'a> Blocks<'a> {
     fn items(&mut self, bytes: &'a [u8]) -> Option<()> {
         let items = Items::open(bytes)?;
         // four bytes say how far into the item the TIFF data begins
-        let exif = items.data_of(b"Exif").and_then(|item| {
+        let exif = items.data_of(*b"Exif").and_then(|item| {
             let skipped = u32::from_be_bytes(*item.first_chunk()?) as usize;
             item.get(skipped.checked_add(4)?..)
         });
         self.exif.extend(exif);
-        self.xmp = items.data_of(b"mime").filter(|item| contains(item, b"<x:xmpmeta"));
+        self.xmp = items.data_of(*b"mime").filter(|item| contains(item, b"<x:xmpmeta"));
         let colour = items.properties(items.primary()?).into_iter().find_map(|(kind, data)| {
             let profile = data.strip_prefix(b"prof").or_else(|| data.strip_prefix(b"rICC"))?;
             (&kind == b"colr" && profile.len() <= PROFILE_BYTES_MAX).then_some(profile)
@@ -152,7 +152,7 @@ impl<'a> Blocks<'a> {
                 self.jpeg(preview);
                 self.profile = None;
             }
-        } else if let Some(movie) = iso_boxes::find(bytes, b"moov") {
+        } else if let Some(movie) = iso_boxes::find(bytes, *b"moov") {
             let canon = iso_boxes::boxes(movie).filter(|(kind, _)| kind == b"uuid");
             for (kind, data) in
                 canon.flat_map(|(_, data)| iso_boxes::boxes(data.get(16..).unwrap_or_default()))
