@@ -190,8 +190,8 @@ mod tests {
             let (decoder, share) = (decoder.clone(), decoder.share_for_file(1).await);
             tokio::spawn(async move {
                 let hold = move |_: Decoded| {
-                    drop(started.send(()));
-                    drop(may_go_on.recv());
+                    let _ = started.send(());
+                    let _ = may_go_on.recv();
                 };
                 decoder.decode(png(256), share, Wanted::Full, hold).await
             })
@@ -209,7 +209,9 @@ mod tests {
         let decoder = decoder(|config| (config.threads, config.timeout_ms) = (1, 500));
         let (go_on, may_go_on) = mpsc::channel::<()>();
         let share = decoder.share_for_file(1).await;
-        let stuck = move |_: Decoded| drop(may_go_on.recv());
+        let stuck = move |_: Decoded| {
+            let _ = may_go_on.recv();
+        };
         let late = decoder.decode(png(8), share, Wanted::Full, stuck).await;
         assert!(matches!(late, Err(DecodeFailure::Stuck(_))), "{late:?}");
         assert_eq!(decoder.threads.available_permits(), 0, "it is still at work");

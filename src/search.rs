@@ -198,7 +198,7 @@ impl Searcher {
                     .ok_or_else(|| SearchError::NoSuchImage(name.clone()))?;
                 let found =
                     serving.collection.get(&[serving.embedder.id().point_id(&hash)]).await?.pop();
-                let point = found.ok_or_else(|| SearchError::NoSuchImage(name))?;
+                let point = found.ok_or(SearchError::NoSuchImage(name))?;
                 Ok((format!("picture:{hash}"), point.vector))
             }
         }

@@ -26,6 +26,9 @@ const EARLY_WIDTH: u32 = 320;
 /// A thumbnail is at most this many times as high as wide; longer strips are scaled further down.
 const HEIGHT_FACTOR_MAX: u32 = 4;
 
+/// Held by the one who makes a thumbnail.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
 /// Makes and keeps thumbnails.
 pub struct Thumbnails {
     dir: PathBuf,
@@ -33,7 +36,7 @@ pub struct Thumbnails {
     decoder: Arc<Decoder>,
     turns: Semaphore,
     /// One at work for each thumbnail; whoever else wants it waits and then finds it.
-    making: Mutex<HashMap<(ContentHash, u32), Arc<tokio::sync::Mutex<()>>>>,
+    making: Mutex<HashMap<(ContentHash, u32), Turn>>,
     written_bytes: AtomicU64,
 }
 

@@ -6,6 +6,7 @@
 
 mod feedback;
 mod images;
+mod leases;
 mod ledger;
 mod queue;
 mod rows;

@@ -119,10 +119,10 @@ impl Stages {
         let prepared = self.read_and_decode(&item.image).await;
         match prepared {
             Ok((hash, facts, Some(pixels))) => {
-                drop(self.decoded.send(Decoded { item, hash, facts, pixels }).await)
+                drop(self.decoded.send(Decoded { item, hash, facts, pixels }).await);
             }
             Ok((hash, facts, None)) => {
-                drop(self.embedded.send(Embedded { item, hash, facts, vector: None }).await)
+                drop(self.embedded.send(Embedded { item, hash, facts, vector: None }).await);
             }
             Err(setback) => settle(&self.shared, &item, &setback, &self.stop).await,
         }

@@ -9,7 +9,7 @@ use crate::catalog::address as catalog_address;
 use crate::source::address as source_address;
 use crate::vector_store::address;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Folders with models, pictures and data.
 struct World {

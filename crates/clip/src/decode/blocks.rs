@@ -6,10 +6,11 @@ use std::borrow::Cow;
 use super::PictureFormat;
 use super::ifd::Tiff;
 use super::iso_boxes::{self, Items};
+use super::jpeg_markers::segments;
 
 /// The longest colour profile that is kept; those of printers have one or two megabytes.
 const PROFILE_BYTES_MAX: usize = 8 << 20;
-/// Chunks or segments that are looked at.
+/// Chunks that are looked at.
 const CHUNKS_MAX: usize = 10_000;
 
 /// What was found.
@@ -167,22 +168,6 @@ impl<'a> Blocks<'a> {
                 Tiff::open(bytes).and_then(|tiff| tiff.find_first(700)).map(|entry| entry.value);
         }
     }
-}
-
-/// Marker and content of a JPEG's segments before its first scan.
-pub(super) fn segments(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
-    let mut rest = bytes.get(2..).unwrap_or_default();
-    std::iter::from_fn(move || {
-        while rest.get(1) == Some(&0xFF) {
-            rest = &rest[1..];
-        }
-        let [0xFF, marker, high, low, ..] = *rest else { return None };
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        let segment = rest.get(4..length + 2)?;
-        rest = &rest[length + 2..];
-        (marker != 0xDA).then_some((marker, segment))
-    })
-    .take(CHUNKS_MAX)
 }
 
 /// Whether a text is somewhere in the first kilobytes.

@@ -1,8 +1,8 @@
 //! Camera raw files, by the largest JPEG inside: what the camera itself made of the picture.
 
-use super::blocks::segments;
 use super::ifd::Tiff;
 use super::iso_boxes;
+use super::jpeg_markers::segments;
 
 /// Previews smaller than this are thumbnails: a better one is looked for in the whole file.
 const PREVIEW_EDGE_MIN: u32 = 400;
