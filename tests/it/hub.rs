@@ -13,10 +13,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, StreamExt};
 use image_search::config::Config;
+use prometheus_client::metrics::gauge::Gauge;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio_util::sync::CancellationToken;
 
 /// The commit of every repository here.
