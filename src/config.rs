@@ -52,9 +52,33 @@ pub struct ServerConfig {
     pub port: u16,
     pub json_bytes_max: usize,
     pub query_picture_bytes_max: usize,
+    pub hosts: Vec<String>,
     pub connections_max: usize,
+    pub connections_per_address_max: usize,
+    pub event_streams_max: usize,
+    pub write_timeout_ms: u64,
+    pub body_wait_ms: u64,
     pub request_timeout_ms: u64,
     pub shutdown_timeout_ms: u64,
+}
+
+impl ServerConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        for (key, value) in [
+            ("server.connections_max", self.connections_max),
+            ("server.connections_per_address_max", self.connections_per_address_max),
+            ("server.event_streams_max", self.event_streams_max),
+        ] {
+            check(value >= 1, key, value.to_string(), "at least 1")?;
+        }
+        let is_name = |name: &String| !name.is_empty() && !name.contains(['/', ':', '*', ' ']);
+        check(
+            self.hosts.iter().all(is_name),
+            "server.hosts",
+            self.hosts.join(","),
+            "names or IPv4 addresses alone, without scheme and port",
+        )
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -383,6 +407,7 @@ impl Config {
             .list_separator(",")
             .with_list_parse_key("images")
             .with_list_parse_key("ingest.ignore")
+            .with_list_parse_key("server.hosts")
             .source(Some(variables));
         let mut layers = config::Config::builder()
             .add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
@@ -407,12 +432,7 @@ impl Config {
     fn validate(&self) -> Result<(), ConfigError> {
         check(!self.images.is_empty(), "images", "[]".into(), "name at least one folder")?;
         self.search.validate()?;
-        check(
-            self.server.connections_max >= 1,
-            "server.connections_max",
-            self.server.connections_max.to_string(),
-            "at least 1",
-        )?;
+        self.server.validate()?;
         check(
             (1..=512).contains(&self.embed.batch_max),
             "embed.batch_max",

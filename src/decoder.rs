@@ -13,6 +13,9 @@ use crate::config::DecodeConfig;
 /// Of the budget, this part is for files as they are read; the rest is for pixels. Whoever waits for pixels holds its file, and
 /// whoever holds pixels waits for nothing, so nobody waits in a circle.
 const FILES_SHARE: u64 = 4;
+/// Of the part for files, at most this share in hundredths goes to bodies that clients send: they may take their time, and
+/// indexing must go on meanwhile.
+const BODIES_PERCENT: u64 = 75;
 /// Grace beyond the decoder's own deadline before its thread is given up.
 const GRACE_MS: u64 = 5_000;
 
@@ -20,12 +23,16 @@ pub struct Decoder {
     limits: DecodeLimits,
     scaled: bool,
     files: Budget,
+    bodies: Budget,
     pixels: Budget,
     threads: Arc<Semaphore>,
 }
 
-/// A part of the budget, given back when dropped.
-pub struct Share(#[expect(dead_code, reason = "held for its effect")] Option<OwnedSemaphorePermit>);
+/// A part of the budget, given back when the last copy is dropped.
+#[derive(Debug, Clone)]
+pub struct Share(#[expect(dead_code, reason = "held for its effect")] Arc<Permits>);
+
+type Permits = Vec<OwnedSemaphorePermit>;
 
 /// Why a picture was not decoded.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -67,6 +74,7 @@ impl Decoder {
             limits,
             scaled: config.scaled,
             files: Budget::new(files_bytes),
+            bodies: Budget::new(files_bytes * BODIES_PERCENT / 100),
             pixels: Budget::new(pixels_bytes),
             threads: Arc::new(Semaphore::new(threads)),
         }
@@ -79,12 +87,19 @@ impl Decoder {
 
     /// Waits until so many bytes of files may be in memory. Taken before they are read.
     pub async fn share_for_file(&self, bytes: u64) -> Share {
-        self.files.take(bytes).await
+        Share(Arc::new(self.files.take(bytes).await.into_iter().collect()))
     }
 
     /// The same for who cannot wait: `None` if there is no room now.
     pub fn try_share_for_file(&self, bytes: u64) -> Option<Share> {
-        self.files.try_take(bytes)
+        Some(Share(Arc::new(vec![self.files.try_take(bytes)?])))
+    }
+
+    /// The same for a body that a client sends: `None` if there is no room within `wait`.
+    pub async fn share_for_body(&self, bytes: u64, wait: Duration) -> Option<Share> {
+        let both = async { [self.bodies.take(bytes).await, self.files.take(bytes).await] };
+        let permits = tokio::time::timeout(wait, both).await.ok()?;
+        Some(Share(Arc::new(permits.into_iter().flatten().collect())))
     }
 
     /// Decodes a file whose bytes were paid for with `share`, and does `then` with the picture on the same thread. The picture
@@ -133,17 +148,13 @@ impl Budget {
         u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).min(self.all)
     }
 
-    async fn take(&self, bytes: u64) -> Share {
+    async fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
         // Fails only when the semaphore is closed, which this one never is.
-        Share(self.free.clone().acquire_many_owned(self.kib(bytes)).await.ok())
+        self.free.clone().acquire_many_owned(self.kib(bytes)).await.ok()
     }
 
-    fn try_take(&self, bytes: u64) -> Option<Share> {
-        self.free
-            .clone()
-            .try_acquire_many_owned(self.kib(bytes))
-            .ok()
-            .map(|permit| Share(Some(permit)))
+    fn try_take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        self.free.clone().try_acquire_many_owned(self.kib(bytes)).ok()
     }
 }
 

@@ -1,24 +1,31 @@
 //! The HTTP API and the page. Routes stand beside their documentation: each endpoint's file declares both.
 //! `error` is the only place that knows statuses of domain errors, `server` the only one that accepts connections.
 
+mod connections;
+mod document;
 mod error;
 mod events;
 mod feedback;
+mod forms;
 mod images;
-mod json;
 mod operations;
+mod other_pages;
 mod page;
+mod problem_code;
+mod range;
+mod request;
 mod search;
 pub mod server;
 mod status;
 mod uploads;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -27,7 +34,6 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
-use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -35,7 +41,8 @@ use crate::app::App;
 use crate::ingest::Ingest;
 use crate::serving::ServingState;
 use crate::types::{ContentHash, ImageName};
-use error::Problem;
+use error::{Problem, ProblemCode};
+use other_pages::OwnHosts;
 
 /// What handlers share.
 type Shared = Arc<App>;
@@ -46,17 +53,6 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; script-src 'self'; st
 
 /// Room beside the files of a multipart body, for its boundaries and other fields.
 const MULTIPART_OVERHEAD_BYTES: usize = 65_536;
-
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "image-search", description = "Drop pictures in a folder, search them by words, rate the result."),
-    tags(
-        (name = "search", description = "Search by words or by picture, and rate what came"),
-        (name = "images", description = "The pictures themselves"),
-        (name = "operation", description = "How it is doing")
-    )
-)]
-struct ApiDoc;
 
 fn api(app: &Shared) -> OpenApiRouter<Shared> {
     let config = &app.config;
@@ -70,7 +66,7 @@ fn api(app: &Shared) -> OpenApiRouter<Shared> {
             .saturating_mul(config.uploads.files_max)
             .saturating_add(MULTIPART_OVERHEAD_BYTES),
     );
-    OpenApiRouter::with_openapi(ApiDoc::openapi())
+    OpenApiRouter::with_openapi(document::beginning())
         .merge(OpenApiRouter::new().routes(routes!(search::search_image)).layer(query_body))
         .merge(
             OpenApiRouter::new()
@@ -91,10 +87,12 @@ fn api(app: &Shared) -> OpenApiRouter<Shared> {
         .routes(routes!(operations::metrics))
 }
 
-/// Everything that is served.
-pub fn router(app: Arc<App>) -> Router {
+/// Everything that is served, on the address that is listened on.
+pub fn router(app: Arc<App>, bound: IpAddr) -> Router {
     let (routes, document) = api(&app).split_for_parts();
-    let document = document.to_pretty_json().unwrap_or_default();
+    let document = document::finished(document).to_pretty_json().unwrap_or_default();
+    let own_hosts = Arc::new(OwnHosts::new(&app.config.server, bound));
+    let listeners = Arc::new(events::Listeners::new(&app));
     let timeout = Duration::from_millis(app.config.server.request_timeout_ms);
     let compress = SizeAbove::new(1024)
         .and(NotForContentType::const_new("image/"))
@@ -106,27 +104,24 @@ pub fn router(app: Arc<App>) -> Router {
         })
         .method_not_allowed_fallback(|| async {
             Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
+                ProblemCode::MethodNotAllowed,
                 "This address takes another method; see /docs.",
             )
         })
         .layer(middleware::from_fn(move |request: Request, next: Next| {
             with_deadline(timeout, request, next)
         }))
+        .layer(middleware::from_fn_with_state(own_hosts, other_pages::refuse))
         .layer(CompressionLayer::new().compress_when(compress))
         .layer(set(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
         .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(set(header::REFERRER_POLICY, "no-referrer"))
+        .layer(set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
+        .layer(set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
         .layer(CatchPanicLayer::custom(|_panic: Box<dyn std::any::Any + Send>| {
-            Problem::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                "Something went wrong here. The server's log says what.",
-            )
-            .into_response()
+            Problem::unexplained().into_response()
         }))
-        .layer(axum::Extension(Arc::new(events::LastStatus::default())))
+        .layer(axum::Extension(listeners))
         // What went wrong is logged where it is known why; a 503 while the model loads is nothing to shout about.
         .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(app)
@@ -153,15 +148,15 @@ fn model_not_ready(app: &Shared) -> Problem {
         ServingState::Waiting { .. } => return error::store_unavailable(),
         _ => "The model is not ready yet; try again in a moment.".to_owned(),
     };
-    Problem::unavailable("model_not_ready", detail)
+    Problem::new(ProblemCode::ModelNotReady, detail)
 }
 
 /// Limits the time until an answer begins; a stream that has begun (events, a large picture) may go on.
 async fn with_deadline(timeout: Duration, request: Request, next: Next) -> Response {
     match tokio::time::timeout(timeout, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::unavailable(
-            "deadline_exceeded",
+        Err(_) => Problem::new(
+            ProblemCode::DeadlineExceeded,
             format!("The request took longer than {} ms.", timeout.as_millis()),
         )
         .into_response(),

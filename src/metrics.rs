@@ -71,6 +71,10 @@ pub struct Metrics {
     /// Searches waiting for their turn.
     pub searches_waiting: Gauge,
     pub feedback: Counter,
+    /// Open connections of clients.
+    pub connections: Gauge,
+    /// Listeners to events.
+    pub event_streams: Gauge,
 }
 
 fn seconds() -> Histogram {
@@ -92,6 +96,8 @@ impl Default for Metrics {
             search_seconds: seconds(),
             searches_waiting: Gauge::default(),
             feedback: Counter::default(),
+            connections: Gauge::default(),
+            event_streams: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("images", "Images by state", metrics.images.clone());
@@ -135,6 +141,8 @@ impl Default for Metrics {
             metrics.searches_waiting.clone(),
         );
         registry.register("feedback", "Ratings taken", metrics.feedback.clone());
+        registry.register("connections", "Open connections", metrics.connections.clone());
+        registry.register("event_streams", "Listeners to events", metrics.event_streams.clone());
         metrics
     }
 }

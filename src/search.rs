@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::SearchConfig;
-use crate::decoder::{DecodeFailure, Decoder};
+use crate::decoder::{DecodeFailure, Decoder, Share};
 use crate::embedder::EmbedError;
 use crate::metrics::{Metrics, Outcome};
 use crate::search_token::{TokenError, TokenSigner};
@@ -37,8 +37,8 @@ pub struct Searcher {
 #[derive(Debug, Clone)]
 pub enum Query {
     Text(String),
-    /// The bytes of a picture.
-    Picture(Vec<u8>),
+    /// The bytes of a picture, and the memory that was set aside for them.
+    Picture(Vec<u8>, Share),
     Like(ImageName),
 }
 
@@ -186,9 +186,9 @@ impl Searcher {
                 let vector = serving.embedder.embed_text(&text).await?;
                 Ok((text, vector.to_vec()))
             }
-            Query::Picture(bytes) => {
+            Query::Picture(bytes, share) => {
                 let words = format!("picture:{}", ContentHash::of(&bytes));
-                let pixels = self.decode(serving, bytes).await?;
+                let pixels = self.decode(serving, bytes, share).await?;
                 Ok((words, serving.embedder.embed_query_picture(pixels).await?))
             }
             Query::Like(name) => {
@@ -204,9 +204,13 @@ impl Searcher {
         }
     }
 
-    async fn decode(&self, serving: &Answering, bytes: Vec<u8>) -> Result<Pixels, SearchError> {
+    async fn decode(
+        &self,
+        serving: &Answering,
+        bytes: Vec<u8>,
+        share: Share,
+    ) -> Result<Pixels, SearchError> {
         let embedder = serving.embedder.clone();
-        let share = self.decoder.share_for_file(bytes.len() as u64).await;
         let wanted = embedder.wanted(0);
         let preprocess = move |decoded: Decoded| embedder.preprocess(&decoded.rgb);
         Ok(self.decoder.decode(bytes, share, wanted, preprocess).await?)

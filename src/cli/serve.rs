@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,6 +16,8 @@ use crate::http;
 use crate::models::DownloadProgress;
 use crate::serving::{Answering, ServingError, ServingState};
 
+/// Files that may be open beside connections: pictures, catalog, the vector store's segments.
+const FILES_RESERVED: usize = 512;
 /// How often it is looked how far a download is.
 const DOWNLOAD_POLL: Duration = Duration::from_millis(500);
 
@@ -41,27 +44,33 @@ impl ServeArgs {
     }
 }
 
-pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
+    fit_connections(&mut config, raise_files_max());
     let (host, port) = (config.server.host.clone(), config.server.port);
     let listener = TcpListener::bind((host.as_str(), port)).await;
     let listener =
         listener.with_context(|| format!("cannot listen on {host}:{port}; is another program using it? Choose another with --port"))?;
     let address = listener.local_addr()?;
     let app = App::open(config).await?;
-    let shown_host = if address.ip().is_unspecified() || address.ip().is_loopback() {
-        "localhost".to_owned()
+    let url = if address.ip().is_unspecified() || address.ip().is_loopback() {
+        format!("http://localhost:{}", address.port())
     } else {
-        address.ip().to_string()
+        format!("http://{address}")
     };
-    let url = format!("http://{shown_host}:{}", address.port());
+    if !address.ip().is_loopback() && app.config.server.hosts.is_empty() {
+        tracing::info!(
+            "others reach this server by its address; for a name, such as photos.example.org, set server.hosts"
+        );
+    }
     app.data_dir.announce(&url);
     tokio::spawn(log_states(app.clone(), url));
     tokio::spawn(stop_on_signal(app.clone()));
     let serving = tokio::spawn(run_model(app.clone()));
     let finished = http::server::serve(
         listener,
-        http::router(app.clone()),
+        http::router(app.clone(), address.ip()),
         &app.config.server,
+        app.metrics.connections.clone(),
         app.stop.clone(),
     )
     .await;
@@ -77,6 +86,31 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     serving.await??;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// As many files and connections may be open as the system lets this program have. Returns how many; `None` is no limit.
+fn raise_files_max() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    }
+}
+
+/// Connections must leave enough files for pictures, catalog and vectors.
+fn fit_connections(config: &mut Config, files_max: Option<u64>) {
+    let Some(files_max) = files_max.and_then(|files_max| usize::try_from(files_max).ok()) else {
+        return;
+    };
+    let room = files_max - FILES_RESERVED.min(files_max / 2);
+    let wanted = config.server.connections_max;
+    if wanted > room {
+        tracing::warn!(
+            "only {room} connections are taken instead of {wanted} (server.connections_max): the system lets this program open no more than {files_max} files; ulimit -n or LimitNOFILE raises that"
+        );
+        config.server.connections_max = room.max(1);
+    }
 }
 
 /// If the model cannot be brought up, the server ends with the reason instead of answering 503 for ever.

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub(super) use super::problem_code::ProblemCode;
 use crate::catalog::CatalogError;
 use crate::feedback::FeedbackError;
 use crate::ingest::IngestError;
@@ -19,82 +20,64 @@ use crate::vector_store::StoreError;
 /// Seconds after which to try again when something is away or full.
 const RETRY_AFTER_S: u32 = 2;
 
-/// A problem document (RFC 9457).
+/// What every request that is not answered is answered with instead: a problem document (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Problem {
-    /// `about:blank`: the title says what the status says; `code` tells problems apart.
+    /// Always `about:blank`: the title says what the status says, and the code tells problems apart.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// The status in words.
-    title: String,
-    /// HTTP status.
+    /// The HTTP status in words.
+    title: &'static str,
+    /// The HTTP status as a number.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// Stable, for programs.
-    code: &'static str,
-    /// One or two sentences, for people.
+    code: ProblemCode,
+    /// One or two sentences that tell people what is wrong and what to do.
     detail: String,
-    #[serde(skip)]
-    retry_after_s: Option<u32>,
 }
 
 impl Problem {
-    /// A problem of its own.
-    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        let title = status.canonical_reason().unwrap_or("Error").to_owned();
+    pub(super) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+        let status = code.status();
         Self {
             kind: "about:blank",
-            title,
+            title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             code,
             detail: detail.into(),
-            retry_after_s: None,
         }
     }
 
-    /// 422 with code `invalid_request`: well-formed, but not what is allowed.
+    /// Well-formed, but not what is allowed.
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", detail)
+        Self::new(ProblemCode::InvalidRequest, detail)
     }
 
-    /// 404 with code `not_found`.
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+        Self::new(ProblemCode::NotFound, detail)
     }
 
-    /// 503 with Retry-After.
-    pub(super) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            retry_after_s: Some(RETRY_AFTER_S),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
-        }
-    }
-
-    /// 500. What happened goes to the log.
+    /// What happened goes to the log.
     fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
         Self::unexplained()
     }
 
-    /// 500 for what is in the log already.
+    /// For what is in the log already.
     pub(super) fn unexplained() -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "Something went wrong here. The server's log says what.",
-        )
+        Self::new(ProblemCode::Internal, "Something went wrong here. The server's log says what.")
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let retry_after_s = self.retry_after_s;
+        let status = self.code.status();
         let mut response = (status, axum::Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(seconds) = retry_after_s {
-            headers.insert(header::RETRY_AFTER, seconds.into());
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER_S.into());
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -107,12 +90,10 @@ impl From<SearchError> for Problem {
     fn from(error: SearchError) -> Self {
         let detail = error.to_string();
         match error {
-            SearchError::Overloaded => Self::unavailable("overloaded", detail),
-            SearchError::Deadline(_) => Self::unavailable("deadline_exceeded", detail),
-            SearchError::ModelNotReady => Self::unavailable("model_not_ready", detail),
-            SearchError::Picture(error) => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), detail)
-            }
+            SearchError::Overloaded => Self::new(ProblemCode::Overloaded, detail),
+            SearchError::Deadline(_) => Self::new(ProblemCode::DeadlineExceeded, detail),
+            SearchError::ModelNotReady => Self::new(ProblemCode::ModelNotReady, detail),
+            SearchError::Picture(error) => Self::new(ProblemCode::of_picture(&error), detail),
             SearchError::NoSuchImage(_) => Self::not_found(detail),
             SearchError::Store(error) => error.into(),
             SearchError::Catalog(error) => error.into(),
@@ -124,8 +105,8 @@ impl From<SearchError> for Problem {
 
 /// What users are told when the vector store is away; operators find the reason at `/readyz` and in the log.
 pub(super) fn store_unavailable() -> Problem {
-    Problem::unavailable(
-        "store_unavailable",
+    Problem::new(
+        ProblemCode::StoreUnavailable,
         "The vector store does not answer. Nothing is lost; try again in a moment.",
     )
 }
@@ -151,18 +132,18 @@ impl From<CatalogError> for Problem {
             CatalogError::StorageFull(_) => {
                 tracing::error!(%error, "no room to write");
                 let detail = "The server's disk is full, so nothing was stored. Its operator has to free some space; then send it again.";
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", detail)
+                Self::new(ProblemCode::StorageFull, detail)
             }
             CatalogError::ReadOnly(_) => {
                 tracing::error!(%error, "the catalog may not be written to");
                 let detail = "The server may not write to its data folder, so nothing was stored. Its operator has to allow it; then send it again.";
-                Self::unavailable("storage_read_only", detail)
+                Self::new(ProblemCode::StorageReadOnly, detail)
             }
             CatalogError::Unavailable(_) => {
                 tracing::warn!(%error, "the catalog does not answer");
                 let detail =
                     "The catalog is busy or away, so nothing was stored. Try again in a moment.";
-                Self::unavailable("catalog_unavailable", detail)
+                Self::new(ProblemCode::CatalogUnavailable, detail)
             }
             other => Self::internal(&other),
         }
@@ -184,11 +165,10 @@ impl From<FeedbackError> for Problem {
     fn from(error: FeedbackError) -> Self {
         match error {
             FeedbackError::Token(error @ TokenError::Expired) => {
-                Self::new(StatusCode::UNAUTHORIZED, "token_expired", error.to_string())
+                Self::new(ProblemCode::TokenExpired, error.to_string())
             }
             FeedbackError::Token(_) => Self::new(
-                StatusCode::UNAUTHORIZED,
-                "token_invalid",
+                ProblemCode::TokenInvalid,
                 "The jwt is not one that a search here returned. Search again and use the jwt of that answer.",
             ),
             FeedbackError::Catalog(error) => error.into(),
@@ -202,13 +182,13 @@ impl From<SourceError> for Problem {
         let detail = error.to_string();
         match error {
             SourceError::NotFound(_) | SourceError::NotAFile(_) => Self::not_found(detail),
-            SourceError::Exists(_) => Self::new(StatusCode::CONFLICT, "image_exists", detail),
+            SourceError::Exists(_) => Self::new(ProblemCode::ImageExists, detail),
             SourceError::Unavailable { .. } => {
                 tracing::warn!(reason = detail, "a picture cannot be read at the moment");
-                Self::unavailable("image_unreadable", "The picture cannot be read at the moment.")
+                Self::new(ProblemCode::ImageUnreadable, "The picture cannot be read at the moment.")
             }
-            SourceError::Away { .. } => Self::unavailable(
-                "source_away",
+            SourceError::Away { .. } => Self::new(
+                ProblemCode::SourceAway,
                 "The disk or folder with the pictures is away; try again when it is back.",
             ),
             SourceError::Denied { .. } | SourceError::Io { .. } => Self::internal(&detail),
@@ -220,7 +200,7 @@ impl From<ThumbnailError> for Problem {
     fn from(error: ThumbnailError) -> Self {
         match error {
             ThumbnailError::Decode(error) => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), error.to_string())
+                Self::new(ProblemCode::of_picture(&error), error.to_string())
             }
             ThumbnailError::Scale(_) => Self::internal(&error),
         }
@@ -229,6 +209,6 @@ impl From<ThumbnailError> for Problem {
 
 impl From<ImageNameError> for Problem {
     fn from(error: ImageNameError) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_image_name", error.to_string())
+        Self::new(ProblemCode::BadImageName, error.to_string())
     }
 }

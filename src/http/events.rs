@@ -1,16 +1,20 @@
 //! `GET /api/v1/events`: the status as server-sent events, at most twice a second and only when it changed.
-//! However many listen, one snapshot is taken per interval; without listeners none.
+//! However many listen, one snapshot is taken per interval; without listeners none. Only so many may listen.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
-use tokio::sync::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::Shared;
+use super::error::{Problem, ProblemCode};
 use super::status::{Status, snapshot};
 
 /// At most two events a second.
@@ -18,50 +22,91 @@ const INTERVAL_MS: u64 = 500;
 /// An unchanged status is repeated after this many looks, so that a listener knows the server is there.
 const REPEAT_AFTER_LOOKS: u32 = 30;
 
-/// The last snapshot, for all who listen.
-#[derive(Default)]
-pub(super) struct LastStatus {
-    taken: Mutex<Option<(Instant, Status)>>,
+/// All who listen: how many more may, and the last snapshot.
+pub(super) struct Listeners {
+    places: Arc<Semaphore>,
+    listening: Gauge,
+    last: Mutex<Option<(Instant, Status)>>,
 }
 
-impl LastStatus {
+/// A listener's place, given back when dropped.
+struct Place {
+    listening: Gauge,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.listening.dec();
+    }
+}
+
+impl Listeners {
+    pub(super) fn new(app: &Shared) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(app.config.server.event_streams_max)),
+            listening: app.metrics.event_streams.clone(),
+            last: Mutex::default(),
+        }
+    }
+
+    fn admit(&self) -> Result<Place, Problem> {
+        let permit = self.places.clone().try_acquire_owned().map_err(|_| {
+            Problem::new(
+                ProblemCode::Overloaded,
+                "Too many are listening already. Ask /api/v1/status now and then instead.",
+            )
+        })?;
+        self.listening.inc();
+        Ok(Place { listening: self.listening.clone(), _permit: permit })
+    }
+
     /// The status, at most one interval old. Who comes while another takes it waits for that one's.
-    async fn get(&self, app: &Shared) -> Option<Status> {
-        let mut taken = self.taken.lock().await;
-        if let Some((when, status)) = &*taken
+    async fn status(&self, app: &Shared) -> Option<Status> {
+        let mut last = self.last.lock().await;
+        if let Some((when, status)) = &*last
             && when.elapsed() < Duration::from_millis(INTERVAL_MS)
         {
             return Some(status.clone());
         }
         let status = snapshot(app).await.ok()?;
-        *taken = Some((Instant::now(), status.clone()));
+        *last = Some((Instant::now(), status.clone()));
         Some(status)
     }
 }
 
-/// Live status.
-#[utoipa::path(get, path = "/api/v1/events", tag = "operation", responses((status = 200, description = "Server-sent events named `status`, each with the JSON of /api/v1/status", content_type = "text/event-stream")))]
+/// Follow the status.
+///
+/// Server-sent events named `status`, each with the JSON of `/api/v1/status`: one at once, then one whenever it changes, at most
+/// two a second. Only `server.event_streams_max` clients may listen at once.
+#[utoipa::path(
+    get, path = "/api/v1/events", tag = "operation",
+    responses((status = 200, description = "Server-sent events named `status`, each with the JSON of /api/v1/status.", content_type = "text/event-stream"))
+)]
 pub(super) async fn get_events(
     State(app): State<Shared>,
-    axum::Extension(last): axum::Extension<std::sync::Arc<LastStatus>>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let stream = futures::stream::unfold((app, last, None), |(app, last, sent)| async move {
+    Extension(listeners): Extension<Arc<Listeners>>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let place = listeners.admit()?;
+    let beginning = (app, listeners, place, None);
+    let stream = futures::stream::unfold(beginning, |(app, listeners, place, sent)| async move {
         let stop = app.stop.clone();
-        let (event, status) = stop.run_until_cancelled(next_change(&app, &last, sent)).await?;
-        Some((Ok(event), (app, last, Some(status))))
+        let change = stop.run_until_cancelled(next_change(&app, &listeners, sent));
+        let (event, status) = change.await?;
+        Some((Ok(event), (app, listeners, place, Some(status))))
     });
-    Sse::new(stream).keep_alive(KeepAlive::default())
+    Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
 }
 
 /// Waits until the status differs from the one sent last.
-async fn next_change(app: &Shared, last: &LastStatus, sent: Option<Status>) -> (Event, Status) {
+async fn next_change(app: &Shared, listeners: &Listeners, sent: Option<Status>) -> (Event, Status) {
     let mut looks = 0;
     loop {
         if sent.is_some() || looks > 0 {
             tokio::time::sleep(Duration::from_millis(INTERVAL_MS)).await;
         }
         looks += 1;
-        let Some(status) = last.get(app).await else { continue };
+        let Some(status) = listeners.status(app).await else { continue };
         if sent.as_ref() != Some(&status) || looks >= REPEAT_AFTER_LOOKS {
             let event = Event::default().event("status").json_data(&status).unwrap_or_default();
             return (event, status);

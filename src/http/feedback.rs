@@ -7,30 +7,32 @@ use utoipa::ToSchema;
 
 use super::Shared;
 use super::error::Problem;
-use super::json::ApiJson;
+use super::request::ApiJson;
 use crate::catalog::{ImageRating, RatingChange};
 use crate::feedback::{self, IMAGE_RATINGS_MAX};
 use crate::types::IMAGE_NAME_BYTES_MAX;
 
-/// A rating.
+/// A rating of one answer, as a number, by single images, or both.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FeedbackRequest {
-    /// 1 (useless) to 10 (perfect). May be missing if single images are rated; an earlier number then stays.
+    /// From 1 (useless) to 10 (perfect). May be missing if single images are rated; an earlier number then stays.
     #[schema(minimum = 1, maximum = 10, example = 5)]
     user_feedback: Option<i64>,
-    /// The `jwt` of the answer.
+    /// The `jwt` of the answer that is rated.
     jwt: String,
     /// Ratings of single images of that answer, in place of all earlier ones; if missing, those stay.
+    #[schema(max_items = 200)]
     image_feedback: Option<Vec<ImageFeedback>>,
 }
 
-/// Rating of one image.
+/// Rating of one image of the answer.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ImageFeedback {
+    /// The `image_name` of the match.
     image_name: String,
-    /// Whether it fits the query.
+    /// Whether the image fits the query.
     relevant: bool,
 }
 
@@ -39,21 +41,26 @@ struct ImageFeedback {
 pub(super) struct FeedbackResponse {
     /// Id of the rated answer.
     id: String,
-    /// The number that is noted now.
+    /// The number that is noted now, if there is one.
     user_feedback: Option<u8>,
 }
 
-/// Rate an answer. The same jwt again changes the rating.
+/// Rate an answer.
+///
+/// The same jwt again changes the rating.
 #[utoipa::path(
     post, path = "/api/v1/create-feedback", tag = "search",
     request_body = FeedbackRequest,
     responses(
-        (status = 201, body = FeedbackResponse, description = "First rating of this answer"),
-        (status = 200, body = FeedbackResponse, description = "Rating changed"),
-        (status = 401, body = Problem, content_type = "application/problem+json", description = "The jwt is not valid, or too old"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "The catalog is busy, away, or may not be written to"),
-        (status = 507, body = Problem, content_type = "application/problem+json", description = "The disk is full; nothing was stored")
+        (status = 201, body = FeedbackResponse, description = "This was the first rating of this answer."),
+        (status = 200, body = FeedbackResponse, description = "The rating was changed."),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "The body is no JSON, or did not arrive completely."),
+        (status = 401, body = Problem, content_type = "application/problem+json", description = "The jwt is not valid, or too old."),
+        (status = 413, body = Problem, content_type = "application/problem+json", description = "The body is too large."),
+        (status = 415, body = Problem, content_type = "application/problem+json", description = "The body is not sent as JSON."),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "A field is missing or out of bounds."),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "The catalog is busy, away, or may not be written to; Retry-After says when to try again."),
+        (status = 507, body = Problem, content_type = "application/problem+json", description = "The disk is full; nothing was stored.")
     )
 )]
 pub(super) async fn create_feedback(

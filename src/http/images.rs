@@ -4,16 +4,17 @@
 use std::str::FromStr;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 use utoipa::{IntoParams, ToSchema};
 
-use super::error::Problem;
-use super::json::ApiQuery;
+use super::error::{Problem, ProblemCode};
+use super::range::Wanted;
+use super::request::{ApiPath, ApiQuery};
 use super::{Shared, image_url, ingest, thumbnail_url, version};
 use crate::catalog::{ImageRow, PageStart, RecentCursor};
 use crate::feedback::timestamp;
@@ -33,9 +34,11 @@ const MAGIC_BYTES: usize = 64;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {
-    /// Most entries, up to 500.
+    /// How many entries the page has at most; 50 if missing.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
-    /// Entries to leave out, up to 10000; to go further, follow `next`.
+    /// How many entries to leave out. To go further than 10000, follow `next`.
+    #[param(maximum = 10000)]
     offset: Option<u32>,
     /// The `next` of the page before, in place of an offset.
     after: Option<String>,
@@ -68,9 +71,10 @@ impl Page {
     }
 }
 
-/// Indexed pictures, newest first.
+/// A page of the indexed pictures, newest first.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ImageList {
+    /// The pictures of this page.
     images: Vec<ListedImage>,
     /// How many there are in all.
     total: u64,
@@ -79,18 +83,30 @@ pub(super) struct ImageList {
     next: Option<String>,
 }
 
+/// One picture of a page.
 #[derive(Serialize, ToSchema)]
 struct ListedImage {
+    /// Path of the picture below its folder.
     #[schema(value_type = String)]
     image_name: ImageName,
+    /// Where the picture is; with its version in it, so that what it answers may be kept for ever.
     image_url: String,
+    /// Where a small JPEG of it is. Add `&width=160`, `320`, `640` or `1280`.
     thumbnail_url: String,
+    /// Width in pixels, as it is shown.
     width: u32,
+    /// Height in pixels, as it is shown.
     height: u32,
 }
 
 /// List pictures, newest first.
-#[utoipa::path(get, path = "/api/v1/images", tag = "images", params(Page), responses((status = 200, body = ImageList)))]
+#[utoipa::path(
+    get, path = "/api/v1/images", tag = "images", params(Page),
+    responses(
+        (status = 200, body = ImageList, description = "A page of indexed pictures."),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "A parameter is out of bounds.")
+    )
+)]
 pub(super) async fn list_images(
     State(app): State<Shared>,
     ApiQuery(page): ApiQuery<Page>,
@@ -120,35 +136,46 @@ pub(super) async fn list_images(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WhichImage {
-    /// Name of the image.
+    /// Name of the image, as a match or a list has it.
     image_name: String,
 }
 
-/// Facts of one picture.
+/// What is known of one picture.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ImageInfo {
+    /// Path of the picture below its folder.
     #[schema(value_type = String)]
     image_name: ImageName,
+    /// Width in pixels, as it is shown.
     width: u32,
+    /// Height in pixels, as it is shown.
     height: u32,
-    /// `jpeg`, `png`, …
+    /// The format of the file, for example `jpeg` or `png`.
     format: String,
+    /// Size of the file in bytes.
     size_bytes: u64,
-    /// RFC 3339.
+    /// When the file was changed last, as RFC 3339.
     modified: String,
+    /// BLAKE3 of the file's bytes, as 64 hexadecimal digits.
     #[schema(value_type = String)]
     content_hash: ContentHash,
+    /// Where the picture is; with its version in it, so that what it answers may be kept for ever.
     image_url: String,
+    /// Where a small JPEG of it is. Add `&width=160`, `320`, `640` or `1280`.
     thumbnail_url: String,
     /// Further images with the same content.
     #[schema(value_type = Vec<String>)]
     other_names: Vec<ImageName>,
 }
 
-/// Facts of one picture: size, format, date, duplicates.
+/// Get size, format, date and duplicates of one picture.
 #[utoipa::path(
     get, path = "/api/v1/image-info", tag = "images", params(WhichImage),
-    responses((status = 200, body = ImageInfo), (status = 404, body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 200, body = ImageInfo, description = "What is known of the picture."),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no indexed image of that name."),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "This cannot be the name of an image.")
+    )
 )]
 pub(super) async fn image_info(
     State(app): State<Shared>,
@@ -182,35 +209,53 @@ pub(super) async fn image_info(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Variant {
-    /// First 16 digits of the content hash: if it is the current one, the answer may be kept for ever.
+    /// The first 16 digits of the content hash: if it is the current one, the answer may be kept for ever.
     v: Option<String>,
-    /// For thumbnails: rounded up to 160, 320, 640 or 1280.
+    /// Width of a thumbnail in pixels, rounded up to 160, 320, 640 or 1280; 320 if missing.
     width: Option<u32>,
 }
 
-/// One picture's bytes, or (with `/thumbnail` after the name) a small JPEG of it.
+/// Get one picture, or a small JPEG of it.
+///
+/// With `/thumbnail` after the name it is the small one. Pictures (not thumbnails) are also given in part: one range of bytes.
 #[utoipa::path(
     get, path = "/api/v1/images/{*image_name}", tag = "images",
-    params(("image_name" = String, Path, description = "Name of the image; add /thumbnail for a small JPEG"), Variant),
+    params(
+        ("image_name" = String, Path, description = "Name of the image. It may have slashes, which may be sent as they are. Add /thumbnail for a small JPEG."),
+        Variant
+    ),
     responses(
-        (status = 200, description = "The picture", content_type = "image/*"),
-        (status = 304, description = "Not changed"),
-        (status = 404, body = Problem, content_type = "application/problem+json")
+        (status = 200, description = "The picture.", content_type = "image/*"),
+        (status = 206, description = "The part of the picture that Range asked for.", content_type = "image/*"),
+        (status = 304, description = "It is still the content that If-None-Match names."),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "The name is not UTF-8."),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no indexed image of that name."),
+        (status = 416, body = Problem, content_type = "application/problem+json", description = "The range lies behind the end of the picture."),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "This cannot be the name of an image, a parameter is out of bounds, or no thumbnail can be made of the picture.")
     )
 )]
 pub(super) async fn get_image(
     State(app): State<Shared>,
-    Path(path): Path<String>,
+    ApiPath(path): ApiPath,
     ApiQuery(variant): ApiQuery<Variant>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let asked = Asked { variant, method, headers };
     // A picture that is really called "thumbnail" in a folder comes first; the suffix is only understood where there is none.
     if let Some(row) = find(&app, ImageName::new(path.as_str())?).await? {
-        return serve_picture(&app, &row, &variant, &headers).await;
+        return serve_picture(&app, &row, &asked).await;
     }
     let name = path.strip_suffix(THUMBNAIL_SUFFIX).ok_or_else(no_image)?;
     let row = find(&app, ImageName::new(name)?).await?.ok_or_else(no_image)?;
-    serve_thumbnail(&app, &row, &variant, &headers).await
+    serve_thumbnail(&app, &row, &asked).await
+}
+
+/// A request for a picture, beside its name.
+struct Asked {
+    variant: Variant,
+    method: Method,
+    headers: HeaderMap,
 }
 
 async fn find(app: &Shared, name: ImageName) -> Result<Option<ImageRow>, Problem> {
@@ -230,8 +275,8 @@ async fn open(app: &Shared, row: &ImageRow) -> Result<Opened, Problem> {
     };
     // The bytes on disk are newer than what the hash in the answer's headers speaks of.
     if row.outdated || opened.fingerprint != row.fingerprint {
-        return Err(Problem::unavailable(
-            "image_changed",
+        return Err(Problem::new(
+            ProblemCode::ImageChanged,
             "The picture has just changed; try again in a moment.",
         ));
     }
@@ -244,32 +289,27 @@ async fn missing(app: &Shared, source: &dyn Source) -> Problem {
     ingest.check_present(source).await.map_or_else(Problem::from, |()| no_image())
 }
 
-async fn serve_picture(
-    app: &Shared,
-    row: &ImageRow,
-    variant: &Variant,
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
+async fn serve_picture(app: &Shared, row: &ImageRow, asked: &Asked) -> Result<Response, Problem> {
     let hash = row.hash.filter(|_| row.facts.is_some()).ok_or_else(no_image)?;
     let etag = format!("\"{hash}\"");
-    if let Some(unchanged) = not_modified(headers, &etag, variant, &hash) {
+    if let Some(unchanged) = not_modified(asked, &etag, &hash) {
         return Ok(unchanged);
     }
-    let mut opened = open(app, row).await?;
-    let mut magic = Vec::with_capacity(MAGIC_BYTES);
-    let reading = (&mut opened.reader).take(MAGIC_BYTES as u64).read_to_end(&mut magic).await;
-    reading.map_err(|error| SourceError::of(&row.name, &error))?;
-    let media_type = clip::PictureFormat::from_magic(&magic)
-        .map_or("application/octet-stream", |format| format.media_type());
-    let rest = row.fingerprint.size_bytes.saturating_sub(magic.len() as u64);
-    let body = Body::from_stream(ReaderStream::new(
-        std::io::Cursor::new(magic).chain(opened.reader.take(rest)),
-    ));
+    let size_bytes = row.fingerprint.size_bytes;
+    let wanted = Wanted::of(&asked.method, &asked.headers, &etag, size_bytes);
+    let (first, length) = match wanted {
+        Wanted::Whole => (0, size_bytes),
+        Wanted::Part { first, last } => (first, last - first + 1),
+        Wanted::Nothing => return Ok(behind_the_end(size_bytes)),
+    };
+    let (media_type, body) = read(row, open(app, row).await?, first, length).await?;
     let mut response = body.into_response();
-    response.headers_mut().insert(header::CONTENT_LENGTH, row.fingerprint.size_bytes.into());
-    set_headers(&mut response, media_type, &etag, variant, &hash);
+    set_headers(&mut response, media_type, &etag, &asked.variant, &hash);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     // An SVG or HTML never gets here by content; this is for whatever a browser may think up.
-    response.headers_mut().insert(
+    headers.insert(
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; sandbox"),
     );
@@ -278,21 +318,55 @@ async fn serve_picture(
         percent_encoding::utf8_percent_encode(row.name.file_name(), super::PATH_ESCAPES)
     );
     if let Ok(disposition) = disposition.parse() {
-        response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
+        headers.insert(header::CONTENT_DISPOSITION, disposition);
+    }
+    if let Wanted::Part { first, last } = wanted {
+        set_content_range(&mut response, &format!("bytes {first}-{last}/{size_bytes}"));
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
     Ok(response)
 }
 
-async fn serve_thumbnail(
-    app: &Shared,
+/// The media type, which the first bytes tell, and a part of the picture.
+async fn read(
     row: &ImageRow,
-    variant: &Variant,
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
+    opened: Opened,
+    first: u64,
+    length: u64,
+) -> Result<(&'static str, Body), Problem> {
+    let unreadable = |error| SourceError::of(&row.name, &error);
+    let mut reader = opened.reader;
+    let mut magic = Vec::with_capacity(MAGIC_BYTES);
+    let reading = (&mut reader).take(MAGIC_BYTES as u64).read_to_end(&mut magic).await;
+    reading.map_err(unreadable)?;
+    let media_type = clip::PictureFormat::from_magic(&magic)
+        .map_or("application/octet-stream", |format| format.media_type());
+    let mut whole = std::io::Cursor::new(magic).chain(reader);
+    // Not every source can jump.
+    let skipped = tokio::io::copy(&mut (&mut whole).take(first), &mut tokio::io::sink()).await;
+    skipped.map_err(unreadable)?;
+    Ok((media_type, Body::from_stream(ReaderStream::new(whole.take(length)))))
+}
+
+fn behind_the_end(size_bytes: u64) -> Response {
+    let detail = format!("The picture has only {size_bytes} bytes.");
+    let mut response = Problem::new(ProblemCode::RangeNotSatisfiable, detail).into_response();
+    set_content_range(&mut response, &format!("bytes */{size_bytes}"));
+    response
+}
+
+fn set_content_range(response: &mut Response, range: &str) {
+    if let Ok(range) = range.parse() {
+        response.headers_mut().insert(header::CONTENT_RANGE, range);
+    }
+}
+
+async fn serve_thumbnail(app: &Shared, row: &ImageRow, asked: &Asked) -> Result<Response, Problem> {
+    let variant = &asked.variant;
     let hash = row.hash.filter(|_| row.facts.is_some()).ok_or_else(no_image)?;
     let width = Thumbnails::width(variant.width.unwrap_or(THUMBNAIL_WIDTH_DEFAULT));
     let etag = format!("\"{hash}-{width}\"");
-    if let Some(unchanged) = not_modified(headers, &etag, variant, &hash) {
+    if let Some(unchanged) = not_modified(asked, &etag, &hash) {
         return Ok(unchanged);
     }
     let size_bytes = row.fingerprint.size_bytes;
@@ -309,17 +383,14 @@ async fn serve_thumbnail(
     Ok(response)
 }
 
-fn not_modified(
-    headers: &HeaderMap,
-    etag: &str,
-    variant: &Variant,
-    hash: &ContentHash,
-) -> Option<Response> {
-    let known = headers.get(header::IF_NONE_MATCH)?.to_str().ok()?;
-    let same = known.split(',').any(|one| one.trim().trim_start_matches("W/") == etag);
-    same.then(|| {
+/// 304 if the client has this very content, or any (`*`), already.
+fn not_modified(asked: &Asked, etag: &str, hash: &ContentHash) -> Option<Response> {
+    let known = asked.headers.get_all(header::IF_NONE_MATCH).iter();
+    let mut known = known.filter_map(|known| known.to_str().ok()).flat_map(|list| list.split(','));
+    let is_this = |one: &str| one == "*" || one.trim_start_matches("W/") == etag;
+    known.any(|one| is_this(one.trim())).then(|| {
         let mut response = StatusCode::NOT_MODIFIED.into_response();
-        set_headers(&mut response, "image/*", etag, variant, hash);
+        set_headers(&mut response, "image/*", etag, &asked.variant, hash);
         response.headers_mut().remove(header::CONTENT_TYPE);
         response
     })

@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 use super::Shared;
 use crate::serving::ServingState;
 
-/// The process answers.
-#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "Alive", body = String)))]
+/// Ask whether the process answers.
+#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "The process answers.", body = String)))]
 pub(super) async fn healthz() -> &'static str {
     "ok"
 }
@@ -18,16 +18,22 @@ pub(super) async fn healthz() -> &'static str {
 /// What is ready and what is not.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Readiness {
+    /// Whether all parts are, so that searches are answered.
     ready: bool,
+    /// The model that turns words and pictures into vectors.
     model: Check,
+    /// The vector store.
     store: Check,
+    /// The catalog of images and ratings.
     catalog: Check,
 }
 
+/// How one part is.
 #[derive(Serialize, ToSchema)]
 struct Check {
+    /// Whether it can be used.
     ok: bool,
-    /// What is wrong.
+    /// What is wrong, if something is.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }
@@ -38,8 +44,16 @@ impl Check {
     }
 }
 
-/// Whether searches are answered: asks model, store and catalog.
-#[utoipa::path(get, path = "/readyz", tag = "operation", responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
+/// Ask whether searches are answered.
+///
+/// Model, store and catalog are asked for it.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operation",
+    responses(
+        (status = 200, body = Readiness, description = "Searches are answered."),
+        (status = 503, body = Readiness, description = "A part is not ready; the body says which, and why.")
+    )
+)]
 pub(super) async fn readyz(State(app): State<Shared>) -> (StatusCode, axum::Json<Readiness>) {
     let state = app.serving.state();
     let model = match &state {
@@ -78,8 +92,8 @@ pub(super) fn downloading(name: &str, percent: Option<u8>) -> String {
     format!("The model {name} is being downloaded, which {far}")
 }
 
-/// Metrics in Prometheus' text format.
-#[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, description = "OpenMetrics text", body = String)))]
+/// Read the metrics.
+#[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, description = "The metrics in the OpenMetrics text format, which Prometheus reads.", content_type = "application/openmetrics-text", body = String)))]
 pub(super) async fn metrics(State(app): State<Shared>) -> Response {
     // Refreshes the counts by state; if that fails, the last ones are shown.
     let _ = app.counts().await;

@@ -1,8 +1,7 @@
 //! What a browser shows: the page at `/` (built from web/, embedded in the program) and the API's documentation at `/docs`.
 
 use axum::Router;
-use axum::extract::Path;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use rust_embed::RustEmbed;
@@ -10,6 +9,7 @@ use utoipa_swagger_ui::Config;
 
 use super::Shared;
 use super::error::Problem;
+use super::request::ApiPath;
 
 #[derive(RustEmbed)]
 #[folder = "web/dist"]
@@ -21,16 +21,18 @@ pub(super) fn routes(document: String) -> Router<Shared> {
         .route("/", get(|| async { file("index.html") }))
         .route(
             "/assets/{*path}",
-            get(|Path(path): Path<String>| async move { file(&format!("assets/{path}")) }),
+            get(|ApiPath(path): ApiPath| async move { file(&format!("assets/{path}")) }),
         )
         .route("/favicon.svg", get(|| async { file("favicon.svg") }))
+        // At the root, because a service worker may only look after what is below its own address.
+        .route("/sw.js", get(|| async { file("sw.js") }))
         .route(
             "/openapi.json",
             get(move || async move { ([(header::CONTENT_TYPE, "application/json")], document) }),
         )
         .route("/docs", get(|| async { Redirect::permanent("/docs/") }))
         .route("/docs/", get(|| async { documentation("") }))
-        .route("/docs/{*path}", get(|Path(path): Path<String>| async move { documentation(&path) }))
+        .route("/docs/{*path}", get(|ApiPath(path): ApiPath| async move { documentation(&path) }))
 }
 
 fn file(path: &str) -> Response {
@@ -62,11 +64,6 @@ fn documentation(path: &str) -> Response {
             response
         }
         Ok(None) => Problem::not_found("There is no such file.").into_response(),
-        Err(_) => Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "The documentation cannot be shown.",
-        )
-        .into_response(),
+        Err(_) => Problem::unexplained().into_response(),
     }
 }

@@ -1,13 +1,13 @@
 //! `POST /api/v1/search-image`: by words (`text`), by an indexed image (`image_name`), or by a picture (multipart `image`).
 
-use axum::extract::multipart::{Multipart, MultipartError};
-use axum::extract::{FromRequest, Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::http::header;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::Problem;
-use super::json::{ApiJson, too_large};
+use super::forms::Form;
+use super::request::ApiJson;
 use super::{Shared, image_url, model_not_ready, thumbnail_url};
 use crate::search::{self, Query, SearchError, Window};
 use crate::types::ImageName;
@@ -16,26 +16,29 @@ use crate::types::ImageName;
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchRequest {
-    /// Words.
+    /// Words that say what is on the pictures; at most `limits.text_chars_max` of `/api/v1/status` characters.
     #[schema(example = "tennis")]
     text: Option<String>,
-    /// Name of an indexed image to find others like it.
+    /// Name of an indexed image, to find others like it.
     image_name: Option<String>,
-    /// Most matches; `search.limit_default` if missing.
+    /// How many matches to answer with at most; `search.limit_default` of the configuration if missing.
     #[schema(minimum = 1)]
     limit: Option<u32>,
-    /// Matches to leave out at the top, for further pages.
+    /// How many of the best matches to leave out, for further pages.
     offset: Option<u32>,
 }
 
-/// A picture to search by.
+/// A picture to search by, as a form. Each field may be there only once.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes the multipart body in the API document")]
 pub(super) struct SearchByPicture {
-    /// The picture's bytes.
+    /// The picture's bytes, in any format that is indexed too.
     #[schema(value_type = String, format = Binary)]
     image: Vec<u8>,
+    /// How many matches to answer with at most; `search.limit_default` of the configuration if missing.
+    #[schema(minimum = 1)]
     limit: Option<u32>,
+    /// How many of the best matches to leave out, for further pages.
     offset: Option<u32>,
 }
 
@@ -45,10 +48,10 @@ pub(super) struct SearchResponse {
     /// The words of the request; missing when it was a picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
-    /// Which model compared.
+    /// Display name of the model that compared words and pictures.
     #[schema(example = "CLIP")]
     model_name: String,
-    /// Best first.
+    /// The pictures found, best first.
     matches: Vec<Match>,
     /// To be sent with the rating of this very answer.
     jwt: String,
@@ -57,14 +60,18 @@ pub(super) struct SearchResponse {
 /// One picture found.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Match {
+    /// Name of the image; of several with the same content, the first one in alphabetical order.
     #[schema(value_type = String)]
     image_name: ImageName,
-    /// Cosine similarity, -1 to 1.
+    /// Cosine similarity of query and picture, from -1 to 1.
     score: f32,
+    /// Where the picture is; with its version in it, so that what it answers may be kept for ever.
     image_url: String,
-    /// Add `&width=160`, `320`, `640` or `1280`.
+    /// Where a small JPEG of it is. Add `&width=160`, `320`, `640` or `1280`.
     thumbnail_url: String,
+    /// Width in pixels, as it is shown.
     width: u32,
+    /// Height in pixels, as it is shown.
     height: u32,
     /// Further images with the same content.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -87,13 +94,18 @@ impl From<search::Match> for Match {
 }
 
 /// Search pictures by words, by an indexed image, or by a picture.
+///
+/// Send words or the name of an indexed image as JSON, or a picture as a form.
 #[utoipa::path(
     post, path = "/api/v1/search-image", tag = "search",
     request_body(content((SearchRequest = "application/json"), (SearchByPicture = "multipart/form-data"))),
     responses(
-        (status = 200, body = SearchResponse),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "Not ready or overloaded; see Retry-After")
+        (status = 200, body = SearchResponse, description = "The best matches, and the token to rate them with."),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "The body is no JSON or form, or did not arrive completely."),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no indexed image of that name."),
+        (status = 413, body = Problem, content_type = "application/problem+json", description = "The body is too large."),
+        (status = 415, body = Problem, content_type = "application/problem+json", description = "The body is neither JSON nor a form."),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "A field is missing or out of bounds, or the picture cannot be read."),
     )
 )]
 pub(super) async fn search_image(
@@ -120,15 +132,11 @@ pub(super) async fn search_image(
 
 async fn json_query(
     app: &Shared,
-    request: Request,
+    mut request: Request,
 ) -> Result<(Option<String>, Query, Window), Problem> {
     // The route's body limit is that of pictures; JSON has its own.
-    let bytes_max = app.config.server.json_bytes_max;
-    let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, bytes_max).await.map_err(|_| too_large())?;
-    let ApiJson(wanted) =
-        ApiJson::<SearchRequest>::from_request(Request::from_parts(parts, body.into()), app)
-            .await?;
+    DefaultBodyLimit::max(app.config.server.json_bytes_max).apply(&mut request);
+    let ApiJson(wanted) = ApiJson::<SearchRequest>::from_request(request, app).await?;
     let window = window(app, wanted.limit, wanted.offset)?;
     match (wanted.text, wanted.image_name) {
         (Some(text), None) => {
@@ -175,41 +183,38 @@ async fn picture_query(
     app: &Shared,
     request: Request,
 ) -> Result<(Option<String>, Query, Window), Problem> {
-    let mut form = Multipart::from_request(request, app).await.map_err(|_| bad_form())?;
+    let mut form = Form::open(app, request, app.config.server.query_picture_bytes_max).await?;
+    let room = form.room();
     let (mut picture, mut limit, mut offset) = (None, None, None);
-    while let Some(field) = form.next_field().await.map_err(|error| form_problem(&error))? {
+    while let Some(field) = form.next().await? {
         let name = field.name().unwrap_or_default().to_owned();
-        let bytes = field.bytes().await.map_err(|error| form_problem(&error))?;
-        match name.as_str() {
-            "image" => picture = Some(bytes.to_vec()),
-            "limit" => limit = Some(number(&name, &bytes)?),
-            "offset" => offset = Some(number(&name, &bytes)?),
+        let taken = match name.as_str() {
+            "image" => picture.is_some(),
+            "limit" => limit.is_some(),
+            "offset" => offset.is_some(),
             _ => {
                 return Err(Problem::invalid(
                     "The form has the fields image, limit and offset, and no others.",
                 ));
             }
+        };
+        if taken {
+            return Err(Problem::invalid(format!("The form has the field \"{name}\" twice.")));
+        }
+        let bytes = room.read(field).await?;
+        match name.as_str() {
+            "limit" => limit = Some(number(&name, &bytes)?),
+            "offset" => offset = Some(number(&name, &bytes)?),
+            _ => picture = Some(bytes),
         }
     }
     let picture =
         picture.ok_or_else(|| Problem::invalid("The form has no file field \"image\"."))?;
-    if picture.len() > app.config.server.query_picture_bytes_max {
-        return Err(too_large());
-    }
-    Ok((None, Query::Picture(picture), window(app, limit, offset)?))
+    Ok((None, Query::Picture(picture, form.share), window(app, limit, offset)?))
 }
 
 fn number(name: &str, bytes: &[u8]) -> Result<u32, Problem> {
     let text = std::str::from_utf8(bytes).ok();
     text.and_then(|text| text.trim().parse().ok())
         .ok_or_else(|| Problem::invalid(format!("\"{name}\" must be a whole number.")))
-}
-
-fn bad_form() -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "malformed_form", "The body is no multipart form.")
-}
-
-/// What is wrong with a multipart body.
-pub(super) fn form_problem(error: &MultipartError) -> Problem {
-    if error.status() == StatusCode::PAYLOAD_TOO_LARGE { too_large() } else { bad_form() }
 }

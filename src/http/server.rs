@@ -1,5 +1,5 @@
-//! Accepts connections: at most so many at once, with a limit on how long a client may take to send its headers,
-//! and a shutdown that lets answers in flight finish within a hard deadline.
+//! Accepts connections: at most so many at once and of one client, with limits on how long a client may take to send its
+//! headers and to read its answer, and a shutdown that lets answers in flight finish within a hard deadline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,12 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::connections::{Clients, WriteDeadline};
 use crate::config::ServerConfig;
 
 const HEADER_TIMEOUT_MS: u64 = 15_000;
@@ -23,8 +25,11 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     config: &ServerConfig,
+    connections: Gauge,
     stop: CancellationToken,
 ) -> bool {
+    let clients = Clients::new(config.connections_per_address_max, connections);
+    let write_timeout = Duration::from_millis(config.write_timeout_ms);
     let places = Arc::new(Semaphore::new(config.connections_max));
     let graceful = GracefulShutdown::new();
     loop {
@@ -33,14 +38,18 @@ pub async fn serve(
             let place = places.clone().acquire_owned().await;
             (place, listener.accept().await)
         });
-        let (place, stream) = match accepted.await {
+        let (place, stream, address) = match accepted.await {
             None => break,
-            Some((Ok(place), Ok((stream, _)))) => (place, stream),
+            Some((Ok(place), Ok((stream, address)))) => (place, stream, address.ip()),
             Some(_) => {
                 // Out of file descriptors, or the client is gone already.
                 tokio::time::sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await;
                 continue;
             }
+        };
+        let Some(place_of_client) = clients.admit(address) else {
+            tracing::debug!(%address, "a client has as many connections as server.connections_per_address_max allows");
+            continue;
         };
         // Small answers must not wait for more bytes to come.
         let _ = stream.set_nodelay(true);
@@ -48,10 +57,10 @@ pub async fn serve(
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_millis(HEADER_TIMEOUT_MS))
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(WriteDeadline::new(stream, write_timeout)), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            let _place = place;
+            let _places = (place, place_of_client);
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }

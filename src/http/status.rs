@@ -1,13 +1,20 @@
 //! How it is doing: counts, model, store, rate, and the pictures that failed, with a way to try them again.
 
+use std::borrow::Cow;
+
 use axum::extract::State;
+use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::Shared;
-use super::error::Problem;
+use super::error::{Problem, ProblemCode};
 use super::images::Page;
-use super::json::{ApiJson, ApiQuery};
+use super::other_pages::is_from_own_page;
+use super::request::{ApiJson, ApiQuery};
+use super::uploads::has_api_key;
 use crate::catalog::{FailedImage, FailureCode, SourceRow, StateCounts};
 use crate::feedback::timestamp;
 use crate::ingest::IngestState;
@@ -17,32 +24,42 @@ use crate::types::ImageName;
 /// Everything at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(super) struct Status {
-    /// Of the program.
+    /// Version of the program.
     version: &'static str,
+    /// The model that turns words and pictures into vectors.
     model: ModelStatus,
+    /// The vector store.
     store: StoreStatus,
+    /// How many images there are, by state.
     images: ImageCounts,
+    /// Where pictures come from.
     sources: Vec<SourceStatus>,
+    /// What indexing is doing.
     ingest: IngestProgress,
+    /// Whether pictures may be added over HTTP.
     uploads: UploadStatus,
+    /// What requests may ask for.
     limits: Limits,
 }
 
+/// Which model answers, and how far it is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 struct ModelStatus {
+    /// How far the model is.
     state: ModelStateName,
-    /// Short name.
+    /// Short name of the model.
     name: Option<String>,
-    /// What answers call it.
+    /// What answers of searches call it.
     model_name: Option<String>,
+    /// Version of the model, or a digest of its files.
     revision: Option<String>,
     /// Length of its vectors.
     dim: Option<usize>,
-    /// `rten` or `onnxruntime`.
+    /// What computes: `rten` or `onnxruntime`.
     engine: Option<&'static str>,
     /// What the other engine would give, or why it is not used.
     engine_note: Option<String>,
-    /// Per cent downloaded.
+    /// How much of it is downloaded, in per cent.
     percent: Option<u8>,
     /// The model that will answer when it is ready; the one above answers until then.
     next: Option<NextModelStatus>,
@@ -90,31 +107,40 @@ impl From<IngestState> for IngestStateName {
     }
 }
 
+/// The model that is to answer next.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 struct NextModelStatus {
-    /// Short name.
+    /// Short name of the model.
     name: String,
+    /// What is being done with it.
     stage: NextModelStage,
-    /// Of that stage.
+    /// How much of that stage is done, in per cent.
     percent: Option<u8>,
 }
 
+/// The vector store and the collection that answers.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 struct StoreStatus {
-    /// `embedded` or `qdrant`.
+    /// What it is: `embedded` or `qdrant`.
     kind: &'static str,
+    /// Name of the collection that answers searches.
     collection: Option<String>,
+    /// How many vectors that collection has.
     vectors: Option<u64>,
     /// Why it cannot be used, and what to do.
     error: Option<String>,
 }
 
+/// How many images there are, by state.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 struct ImageCounts {
-    /// Pending, indexed and failed ones.
+    /// All that are pending, indexed or failed.
     total: u64,
+    /// Those that are still to be indexed.
     pending: u64,
+    /// Those that searches find.
     indexed: u64,
+    /// Those that cannot be indexed; `/api/v1/failures` says why.
     failed: u64,
     /// Files that are no pictures; `/api/v1/failures` says of what kinds.
     skipped: u64,
@@ -127,7 +153,7 @@ struct ImageCounts {
 /// Where pictures come from.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 struct SourceStatus {
-    /// For example the folder's path.
+    /// Where it is, for example the folder's path.
     location: String,
     /// Whether it cannot be looked at as a whole, for example because a disk is not plugged in. What is known of its pictures
     /// is kept, and it is picked up again by itself.
@@ -155,31 +181,41 @@ impl From<SourceRow> for SourceStatus {
     }
 }
 
+/// What indexing is doing.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 struct IngestProgress {
+    /// Whether it works, waits, or has nothing to do.
     state: IngestStateName,
+    /// How many images it indexed a second, lately.
     images_per_second: f64,
+    /// In how many seconds it will be done, at that rate.
     eta_seconds: Option<u64>,
     /// Why it is paused.
     message: Option<String>,
 }
 
+/// Whether pictures may be added over HTTP.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 struct UploadStatus {
+    /// Whether uploads and deletions are switched on.
     enabled: bool,
-    /// Of one file.
+    /// How large one file may be, in bytes.
     max_bytes: u64,
 }
 
+/// What requests may ask for.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 struct Limits {
+    /// How many characters the text of a search may have.
     text_chars_max: usize,
+    /// How many matches a search may ask for.
     limit_max: u32,
+    /// How large a picture to search by may be, in bytes.
     query_picture_bytes_max: usize,
 }
 
-/// Counts by state, rate, model, store.
-#[utoipa::path(get, path = "/api/v1/status", tag = "operation", responses((status = 200, body = Status)))]
+/// Get the status: counts by state, rate, model, store.
+#[utoipa::path(get, path = "/api/v1/status", tag = "operation", responses((status = 200, body = Status, description = "The status now.")))]
 pub(super) async fn get_status(State(app): State<Shared>) -> Result<axum::Json<Status>, Problem> {
     Ok(axum::Json(snapshot(&app).await?))
 }
@@ -295,9 +331,10 @@ async fn store_status(app: &Shared, serving: &ServingState) -> StoreStatus {
     status
 }
 
-/// Pictures that cannot be indexed.
+/// A page of the pictures that cannot be indexed.
 #[derive(Serialize, ToSchema)]
 pub(super) struct FailureList {
+    /// The pictures of this page, in order of their names.
     failures: Vec<FailureEntry>,
     /// How many there are in all.
     total: u64,
@@ -309,24 +346,41 @@ pub(super) struct FailureList {
     skipped: Vec<SkippedKind>,
 }
 
+/// Files of one kind that are no pictures.
 #[derive(Serialize, ToSchema)]
 struct SkippedKind {
-    /// `video`, `document`, …
+    /// The kind of files, for example `video` or `document`.
     what: String,
+    /// How many files there are of that kind.
     files: u64,
 }
 
+/// One picture that cannot be indexed.
 #[derive(Serialize, ToSchema)]
 struct FailureEntry {
+    /// Path of the picture below its folder.
     #[schema(value_type = String)]
     image_name: ImageName,
-    /// Stable, for programs.
-    #[schema(value_type = String)]
     code: FailureCode,
-    /// For people.
+    /// Why it cannot be indexed, for people.
     reason: String,
-    /// Tries so far.
+    /// How often it was tried.
     attempts: u32,
+}
+
+impl PartialSchema for FailureCode {
+    fn schema() -> RefOr<Schema> {
+        let words = FailureCode::ALL.iter().map(FailureCode::as_str);
+        let description = "Tells why a picture cannot be indexed, for programs. Codes are never renamed; later versions may add some.";
+        let words = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words));
+        words.description(Some(description)).into()
+    }
+}
+
+impl ToSchema for FailureCode {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("FailureCode")
+    }
 }
 
 impl From<FailedImage> for FailureEntry {
@@ -341,7 +395,13 @@ impl From<FailedImage> for FailureEntry {
 }
 
 /// List pictures that could not be indexed, with the reason.
-#[utoipa::path(get, path = "/api/v1/failures", tag = "operation", params(Page), responses((status = 200, body = FailureList)))]
+#[utoipa::path(
+    get, path = "/api/v1/failures", tag = "operation", params(Page),
+    responses(
+        (status = 200, body = FailureList, description = "A page of failures."),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "A parameter is out of bounds.")
+    )
+)]
 pub(super) async fn list_failures(
     State(app): State<Shared>,
     ApiQuery(page): ApiQuery<Page>,
@@ -357,28 +417,48 @@ pub(super) async fn list_failures(
     }))
 }
 
-/// Which pictures to try again; all if missing.
+/// Which pictures to try again.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RetryRequest {
+    /// Names of failed pictures; all of them if missing.
     image_names: Option<Vec<String>>,
 }
 
+/// What is tried again.
 #[derive(Serialize, ToSchema)]
 pub(super) struct RetryResponse {
-    /// How many were failed and are pending now.
+    /// How many pictures were failed and are pending now.
     retried: u64,
 }
 
 /// Try failed pictures again.
+///
+/// Only for the server's own page, and for programs with the API key or with the server's own address as `Origin`.
 #[utoipa::path(
     post, path = "/api/v1/failures/retry", tag = "operation", request_body = RetryRequest,
-    responses((status = 200, body = RetryResponse), (status = 422, body = Problem, content_type = "application/problem+json"))
+    security((), ("api_key" = [])),
+    responses(
+        (status = 200, body = RetryResponse, description = "They are tried again, as soon as it is their turn."),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "The body is no JSON, or did not arrive completely."),
+        (status = 403, body = Problem, content_type = "application/problem+json", description = "The request comes neither from the server's own page nor with the API key."),
+        (status = 413, body = Problem, content_type = "application/problem+json", description = "The body is too large."),
+        (status = 415, body = Problem, content_type = "application/problem+json", description = "The body is not sent as JSON."),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "This cannot be the name of an image."),
+        (status = 507, body = Problem, content_type = "application/problem+json", description = "The disk is full.")
+    )
 )]
 pub(super) async fn retry_failures(
     State(app): State<Shared>,
+    headers: HeaderMap,
     ApiJson(wanted): ApiJson<RetryRequest>,
 ) -> Result<axum::Json<RetryResponse>, Problem> {
+    if !is_from_own_page(&headers) && !has_api_key(&app, &headers) {
+        return Err(Problem::new(
+            ProblemCode::CrossSiteRequest,
+            "Only the server's own page may ask for this. Programs send the API key as Authorization: Bearer …, or the server's address as Origin.",
+        ));
+    }
     let names = wanted
         .image_names
         .map(|names| names.into_iter().map(ImageName::new).collect::<Result<Vec<_>, _>>())

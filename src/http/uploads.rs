@@ -4,18 +4,18 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::multipart::Multipart;
-use axum::extract::{Path, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use clip::Wanted;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::Problem;
+use super::error::{Problem, ProblemCode};
+use super::forms::Form;
 use super::images::no_image;
-use super::json::too_large;
-use super::search::form_problem;
+use super::request::ApiPath;
 use super::{Shared, ingest};
+use crate::decoder::Share;
 use crate::ingest::Ingest;
 use crate::source::SourceError;
 use crate::types::{ContentHash, ImageName, now_ms};
@@ -32,14 +32,17 @@ pub(super) struct UploadForm {
     image: Vec<Vec<u8>>,
 }
 
+/// The pictures that were added.
 #[derive(Serialize, ToSchema)]
 pub(super) struct UploadResponse {
+    /// One entry for each file, in the order of the form.
     images: Vec<UploadedImage>,
 }
 
+/// One picture that was added, or was there already.
 #[derive(Serialize, ToSchema)]
 struct UploadedImage {
-    /// Where it is now.
+    /// The name that it has now.
     #[schema(value_type = String)]
     image_name: ImageName,
     /// An image with the same content that was there before; then nothing was written.
@@ -47,43 +50,45 @@ struct UploadedImage {
     duplicate_of: Option<ImageName>,
 }
 
-/// Add pictures. Needs `uploads.enabled` and the API key.
+/// Add pictures.
+///
+/// They are put into the first folder. Needs `uploads.enabled` and the API key.
 #[utoipa::path(
-    post, path = "/api/v1/images", tag = "images",
+    post, path = "/api/v1/images", tag = "images", security(("api_key" = [])),
     request_body(content = UploadForm, content_type = "multipart/form-data"),
     responses(
-        (status = 201, body = UploadResponse),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 413, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json", description = "Not a picture")
+        (status = 201, body = UploadResponse, description = "All pictures were added, or were there already."),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "The body is no form, or did not arrive completely."),
+        (status = 401, body = Problem, content_type = "application/problem+json", description = "The API key is missing or wrong."),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "Uploads are switched off."),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "Every name like this one is taken."),
+        (status = 413, body = Problem, content_type = "application/problem+json", description = "The body or a file is too large."),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "A file is no picture, or has no usable name."),
+        (status = 507, body = Problem, content_type = "application/problem+json", description = "The disk is full.")
     )
 )]
 pub(super) async fn upload_images(
     State(app): State<Shared>,
     headers: HeaderMap,
-    mut form: Multipart,
+    request: Request,
 ) -> Result<(StatusCode, axum::Json<UploadResponse>), Problem> {
     let ingest = authorized(&app, &headers)?;
+    let config = &app.config.uploads;
+    let bytes_max = usize::try_from(config.file_bytes_max).unwrap_or(usize::MAX);
+    let mut form = Form::open(&app, request, bytes_max).await?;
+    let (room, share) = (form.room(), form.share.clone());
     let mut images = Vec::new();
-    while let Some(mut field) = form.next_field().await.map_err(|error| form_problem(&error))? {
+    while let Some(field) = form.next().await? {
         if field.name() != Some("image") {
             return Err(Problem::invalid("The form has only the file field \"image\"."));
         }
-        if images.len() >= app.config.uploads.files_max {
-            return Err(Problem::invalid(format!(
-                "At most {} files in one request.",
-                app.config.uploads.files_max
-            )));
+        if images.len() >= config.files_max {
+            let files_max = config.files_max;
+            return Err(Problem::invalid(format!("At most {files_max} files in one request.")));
         }
         let wanted = ImageName::new(field.file_name().unwrap_or_default().to_owned())?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = field.chunk().await.map_err(|error| form_problem(&error))? {
-            if (bytes.len() + chunk.len()) as u64 > app.config.uploads.file_bytes_max {
-                return Err(too_large());
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        images.push(add(&app, &ingest, &wanted, bytes).await?);
+        let bytes = room.read(field).await?;
+        images.push(add(&app, &ingest, &wanted, bytes, share.clone()).await?);
     }
     if images.is_empty() {
         return Err(Problem::invalid("The form has no file field \"image\"."));
@@ -96,6 +101,7 @@ async fn add(
     ingest: &Ingest,
     wanted: &ImageName,
     bytes: Vec<u8>,
+    share: Share,
 ) -> Result<UploadedImage, Problem> {
     let hash = ContentHash::of(&bytes);
     let known = app.catalog.images_of(&[hash]).await?.remove(&hash);
@@ -103,10 +109,9 @@ async fn add(
         return Ok(UploadedImage { image_name: first.clone(), duplicate_of: Some(first) });
     }
     let bytes = Bytes::from(bytes);
-    let share = app.decoder.share_for_file(bytes.len() as u64).await;
     let checked = app.decoder.decode(bytes.clone(), share, Wanted::Full, |_picture| ()).await;
     checked.map_err(|error| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), format!("{wanted}: {error}"))
+        Problem::new(ProblemCode::of_picture(&error), format!("{wanted}: {error}"))
     })?;
     let source = &**app.sources.first().ok_or_else(uploads_disabled)?;
     // Written into an empty mount point, it would vanish under the disk that comes back.
@@ -129,8 +134,7 @@ async fn add(
 fn numbered(wanted: &ImageName, attempt: u32) -> Result<ImageName, Problem> {
     if wanted.as_str().split('/').any(|part| part.starts_with(['.', '@'])) {
         return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "bad_image_name",
+            ProblemCode::BadImageName,
             "No part of a file name may begin with a dot or an @.",
         ));
     }
@@ -144,19 +148,24 @@ fn numbered(wanted: &ImageName, attempt: u32) -> Result<ImageName, Problem> {
     Ok(ImageName::new(format!("{stem}-{attempt}{extension}"))?)
 }
 
-/// Delete a picture's file. Needs `uploads.enabled` and the API key.
+/// Delete a picture's file.
+///
+/// Needs `uploads.enabled` and the API key.
 #[utoipa::path(
-    delete, path = "/api/v1/images/{*image_name}", tag = "images",
-    params(("image_name" = String, Path, description = "Name of the image")),
+    delete, path = "/api/v1/images/{*image_name}", tag = "images", security(("api_key" = [])),
+    params(("image_name" = String, Path, description = "Name of the image. It may have slashes, which may be sent as they are.")),
     responses(
-        (status = 204, description = "Deleted"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json")
+        (status = 204, description = "The file is deleted."),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "The name is not UTF-8."),
+        (status = 401, body = Problem, content_type = "application/problem+json", description = "The API key is missing or wrong."),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such image, or deletions are switched off."),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "This cannot be the name of an image."),
+        (status = 507, body = Problem, content_type = "application/problem+json", description = "The disk is full.")
     )
 )]
 pub(super) async fn delete_image(
     State(app): State<Shared>,
-    Path(path): Path<String>,
+    ApiPath(path): ApiPath,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let ingest = authorized(&app, &headers)?;
@@ -170,8 +179,7 @@ pub(super) async fn delete_image(
 
 fn uploads_disabled() -> Problem {
     Problem::new(
-        StatusCode::NOT_FOUND,
-        "uploads_disabled",
+        ProblemCode::UploadsDisabled,
         "Uploads and deletions are switched off here (uploads.enabled).",
     )
 }
@@ -181,23 +189,26 @@ fn authorized(app: &Shared, headers: &HeaderMap) -> Result<Arc<Ingest>, Problem>
     if !app.config.uploads.enabled {
         return Err(uploads_disabled());
     }
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
-    let matches = given.is_some_and(|given| {
-        // Equal hashes compare in constant time, whatever the texts' lengths.
-        blake3::hash(given.as_bytes()) == blake3::hash(app.api_key.reveal().as_bytes())
-            && !given.is_empty()
-    });
-    if !matches {
+    if !has_api_key(app, headers) {
         return Err(Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "api_key_needed",
+            ProblemCode::ApiKeyNeeded,
             "Send the API key as Authorization: Bearer …",
         ));
     }
     ingest(app)
+}
+
+/// Whether there is an API key, and the request carries it.
+pub(super) fn has_api_key(app: &Shared, headers: &HeaderMap) -> bool {
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
+    given.is_some_and(|given| {
+        // Equal hashes compare in constant time, whatever the texts' lengths.
+        blake3::hash(given.as_bytes()) == blake3::hash(app.api_key.reveal().as_bytes())
+            && !given.is_empty()
+    })
 }
 
 #[cfg(test)]

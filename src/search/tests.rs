@@ -46,7 +46,9 @@ async fn an_indexed_image_and_a_picture_find_what_looks_like_them() {
     let unknown = Query::Like(name_of("no such.png"));
     let refused = test.app.searcher.search(unknown, window).await;
     assert!(matches!(refused, Err(SearchError::NoSuchImage(_))));
-    let nonsense = test.app.searcher.search(Query::Picture(b"words".to_vec()), window).await;
+    let share = test.app.decoder.share_for_file(5).await;
+    let nonsense = Query::Picture(b"words".to_vec(), share);
+    let nonsense = test.app.searcher.search(nonsense, window).await;
     assert!(matches!(nonsense, Err(SearchError::Picture(_))));
     test.finish().await;
 }

@@ -16,6 +16,7 @@ pub(crate) struct World {
     dir: tempfile::TempDir,
     pub(crate) environment: Vec<(String, String)>,
     model: String,
+    file_limit: Option<String>,
 }
 
 impl World {
@@ -29,12 +30,18 @@ impl World {
         ];
         let environment =
             environment.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-        Self { dir, environment, model: "emoji-clip".to_owned() }
+        Self { dir, environment, model: "emoji-clip".to_owned(), file_limit: None }
     }
 
     /// Another model than the bundled one: a name or a folder.
     pub(crate) fn model(mut self, model: &str) -> Self {
         model.clone_into(&mut self.model);
+        self
+    }
+
+    /// Limits open files, in the words of `ulimit`.
+    pub(crate) fn file_limit(mut self, limit: &str) -> Self {
+        self.file_limit = Some(limit.to_owned());
         self
     }
 
@@ -67,7 +74,15 @@ impl World {
 
     /// The program with this world's folders, ready for more arguments.
     pub(crate) fn command(&self, command: &str) -> Command {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_image-search"));
+        let program = env!("CARGO_BIN_EXE_image-search");
+        let mut process = match &self.file_limit {
+            None => Command::new(program),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\""), program]);
+                shell
+            }
+        };
         process
             .arg(command)
             .arg("--images")
@@ -166,6 +181,10 @@ impl Server {
         self.client.post(format!("{}{path}", self.url))
     }
 
+    pub(crate) fn request(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
     pub(crate) fn delete(&self, path: &str) -> RequestBuilder {
         self.client.delete(format!("{}{path}", self.url))
     }
@@ -217,6 +236,10 @@ impl Server {
         let answer = self.search(json!({"text": text, "limit": limit})).await;
         let name = |found: &Value| found["image_name"].as_str().expect("a name").to_owned();
         answer["matches"].as_array().expect("matches").iter().map(name).collect()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn kill_9(mut self) {

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, StreamExt};
 use image_search::config::Config;
+use prometheus_client::metrics::gauge::Gauge;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -87,8 +88,14 @@ impl StandInHub {
         let router = Router::new().fallback(answer).with_state(hub.clone());
         let config = Config::load(None, [], vec![]).expect("the defaults").server;
         tokio::spawn(async move {
-            image_search::http::server::serve(listener, router, &config, CancellationToken::new())
-                .await
+            image_search::http::server::serve(
+                listener,
+                router,
+                &config,
+                Gauge::default(),
+                CancellationToken::new(),
+            )
+            .await
         });
         Self { hub, url: format!("http://127.0.0.1:{port}") }
     }

@@ -126,6 +126,7 @@ async fn bad_files_fail_with_a_reason_and_hold_up_nothing() {
         .await;
     let retried = server
         .post("/api/v1/failures/retry")
+        .header("origin", &server.url)
         .json(&serde_json::json!({"image_names": ["empty.jpg"]}))
         .send()
         .await

@@ -9,6 +9,8 @@ mod fault_proxy;
 mod feedback;
 mod full_disk;
 mod harness;
+mod held_connections;
+mod hostile_pages;
 mod house_rules;
 mod hub;
 mod ingest;

@@ -112,6 +112,18 @@ async fn a_picture_finds_itself() {
         "malformed_form",
     )
     .await;
+    let sent = |body: Vec<u8>| {
+        let kind = format!("multipart/form-data; boundary={boundary}");
+        server.post(SEARCH).header("content-type", kind).body(body)
+    };
+    let image: (&str, Option<&str>, &[u8]) = ("image", Some("x"), &picture(4));
+    let number: (&str, Option<&str>, &[u8]) = ("limit", None, b"1");
+    for twice in [[image, image, number], [image, number, number]] {
+        problem(sent(multipart(boundary, &twice)), 422, "invalid_request").await;
+    }
+    let mut half = multipart(boundary, &[image]);
+    half.truncate(half.len() / 2);
+    problem(sent(half), 400, "malformed_form").await;
     problem(server.post(SEARCH).json(&json!({"image_name": "nowhere.png"})), 404, "not_found")
         .await;
     problem(

@@ -1,6 +1,7 @@
 //! Serving pictures and thumbnails, health, metrics, documentation, headers, and shutdown.
 
-use serde_json::json;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use crate::harness::{World, picture, problem};
 
@@ -200,4 +201,117 @@ async fn pictures_are_paged_by_what_the_page_before_says() {
         let request = server.get(&format!("/api/v1/images?{bad}"));
         problem(request, 422, "invalid_request").await;
     }
+}
+
+#[tokio::test]
+async fn pictures_are_given_in_part_and_by_head_and_only_when_changed() {
+    let world = World::new();
+    world.write("a.png", &picture(1));
+    let server = world.serve().await;
+    server.until_counts(1, 0).await;
+    let (whole, size) = (picture(1), picture(1).len());
+    let url = "/api/v1/images/a.png";
+    let range = |range: &str| server.get(url).header("range", range);
+    for (asked, first, last) in [
+        ("bytes=0-9", 0, 9),
+        ("bytes=70-", 70, size - 1),
+        ("bytes=-5", size - 5, size - 1),
+        ("bytes=10-999999", 10, size - 1),
+    ] {
+        let part = range(asked).send().await.expect("an answer");
+        assert_eq!(part.status(), 206, "{asked}");
+        assert_eq!(part.headers()["content-range"], format!("bytes {first}-{last}/{size}"));
+        assert_eq!(part.headers()["content-type"], "image/png");
+        assert_eq!(part.bytes().await.expect("bytes"), whole[first..=last], "{asked}");
+    }
+    for ignored in ["bytes=0-1,5-6", "bytes=9-2", "lines=1-2"] {
+        let answer = range(ignored).send().await.expect("an answer");
+        assert_eq!((answer.status().as_u16(), answer.content_length()), (200, Some(size as u64)));
+        assert_eq!(answer.headers()["accept-ranges"], "bytes");
+    }
+    let behind = range("bytes=999999-").send().await.expect("an answer");
+    assert_eq!(behind.headers()["content-range"], format!("bytes */{size}"));
+    problem(range("bytes=999999-"), 416, "range_not_satisfiable").await;
+    let other = range("bytes=0-9").header("if-range", "\"other\"").send().await.expect("an answer");
+    assert_eq!(other.status(), 200, "the beginning of another picture is of no use");
+    let head = |path: &str| server.request(Method::HEAD, path);
+    let answer = head(url).send().await.expect("an answer");
+    assert_eq!(answer.headers()["content-length"], size.to_string());
+    assert_eq!((answer.status().as_u16(), answer.bytes().await.expect("none").len()), (200, 0));
+    assert_eq!(head("/api/v1/images/b.png").send().await.expect("an answer").status(), 404);
+    for condition in ["*", "\"other\", *"] {
+        for path in [url, "/api/v1/images/a.png/thumbnail"] {
+            let answer = server.get(path).header("if-none-match", condition).send().await;
+            assert_eq!(answer.expect("an answer").status(), 304, "{path}");
+        }
+    }
+    let missing = server.get("/api/v1/images/b.png").header("if-none-match", "*");
+    problem(missing, 404, "not_found").await;
+}
+
+#[tokio::test]
+async fn what_axum_would_refuse_in_plain_text_is_a_problem_too() {
+    let world = World::new().set("UPLOADS__ENABLED", "true").set("UPLOADS__API_KEY", "k");
+    let server = world.serve().await;
+    for path in ["/api/v1/images/%ff", "/assets/%ff", "/docs/%ff"] {
+        problem(server.get(path), 400, "malformed_path").await;
+    }
+    problem(server.delete("/api/v1/images/%ff").bearer_auth("k"), 400, "malformed_path").await;
+    problem(server.get("/api/v1/images?limit=x"), 422, "invalid_request").await;
+    problem(server.get("/api/v1/images?limit=1&limit=2"), 422, "invalid_request").await;
+    let upload = server.post("/api/v1/images").bearer_auth("k");
+    problem(upload.body("x"), 400, "malformed_form").await;
+    problem(server.request(Method::PUT, "/api/v1/status"), 405, "method_not_allowed").await;
+}
+
+/// What in a part of the API document has no description.
+fn undescribed(schemas: &Value) -> Vec<String> {
+    let mut missing = Vec::new();
+    for (name, schema) in schemas.as_object().expect("schemas") {
+        let properties = schema["properties"].as_object().into_iter().flatten();
+        let with_names =
+            properties.map(|(property, schema)| (format!("{name}.{property}"), schema));
+        for (name, schema) in with_names.chain([(name.clone(), schema)]) {
+            // One that is nothing but another schema is described there.
+            let described = schema["description"].is_string() || schema["$ref"].is_string();
+            if !described {
+                missing.push(name);
+            }
+        }
+    }
+    missing
+}
+
+#[tokio::test]
+async fn the_api_document_is_whole() {
+    let (_world, server) = World::new().serve_alone().await;
+    let document = server.get_json("/openapi.json").await;
+    assert_eq!(undescribed(&document["components"]["schemas"]), Vec::<String>::new());
+    assert_eq!(document["components"]["securitySchemes"]["api_key"]["scheme"], "bearer");
+    let mut operations = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        assert!(!path.contains('*'), "{path} is no path of OpenAPI");
+        for (method, operation) in item.as_object().expect("operations") {
+            let name = format!("{method} {path}");
+            assert!(operation["summary"].is_string(), "{name}");
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                assert!(parameter["description"].is_string(), "{name}: {}", parameter["name"]);
+            }
+            let answers = operation["responses"].as_object().expect("answers");
+            for (status, answer) in answers {
+                let text = answer["description"].as_str().unwrap_or_default();
+                assert!(text.ends_with('.'), "{name} {status}: {text:?}");
+            }
+            for common in ["403", "421", "500", "503"] {
+                assert!(answers.contains_key(common), "{name} never answers {common}");
+            }
+            if method == "post" {
+                for refusal in ["400", "413", "422"] {
+                    assert!(answers.contains_key(refusal), "{name} never answers {refusal}");
+                }
+            }
+            operations += 1;
+        }
+    }
+    assert!(operations > 10, "only {operations} operations were seen");
 }

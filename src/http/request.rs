@@ -1,12 +1,12 @@
-//! Reading JSON bodies and query strings: whatever is wrong with them becomes a problem that says what.
+//! Reading JSON bodies, query strings and names in paths: whatever is wrong with them becomes a problem that says what.
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use super::error::Problem;
+use super::error::{Problem, ProblemCode};
 
 /// A JSON body of type `T`.
 pub(super) struct ApiJson<T>(pub(super) T);
@@ -26,29 +26,21 @@ fn problem(rejection: &JsonRejection) -> Problem {
     match rejection {
         JsonRejection::JsonDataError(error) => Problem::invalid(deepest(error)),
         JsonRejection::JsonSyntaxError(error) => Problem::new(
-            StatusCode::BAD_REQUEST,
-            "malformed_json",
+            ProblemCode::MalformedJson,
             format!("The body is no JSON: {}", deepest(error)),
         ),
         JsonRejection::MissingJsonContentType(_) => Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_media_type",
+            ProblemCode::UnsupportedMediaType,
             "Send the body as Content-Type: application/json.",
         ),
         other if other.status() == StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-        _ => Problem::new(
-            StatusCode::BAD_REQUEST,
-            "unreadable_body",
-            "The body did not arrive completely.",
-        ),
+        _ => Problem::new(ProblemCode::UnreadableBody, "The body did not arrive completely."),
     }
 }
 
-/// 413.
 pub(super) fn too_large() -> Problem {
     Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "too_large",
+        ProblemCode::TooLarge,
         "The body is larger than this address accepts; /api/v1/status names the limits.",
     )
 }
@@ -72,5 +64,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for ApiQuery<T> {
         let query = Query::<T>::from_request_parts(parts, state).await;
         let problem = |rejection: QueryRejection| Problem::invalid(deepest(&rejection));
         query.map(|Query(query)| Self(query)).map_err(problem)
+    }
+}
+
+/// The part of the path that is a name.
+pub(super) struct ApiPath(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for ApiPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Self(name)),
+            Err(_) => Err(Problem::new(
+                ProblemCode::MalformedPath,
+                "A name in a path must be UTF-8, with every byte that is not allowed in a path as % and two digits.",
+            )),
+        }
     }
 }
