@@ -106,7 +106,7 @@ async fn bare_encoder(config: &Config, count: usize) -> Result<f64> {
         let decoded =
             clip::decode_wanted(&std::fs::read(&path)?, decoder.limits(), embedder.wanted(0))
                 .with_context(|| path.display().to_string())?;
-        pixels.push(embedder.preprocess(&decoded.rgb));
+        pixels.push(embedder.preprocess(&decoded));
     }
     println!("model {} on {}, {} pictures", located.id, embedder.info().engine, pixels.len());
     let mut spent = Duration::ZERO;

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clip::{EncodeError, LoadError, ModelInfo, Pixels, Wanted};
+use clip::{Decoded, EncodeError, LoadError, ModelInfo, Pixels, Wanted};
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -27,7 +27,7 @@ const IDLE_LOOK_MAX: Duration = Duration::from_secs(1);
 /// Handle to the threads that run the model. Dropping the last one ends them.
 pub struct Embedder {
     info: ModelInfo,
-    preprocess: Arc<Preprocess>,
+    preprocess: Arc<dyn Preprocess>,
     id: ModelId,
     display_name: String,
     texts: mpsc::Sender<Job<String>>,
@@ -151,16 +151,17 @@ impl Embedder {
         &self.info
     }
 
-    /// How large a picture has to be decoded for this model (twice its edge, so that scaling down again loses nothing) and for
-    /// a purpose that needs at least `edge` pixels.
+    /// How large a picture has to be decoded for this model, and for a purpose that needs at least `edge` pixels.
     pub fn wanted(&self, edge: u32) -> Wanted {
-        let own = self.info.image_width.max(self.info.image_height).saturating_mul(2);
-        Wanted::ShortEdge(own.max(edge))
+        match self.preprocess.wanted() {
+            Wanted::Full => Wanted::Full,
+            Wanted::ShortEdge(own) => Wanted::ShortEdge(own.max(edge)),
+        }
     }
 
     /// Scales and normalises a decoded picture for this model. Takes milliseconds of CPU: call it where blocking is fine.
-    pub fn preprocess(&self, rgb: &image::RgbImage) -> Pixels {
-        (self.preprocess)(rgb)
+    pub fn preprocess(&self, decoded: &Decoded) -> Pixels {
+        self.preprocess.pixels(decoded)
     }
 
     /// Embedding of a query text, L2-normalised. How words are spaced makes no difference.
@@ -313,7 +314,7 @@ mod tests {
     async fn one_bad_picture_does_not_cost_its_neighbours_their_vectors() {
         let model = StandIn::default();
         let embedder = embedder(model.clone(), |_| {});
-        let picture = |colour| embedder.preprocess(&StandIn::picture(colour));
+        let picture = StandIn::picture;
         let batch = vec![picture([250, 0, 0]), StandIn::bad_picture(), picture([0, 0, 250])];
         let embeddings = embedder.embed_pictures(batch).await.expect("the thread runs");
         assert!(embeddings[0].is_ok() && embeddings[2].is_ok());

@@ -212,7 +212,7 @@ impl Searcher {
     ) -> Result<Pixels, SearchError> {
         let embedder = serving.embedder.clone();
         let wanted = embedder.wanted(0);
-        let preprocess = move |decoded: Decoded| embedder.preprocess(&decoded.rgb);
+        let preprocess = move |decoded: Decoded| embedder.preprocess(&decoded);
         Ok(self.decoder.decode(bytes, share, wanted, preprocess).await?)
     }
 

@@ -112,7 +112,7 @@ impl Thumbnails {
         {
             return;
         }
-        match shrink(&decoded.rgb, EARLY_WIDTH, self.config.quality) {
+        match shrink(decoded, EARLY_WIDTH, self.config.quality) {
             Ok(jpeg) => self.keep(hash, EARLY_WIDTH, &jpeg),
             // Whoever asks for it later is told.
             Err(error) => tracing::debug!(%error, "could not make a thumbnail"),
@@ -131,7 +131,7 @@ impl Thumbnails {
         let bytes = read().await?;
         let thumbnails = self.clone();
         let shrink = move |decoded: Decoded| {
-            let jpeg = shrink(&decoded.rgb, width, thumbnails.config.quality)?;
+            let jpeg = shrink(&decoded, width, thumbnails.config.quality)?;
             thumbnails.keep(&hash, width, &jpeg);
             Ok(jpeg)
         };
@@ -191,7 +191,17 @@ fn drop_oldest(dir: &Path, bytes_max: u64) -> u64 {
     used
 }
 
-fn shrink(rgb: &RgbImage, width: u32, quality: u8) -> Result<Vec<u8>, ThumbnailError> {
+/// A JPEG of the picture in the colours of the screen.
+fn shrink(decoded: &Decoded, width: u32, quality: u8) -> Result<Vec<u8>, ThumbnailError> {
+    let small = decoded.to_srgb(scale(&decoded.rgb, width)?);
+    let mut jpeg = Vec::new();
+    JpegEncoder::new_with_quality(&mut jpeg, quality)
+        .encode(small.as_raw(), small.width(), small.height(), ExtendedColorType::Rgb8)
+        .map_err(|error| ThumbnailError::Scale(error.to_string()))?;
+    Ok(jpeg)
+}
+
+fn scale(rgb: &RgbImage, width: u32) -> Result<RgbImage, ThumbnailError> {
     let failed = |error: &dyn std::fmt::Display| ThumbnailError::Scale(error.to_string());
     let by_width = f64::from(width) / f64::from(rgb.width());
     let by_height = f64::from(width * HEIGHT_FACTOR_MAX) / f64::from(rgb.height());
@@ -208,11 +218,8 @@ fn shrink(rgb: &RgbImage, width: u32, quality: u8) -> Result<Vec<u8>, ThumbnailE
     let mut small = Image::new(to_width, to_height, PixelType::U8x3);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
     Resizer::new().resize(&source, &mut small, &options).map_err(|error| failed(&error))?;
-    let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, quality)
-        .encode(small.buffer(), to_width, to_height, ExtendedColorType::Rgb8)
-        .map_err(|error| failed(&error))?;
-    Ok(jpeg)
+    RgbImage::from_raw(to_width, to_height, small.into_vec())
+        .ok_or_else(|| failed(&"its size is not what was asked for"))
 }
 
 #[cfg(test)]
@@ -222,9 +229,7 @@ mod tests {
     #[test]
     fn thumbnails_keep_the_shape_and_are_never_larger_than_the_picture() {
         let size = |width, height, wanted| {
-            let jpeg = shrink(&RgbImage::new(width, height), wanted, 80).expect("made");
-            let small = image::load_from_memory(&jpeg).expect("a JPEG");
-            (small.width(), small.height())
+            scale(&RgbImage::new(width, height), wanted).expect("made").dimensions()
         };
         assert_eq!(size(1000, 500, 320), (320, 160));
         assert_eq!(size(100, 50, 320), (100, 50));

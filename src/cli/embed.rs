@@ -37,7 +37,7 @@ pub(super) async fn run(config: Config, args: EmbedArgs) -> anyhow::Result<ExitC
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let decoded = clip::decode_wanted(&bytes, decoder.limits(), embedder.wanted(0))
             .with_context(|| format!("cannot decode {}", path.display()))?;
-        let pixels = embedder.preprocess(&decoded.rgb);
+        let pixels = embedder.preprocess(&decoded);
         let embedding = embedder.embed_query_picture(pixels).await?;
         say(json!({"input": path, "embedding": embedding}));
     }

@@ -3,16 +3,31 @@
 
 use std::sync::Arc;
 
-use clip::{EncodeError, Model, ModelInfo, Pixels};
+use clip::{Decoded, EncodeError, Model, ModelInfo, Pixels, Preprocessor, Wanted};
 
 /// Brings a picture to the model's size and range; works without the model.
-pub type Preprocess = dyn Fn(&image::RgbImage) -> Pixels + Send + Sync;
+pub trait Preprocess: Send + Sync {
+    /// How large a picture has to be decoded to look the same to the model as in full size.
+    fn wanted(&self) -> Wanted;
+
+    fn pixels(&self, decoded: &Decoded) -> Pixels;
+}
+
+impl Preprocess for Preprocessor {
+    fn wanted(&self) -> Wanted {
+        self.wanted()
+    }
+
+    fn pixels(&self, decoded: &Decoded) -> Pixels {
+        self.apply_decoded(decoded)
+    }
+}
 
 /// Turns pictures and texts into vectors of one space. Every call blocks until it is done.
 pub trait Encoder: Send + Sync {
     fn info(&self) -> &ModelInfo;
 
-    fn preprocess(&self) -> Arc<Preprocess>;
+    fn preprocess(&self) -> Arc<dyn Preprocess>;
 
     /// One L2-normalised row of `dim` numbers per picture, in order.
     fn encode_images(&self, batch: &[Pixels]) -> Result<Vec<Vec<f32>>, EncodeError>;
@@ -26,9 +41,8 @@ impl Encoder for Model {
         self.info()
     }
 
-    fn preprocess(&self) -> Arc<Preprocess> {
-        let preprocessor = self.preprocessor();
-        Arc::new(move |rgb| preprocessor.apply(rgb))
+    fn preprocess(&self) -> Arc<dyn Preprocess> {
+        Arc::new(self.preprocessor())
     }
 
     fn encode_images(&self, batch: &[Pixels]) -> Result<Vec<Vec<f32>>, EncodeError> {
@@ -76,8 +90,12 @@ pub(crate) mod stand_in {
         /// The vector of a picture in this colour is not finite.
         pub(crate) const POISON: [u8; 3] = [13, 37, 13];
 
-        pub(crate) fn picture(colour: [u8; 3]) -> RgbImage {
-            RgbImage::from_pixel(4, 4, Rgb(colour))
+        pub(crate) fn picture(colour: [u8; 3]) -> Pixels {
+            let mut png = std::io::Cursor::new(Vec::new());
+            let picture = RgbImage::from_pixel(4, 4, Rgb(colour));
+            picture.write_to(&mut png, image::ImageFormat::Png).expect("a PNG");
+            let decoded = clip::decode(&png.into_inner(), &clip::DecodeLimits::default());
+            MeanColour.pixels(&decoded.expect("a picture"))
         }
 
         pub(crate) fn any_picture() -> Pixels {
@@ -137,6 +155,27 @@ pub(crate) mod stand_in {
         named.unwrap_or([0.5; 3])
     }
 
+    struct MeanColour;
+
+    impl Preprocess for MeanColour {
+        fn wanted(&self) -> Wanted {
+            Wanted::ShortEdge(1)
+        }
+
+        fn pixels(&self, decoded: &Decoded) -> Pixels {
+            let rgb = &decoded.rgb;
+            if rgb.get_pixel(0, 0).0 == StandIn::POISON {
+                return StandIn::bad_picture();
+            }
+            let count = (rgb.width() * rgb.height()) as f32;
+            let mean = |channel: usize| {
+                let sum = rgb.pixels().map(|pixel| f32::from(pixel.0[channel])).sum::<f32>();
+                sum / (255.0 * count)
+            };
+            Pixels::from_f32((0..3).map(mean).collect())
+        }
+    }
+
     impl Encoder for StandIn {
         fn info(&self) -> &ModelInfo {
             self.inner.info.get_or_init(|| ModelInfo {
@@ -152,18 +191,8 @@ pub(crate) mod stand_in {
             })
         }
 
-        fn preprocess(&self) -> Arc<Preprocess> {
-            Arc::new(|rgb| {
-                if rgb.get_pixel(0, 0).0 == Self::POISON {
-                    return Self::bad_picture();
-                }
-                let count = (rgb.width() * rgb.height()) as f32;
-                let mean = |channel: usize| {
-                    rgb.pixels().map(|pixel| f32::from(pixel.0[channel])).sum::<f32>()
-                        / (255.0 * count)
-                };
-                Pixels::from_f32((0..3).map(mean).collect())
-            })
+        fn preprocess(&self) -> Arc<dyn Preprocess> {
+            Arc::new(MeanColour)
         }
 
         fn encode_images(&self, batch: &[Pixels]) -> Result<Vec<Vec<f32>>, EncodeError> {

@@ -197,7 +197,7 @@ impl Stages {
             thumbnails.make_early(&hash, &decoded);
             let format = decoded.format.as_str().to_owned();
             let facts = PictureFacts { format, width: decoded.width, height: decoded.height };
-            (facts, embedder.preprocess(&decoded.rgb))
+            (facts, embedder.preprocess(&decoded))
         };
         decoder.decode(bytes, share, wanted, preprocess).await.map_err(|error| {
             Setback::Permanent(Failure { code: error.code().into(), reason: error.to_string() })
