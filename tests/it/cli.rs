@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{World, picture};
+use crate::harness::{BROKEN_PICTURE, World, picture};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -33,11 +33,16 @@ fn index_then_search_status_and_failures() {
     .expect("JSON");
     assert_eq!(found["matches"].as_array().map(Vec::len), Some(3));
     assert_eq!(text(&world.run("search", &["tennis"]).stdout).lines().count(), 5);
-    world.write("bad.png", b"no picture");
+    world.write("notes.txt", b"words and nothing else");
+    let output = world.run("index", &[]);
+    assert_eq!(output.status.code(), Some(0), "a text is no failure");
+    assert!(text(&output.stdout).contains("no picture: 1 x text"), "{}", text(&output.stdout));
+    assert!(text(&world.run("status", &[]).stdout).contains("1 no pictures, left alone"));
+    world.write("bad.png", BROKEN_PICTURE);
     let output = world.run("index", &[]);
     assert_eq!(output.status.code(), Some(3), "some failed");
     assert!(text(&output.stdout).contains("bad.png"));
-    assert!(text(&world.run("failures", &[]).stdout).contains("not_an_image"));
+    assert!(text(&world.run("failures", &[]).stdout).contains("_image"));
     assert!(text(&world.run("status", &[]).stdout).contains("5 indexed, 0 pending, 1 failed"));
     assert!(text(&world.run("failures", &["--retry"]).stdout).ends_with(": 1\n"));
     assert!(text(&world.run("status", &[]).stdout).contains("5 indexed, 1 pending, 0 failed"));

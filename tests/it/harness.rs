@@ -308,6 +308,9 @@ pub(crate) fn picture(number: u32) -> Vec<u8> {
     png.into_inner()
 }
 
+/// Begins like a picture, and is none.
+pub(crate) const BROKEN_PICTURE: &[u8] = b"\x89PNG\r\n\x1a\nand nothing more";
+
 /// Root of the repository.
 pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{World, picture, problem};
+use crate::harness::{BROKEN_PICTURE, World, picture, problem};
 
 #[tokio::test]
 async fn pictures_are_served_by_content_and_cached_by_hash() {
@@ -69,7 +69,7 @@ async fn nothing_outside_the_folder_is_served() {
 async fn operators_find_what_they_need() {
     let world = World::new();
     world.write("a.png", &picture(1));
-    world.write("b.png", b"no picture");
+    world.write("b.png", BROKEN_PICTURE);
     let server = world.serve().await;
     server.until_counts(1, 1).await;
     server.search(json!({"text": "x"})).await;
