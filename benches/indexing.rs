@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use image_search::app::App;
 use image_search::config::Config;
+use image_search::decoder::Decoder;
 use image_search::search::{Query, Window};
 use image_search::serving::load_embedder;
 
@@ -98,12 +99,13 @@ async fn one_round(config: Config, count: usize) -> Result<()> {
 /// Pictures a second that the model alone encodes, from pixels that are ready, in batches as indexing uses them.
 async fn bare_encoder(config: &Config, count: usize) -> Result<f64> {
     let (located, embedder) = load_embedder(config, None).await?;
-    let limits = config.decode.limits();
+    let decoder = Decoder::new(&config.decode);
     let mut pixels = Vec::with_capacity(count);
     for entry in std::fs::read_dir(&config.images[0])? {
         let path = entry?.path();
-        let decoded = clip::decode(&std::fs::read(&path)?, &limits)
-            .with_context(|| path.display().to_string())?;
+        let decoded =
+            clip::decode_wanted(&std::fs::read(&path)?, decoder.limits(), embedder.wanted(0))
+                .with_context(|| path.display().to_string())?;
         pixels.push(embedder.preprocess(&decoded.rgb));
     }
     println!("model {} on {}, {} pictures", located.id, embedder.info().engine, pixels.len());

@@ -81,6 +81,11 @@ impl App {
     ) -> Result<Arc<Self>, AppError> {
         let metrics = Arc::new(Metrics::default());
         let decoder = Arc::new(Decoder::new(&config.decode));
+        let thumbnails = Arc::new(Thumbnails::new(
+            data_dir.thumbnails(),
+            config.thumbnails.clone(),
+            decoder.clone(),
+        ));
         let serving = Arc::new(Serving::new(ServingParts {
             config: config.clone(),
             catalog: catalog.clone(),
@@ -88,6 +93,7 @@ impl App {
             sources: sources.clone(),
             metrics: metrics.clone(),
             decoder: decoder.clone(),
+            thumbnails: thumbnails.clone(),
         })?);
         let searcher = Arc::new(Searcher::new(
             serving.subscribe(),
@@ -95,11 +101,6 @@ impl App {
             signer(&config, &data_dir)?,
             metrics.clone(),
             config.search.clone(),
-            decoder.clone(),
-        ));
-        let thumbnails = Arc::new(Thumbnails::new(
-            data_dir.thumbnails(),
-            config.thumbnails.clone(),
             decoder.clone(),
         ));
         let (api_key, stop) = (api_key(&config)?, CancellationToken::new());

@@ -130,6 +130,36 @@ pub struct DecodeConfig {
     pub timeout_ms: u64,
 }
 
+impl SearchConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        // 256 characters of escaped JSON, 50 results and the model's name stay below a token of 4 kB.
+        check(
+            (1..=256).contains(&self.text_chars_max),
+            "search.text_chars_max",
+            self.text_chars_max.to_string(),
+            "1 to 256, since the token carries the query",
+        )?;
+        check(
+            self.limit_max >= 1 && self.limit_max <= self.window_max,
+            "search.limit_max",
+            self.limit_max.to_string(),
+            "1 to search.window_max",
+        )?;
+        check(
+            (1..=self.limit_max).contains(&self.limit_default),
+            "search.limit_default",
+            self.limit_default.to_string(),
+            "1 to search.limit_max",
+        )?;
+        check(
+            self.concurrent_max >= 1,
+            "search.concurrent_max",
+            self.concurrent_max.to_string(),
+            "at least 1",
+        )
+    }
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmbedConfig {
@@ -248,6 +278,7 @@ pub struct ThumbnailConfig {
     pub quality: u8,
     pub cache_bytes_max: u64,
     pub concurrent_max: usize,
+    pub while_indexing: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -400,32 +431,7 @@ impl Config {
 
     fn validate(&self) -> Result<(), ConfigError> {
         check(!self.images.is_empty(), "images", "[]".into(), "name at least one folder")?;
-        let search = &self.search;
-        // 256 characters of escaped JSON, 50 results and the model's name stay below a token of 4 kB.
-        check(
-            (1..=256).contains(&search.text_chars_max),
-            "search.text_chars_max",
-            search.text_chars_max.to_string(),
-            "1 to 256, since the token carries the query",
-        )?;
-        check(
-            search.limit_max >= 1 && search.limit_max <= search.window_max,
-            "search.limit_max",
-            search.limit_max.to_string(),
-            "1 to search.window_max",
-        )?;
-        check(
-            (1..=search.limit_max).contains(&search.limit_default),
-            "search.limit_default",
-            search.limit_default.to_string(),
-            "1 to search.limit_max",
-        )?;
-        check(
-            search.concurrent_max >= 1,
-            "search.concurrent_max",
-            search.concurrent_max.to_string(),
-            "at least 1",
-        )?;
+        self.search.validate()?;
         self.server.validate()?;
         check(
             (1..=512).contains(&self.embed.batch_max),

@@ -157,3 +157,86 @@ impl Budget {
         self.free.clone().try_acquire_many_owned(self.kib(bytes)).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn decoder(change: impl FnOnce(&mut DecodeConfig)) -> Decoder {
+        let mut config = Config::load(None, [], Vec::new()).expect("defaults").decode;
+        change(&mut config);
+        Decoder::new(&config)
+    }
+
+    fn png(edge: u32) -> Vec<u8> {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        image::RgbImage::new(edge, edge)
+            .write_to(&mut bytes, image::ImageFormat::Png)
+            .expect("a PNG");
+        bytes.into_inner()
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_more_than_there_is_gets_all_of_it_alone() {
+        let decoder = decoder(|config| config.memory_bytes_max = 4 << 20);
+        let half = decoder.try_share_for_file(512 << 10).expect("free");
+        assert!(decoder.try_share_for_file(u64::MAX).is_none(), "somebody has a part");
+        drop(half);
+        let all = decoder.try_share_for_file(u64::MAX).expect("free");
+        assert!(decoder.try_share_for_file(1).is_none());
+        drop(all);
+        assert!(decoder.try_share_for_file(1).is_some());
+    }
+
+    #[tokio::test]
+    async fn pixels_wait_for_their_part_of_the_budget() {
+        // Three quarters of it are for pixels; one of these pictures takes about nine bytes for each of them.
+        let decoder = Arc::new(decoder(|config| config.memory_bytes_max = 1 << 20));
+        let (started, has_started) = mpsc::channel();
+        let (go_on, may_go_on) = mpsc::channel::<()>();
+        let first = {
+            let (decoder, share) = (decoder.clone(), decoder.share_for_file(1).await);
+            tokio::spawn(async move {
+                let hold = move |_: Decoded| {
+                    let _ = started.send(());
+                    let _ = may_go_on.recv();
+                };
+                decoder.decode(png(256), share, Wanted::Full, hold).await
+            })
+        };
+        tokio::task::spawn_blocking(move || has_started.recv()).await.expect("ran").expect("sent");
+        assert!(decoder.pixels.try_take(512 << 10).is_none(), "its pixels are in memory");
+        drop(go_on);
+        first.await.expect("joined").expect("decoded");
+        let share = decoder.share_for_file(1).await;
+        decoder.decode(png(256), share, Wanted::Full, |_| ()).await.expect("there is room again");
+    }
+
+    #[tokio::test]
+    async fn a_late_decoder_keeps_its_place_and_gives_it_back_once() {
+        let decoder = decoder(|config| (config.threads, config.timeout_ms) = (1, 500));
+        let (go_on, may_go_on) = mpsc::channel::<()>();
+        let share = decoder.share_for_file(1).await;
+        let stuck = move |_: Decoded| {
+            let _ = may_go_on.recv();
+        };
+        let late = decoder.decode(png(8), share, Wanted::Full, stuck).await;
+        assert!(matches!(late, Err(DecodeFailure::Stuck(_))), "{late:?}");
+        assert_eq!(decoder.threads.available_permits(), 0, "it is still at work");
+        drop(go_on);
+        let _turn = decoder.threads.acquire().await.expect("open");
+        assert_eq!(decoder.threads.available_permits(), 0, "one place became two");
+    }
+
+    #[tokio::test]
+    async fn what_would_take_more_than_the_budget_is_refused_by_its_header() {
+        let decoder = decoder(|config| config.memory_bytes_max = 1 << 20);
+        let share = decoder.share_for_file(1).await;
+        let refused = decoder.decode(png(1024), share, Wanted::Full, |_| ()).await;
+        let error = refused.expect_err("it needs six times as much");
+        assert_eq!(error.code(), "too_much_memory");
+    }
+}

@@ -151,9 +151,11 @@ impl Embedder {
         &self.info
     }
 
-    /// How large a decoded picture has to be for this model: twice its edge, so that scaling down again loses nothing.
-    pub fn wanted(&self) -> Wanted {
-        Wanted::ShortEdge(self.info.image_width.max(self.info.image_height).saturating_mul(2))
+    /// How large a picture has to be decoded for this model (twice its edge, so that scaling down again loses nothing) and for
+    /// a purpose that needs at least `edge` pixels.
+    pub fn wanted(&self, edge: u32) -> Wanted {
+        let own = self.info.image_width.max(self.info.image_height).saturating_mul(2);
+        Wanted::ShortEdge(own.max(edge))
     }
 
     /// Scales and normalises a decoded picture for this model. Takes milliseconds of CPU: call it where blocking is fine.

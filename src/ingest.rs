@@ -34,6 +34,7 @@ use crate::metrics::Metrics;
 use crate::source::presence::{Away, Known};
 use crate::source::{Identity, Source, SourceError};
 use crate::store_check::CheckError;
+use crate::thumbnails::Thumbnails;
 use crate::types::{ContentHash, ImageName, Scope, now_ms};
 use crate::vector_store::{Collection, StoreError, VectorStore};
 
@@ -54,6 +55,8 @@ pub struct IngestParts {
     /// Keys of `[ingest]`.
     pub config: IngestConfig,
     pub decoder: Arc<Decoder>,
+    /// Get their pictures while they are decoded anyway.
+    pub thumbnails: Arc<Thumbnails>,
     /// Pictures per call of the model.
     pub batch_max: usize,
 }

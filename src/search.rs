@@ -198,7 +198,7 @@ impl Searcher {
                     .ok_or_else(|| SearchError::NoSuchImage(name.clone()))?;
                 let found =
                     serving.collection.get(&[serving.embedder.id().point_id(&hash)]).await?.pop();
-                let point = found.ok_or_else(|| SearchError::NoSuchImage(name))?;
+                let point = found.ok_or(SearchError::NoSuchImage(name))?;
                 Ok((format!("picture:{hash}"), point.vector))
             }
         }
@@ -211,7 +211,7 @@ impl Searcher {
         share: Share,
     ) -> Result<Pixels, SearchError> {
         let embedder = serving.embedder.clone();
-        let wanted = embedder.wanted();
+        let wanted = embedder.wanted(0);
         let preprocess = move |decoded: Decoded| embedder.preprocess(&decoded.rgb);
         Ok(self.decoder.decode(bytes, share, wanted, preprocess).await?)
     }

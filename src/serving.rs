@@ -22,6 +22,7 @@ use crate::ingest::{Ingest, IngestError, IngestParts};
 use crate::metrics::Metrics;
 use crate::models::{self, Choice, DownloadProgress, LocatedModel, ModelError, Models};
 use crate::source::Source;
+use crate::thumbnails::Thumbnails;
 use crate::types::ModelId;
 use crate::vector_store::{Collection, CollectionSpec, StoreError, VectorStore};
 
@@ -78,6 +79,7 @@ pub struct ServingParts {
     pub sources: Vec<Arc<dyn Source>>,
     pub metrics: Arc<Metrics>,
     pub decoder: Arc<Decoder>,
+    pub thumbnails: Arc<Thumbnails>,
 }
 
 /// See the head of this file.
@@ -241,7 +243,8 @@ impl Serving {
     }
 
     fn ingest_with(&self, model: &Answering) -> Arc<Ingest> {
-        let ServingParts { config, catalog, store, sources, metrics, decoder } = &self.parts;
+        let ServingParts { config, catalog, store, sources, metrics, decoder, thumbnails } =
+            &self.parts;
         Arc::new(Ingest::new(IngestParts {
             sources: sources.clone(),
             catalog: catalog.clone(),
@@ -252,6 +255,7 @@ impl Serving {
             metrics: metrics.clone(),
             config: config.ingest.clone(),
             decoder: decoder.clone(),
+            thumbnails: thumbnails.clone(),
             batch_max: config.embed.batch_max,
         }))
     }

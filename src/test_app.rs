@@ -17,7 +17,7 @@ use crate::source::memory::MemorySource;
 use crate::types::{ImageName, ModelId};
 use crate::vector_store::address;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(5);
 
 pub(crate) struct TestApp {

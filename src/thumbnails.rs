@@ -21,8 +21,13 @@ use crate::types::ContentHash;
 
 /// The widths there are; a request is rounded up to the next.
 pub const WIDTHS: [u32; 4] = [160, 320, 640, 1280];
+/// The width that the page asks for first.
+const EARLY_WIDTH: u32 = 320;
 /// A thumbnail is at most this many times as high as wide; longer strips are scaled further down.
 const HEIGHT_FACTOR_MAX: u32 = 4;
+
+/// Held by the one who makes a thumbnail.
+type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// Makes and keeps thumbnails.
 pub struct Thumbnails {
@@ -31,7 +36,7 @@ pub struct Thumbnails {
     decoder: Arc<Decoder>,
     turns: Semaphore,
     /// One at work for each thumbnail; whoever else wants it waits and then finds it.
-    making: Mutex<HashMap<(ContentHash, u32), Arc<tokio::sync::Mutex<()>>>>,
+    making: Mutex<HashMap<(ContentHash, u32), Turn>>,
     written_bytes: AtomicU64,
 }
 
@@ -91,6 +96,27 @@ impl Thumbnails {
             making.remove(&key);
         }
         made
+    }
+
+    /// How large a picture has to be decoded so that [`Self::make_early`] can use it; 0 if thumbnails are only made when asked for.
+    pub fn early_width(&self) -> u32 {
+        if self.config.while_indexing { EARLY_WIDTH } else { 0 }
+    }
+
+    /// Makes the thumbnail that lists ask for from a picture that was decoded for another purpose, which costs a few
+    /// milliseconds now instead of reading and decoding the file again later. Blocks.
+    pub fn make_early(&self, hash: &ContentHash, decoded: &Decoded) {
+        let is_large_enough =
+            decoded.rgb.width() >= EARLY_WIDTH || decoded.rgb.width() == decoded.width;
+        if !self.config.while_indexing || !is_large_enough || self.path(hash, EARLY_WIDTH).is_file()
+        {
+            return;
+        }
+        match shrink(&decoded.rgb, EARLY_WIDTH, self.config.quality) {
+            Ok(jpeg) => self.keep(hash, EARLY_WIDTH, &jpeg),
+            // Whoever asks for it later is told.
+            Err(error) => tracing::debug!(%error, "could not make a thumbnail"),
+        }
     }
 
     async fn make<E: From<ThumbnailError>>(

@@ -18,7 +18,7 @@ test('stores a rating and lets it be changed', async ({ page }) => {
 
 test('takes a key when the row has the focus', async ({ page }) => {
   await page.goto('/?q=tennis');
-  await expect(page.getByText('How good were these results?')).toBeVisible();
+  await expect(page.getByRole('toolbar', { name: 'How good were these results?' })).toBeVisible();
   await page.keyboard.press('r');
   const answer = rated(page);
   await page.keyboard.press('0');

@@ -74,3 +74,17 @@ test('replaces the picture by words where the server cannot combine them', async
   await page.getByLabel(words).fill('coast');
   await expect(page).toHaveURL(`${mock.url}/?q=coast`);
 });
+
+test('an arrow pressed before the answer is there leads into the answer', async ({ page, mock }) => {
+  await mock.start({ total: 200 });
+  await page.route('**/api/v1/search-image', async (route) => {
+    await new Promise((done) => setTimeout(done, 800));
+    await route.continue().catch(() => {});
+  });
+  await page.goto(mock.url);
+  await page.getByLabel(words).fill('coast');
+  await expect(page).toHaveURL(`${mock.url}/?q=coast`);
+  await page.keyboard.press('ArrowDown');
+  await expect(page.locator('a[data-index="0"]')).toBeFocused();
+  await expect(page.locator('a[data-index="0"] img')).toHaveAttribute('alt', /coast/);
+});

@@ -30,13 +30,13 @@ test('says why it is not CLIP, and changes over when CLIP arrives', async ({ pag
   try {
     await server.start();
     await page.goto(server.url);
-    await expect(page.getByText('For now a small built-in model answers.')).toBeVisible();
+    await expect(page.getByText('A small built-in model answers for now.')).toBeVisible();
     await page.getByRole('button', { name: 'Why?' }).click();
     await expect(page.getByRole('dialog').getByText('This is not CLIP')).toBeVisible();
     await expect(page.getByRole('dialog').getByText('Small built-in model (emoji-clip)')).toBeVisible();
     await page.keyboard.press('Escape');
     await server.run(['model', 'pull', 'ViT-B-32__openai'], { HF_ENDPOINT: hub.url });
-    await expect(page.getByText('For now a small built-in model answers.')).toBeHidden({ timeout: 30_000 });
+    await expect(page.getByText('A small built-in model answers for now.')).toBeHidden({ timeout: 30_000 });
     await page.goto(`${server.url}/?q=tennis`);
     await expect(page.locator('li a img').first()).toHaveAttribute('alt', 'tennis.png');
   } finally {

@@ -2,7 +2,7 @@
 import type { Page } from '@playwright/test';
 import { expect, test } from './mock';
 
-test.use({ hasTouch: true, isMobile: true, viewport: { width: 390, height: 760 } });
+test.use({ hasTouch: true, isMobile: true, viewport: { width: 360, height: 720 } });
 
 const small = (page: Page, root: string) =>
   page.evaluate((root) => {
@@ -15,11 +15,13 @@ const small = (page: Page, root: string) =>
 
 test('at most a quarter of the screen stands before the first picture', async ({ page, mock }) => {
   await mock.start({ total: 200 });
+  // With the longest of the usual notes.
+  mock.world.change = (status) => ({ ...status, model: { ...status.model, name: 'emoji-clip' } });
   for (const where of ['/', '/?q=harbour']) {
     await page.goto(mock.url + where);
     await expect(page.locator('li img.loaded').first()).toBeVisible();
     const { y } = (await page.locator('a[data-index="0"]').boundingBox())!;
-    expect(y, `first picture at ${where}`).toBeLessThanOrEqual(760 / 4);
+    expect(y, `first picture at ${where}`).toBeLessThanOrEqual(720 / 4);
   }
 });
 
@@ -43,6 +45,7 @@ test('the actions stand in one row, and nothing lies over the picture', async ({
   await page.locator('a[data-index="1"]').tap();
   const large = page.getByRole('dialog');
   await expect(large.getByText(/JPEG/)).toBeVisible();
+  await expect(page.locator('.growing')).toHaveCount(0);
   const tops = await large.locator('.actions :is(a, button)').evaluateAll((actions) => actions.map((action) => Math.round(action.getBoundingClientRect().top)));
   expect(tops.length).toBeGreaterThan(4);
   expect(new Set(tops).size).toBe(1);

@@ -7,7 +7,7 @@ const words = 'Search pictures by words';
 test('begins with the newest pictures, the banner and examples', async ({ page }) => {
   await page.goto('/');
   await expect(page.getByRole('heading', { name: 'Newest pictures' })).toBeVisible();
-  const note = page.getByText('For now a small built-in model answers.');
+  const note = page.getByText('A small built-in model answers for now.');
   await expect(note).toBeVisible();
   await expect(page.locator('img.loaded').first()).toBeVisible();
   await page.getByRole('button', { name: 'Hide this note' }).click();

@@ -6,7 +6,7 @@ test('names the model that answers, and the folder', async ({ page, mock }) => {
   await mock.start({ total: 30 });
   mock.world.change = (status) => ({ ...status, model: { ...status.model, name: 'emoji-clip', model_name: 'CLIP', banner: 'This is not CLIP but the small bundled model.' } });
   await page.goto(mock.url);
-  await expect(page.getByText('For now a small built-in model answers.')).toBeVisible();
+  await expect(page.getByText('A small built-in model answers for now.')).toBeVisible();
   await page.getByRole('button', { name: 'Why?' }).click();
   const panel = page.getByRole('dialog');
   await expect(panel.getByText('Small built-in model (emoji-clip)')).toBeVisible();

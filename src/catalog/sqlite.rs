@@ -6,6 +6,7 @@
 
 mod feedback;
 mod images;
+mod leases;
 mod ledger;
 mod queue;
 mod rows;
@@ -19,6 +20,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -88,8 +91,11 @@ impl SqliteCatalog {
             .connect_with(connect.clone().pragma("cache_size", WRITER_CACHE))
             .await
             .map_err(opening)?;
+        tell_of_migrations(&writer, path).await;
         MIGRATIONS.run(&writer).await.map_err(|error| match error {
-            sqlx::migrate::MigrateError::Execute(error) => opening(error),
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                opening(error)
+            }
             other => {
                 CatalogError::Schema { path: path.display().to_string(), reason: other.to_string() }
             }
@@ -102,6 +108,18 @@ impl SqliteCatalog {
             .map_err(opening)?;
         let writer = Writer::new(writer, path.to_owned(), options.disk_reserve_mib);
         Ok(Self { writer, readers, holder: options.holder })
+    }
+}
+
+/// Says what a start waits for, if it has to wait. A catalog that is just being made has nothing to migrate.
+async fn tell_of_migrations(pool: &SqlitePool, path: &Path) {
+    let applied = sqlx::query("SELECT max(version) AS version FROM _sqlx_migrations")
+        .fetch_one(pool)
+        .await
+        .and_then(|row| row.try_get::<i64, _>("version"));
+    let newest = MIGRATIONS.iter().map(|migration| migration.version).max();
+    if applied.is_ok_and(|applied| Some(applied) < newest) {
+        tracing::info!(path = %path.display(), "bringing the catalog of an earlier version up to date; with a million pictures this takes about a minute");
     }
 }
 

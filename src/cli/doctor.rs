@@ -89,8 +89,9 @@ async fn check_model(config: &Config) -> Finding {
         load_embedder(config, None).await.map_err(|error| error.to_string())?;
     let info = embedder.info();
     let notes = located.banner.iter().chain(&info.preparation_notes);
-    let notes = notes.map(|note| format!(". {note}")).collect::<String>();
-    Ok(format!("{} loads and runs on {}, {} dimensions{notes}", located.id, info.engine, info.dim))
+    let notes: Vec<&str> = notes.map(String::as_str).collect();
+    let runs = format!("{} loads and runs on {}, {} dimensions", located.id, info.engine, info.dim);
+    Ok([&[runs.as_str()], notes.as_slice()].concat().join(". "))
 }
 
 fn other_engine(config: &Config) -> String {

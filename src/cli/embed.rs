@@ -35,7 +35,7 @@ pub(super) async fn run(config: Config, args: EmbedArgs) -> anyhow::Result<ExitC
     for path in &args.image {
         let bytes =
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let decoded = clip::decode_wanted(&bytes, decoder.limits(), embedder.wanted())
+        let decoded = clip::decode_wanted(&bytes, decoder.limits(), embedder.wanted(0))
             .with_context(|| format!("cannot decode {}", path.display()))?;
         let pixels = embedder.preprocess(&decoded.rgb);
         let embedding = embedder.embed_query_picture(pixels).await?;

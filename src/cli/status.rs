@@ -73,7 +73,7 @@ fn print_server(server: &str, status: &Value) {
     let store = &status["store"];
     match store["error"].as_str() {
         Some(error) => {
-            say(format_args!("vectors  cannot be used ({}): {error}", text(&store["kind"])))
+            say(format_args!("vectors  cannot be used ({}): {error}", text(&store["kind"])));
         }
         None => say(format_args!(
             "vectors  {} in {} ({})",

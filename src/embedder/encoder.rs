@@ -67,6 +67,11 @@ pub(crate) mod stand_in {
         held: Notify,
     }
 
+    /// Keeps the model from encoding until it is dropped.
+    pub(crate) struct Gate<'a>(
+        #[expect(dead_code, reason = "held for its effect")] MutexGuard<'a, ()>,
+    );
+
     impl StandIn {
         /// The vector of a picture in this colour is not finite.
         pub(crate) const POISON: [u8; 3] = [13, 37, 13];
@@ -85,13 +90,13 @@ pub(crate) mod stand_in {
         }
 
         /// Until the guard is dropped, no picture is encoded.
-        pub(crate) fn hold_pictures(&self) -> MutexGuard<'_, ()> {
-            self.inner.pictures.lock()
+        pub(crate) fn hold_pictures(&self) -> Gate<'_> {
+            Gate(self.inner.pictures.lock())
         }
 
         /// Until the guard is dropped, no text is encoded.
-        pub(crate) fn hold_texts(&self) -> MutexGuard<'_, ()> {
-            self.inner.texts.lock()
+        pub(crate) fn hold_texts(&self) -> Gate<'_> {
+            Gate(self.inner.texts.lock())
         }
 
         /// Waits until an encoding of texts has begun.

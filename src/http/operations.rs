@@ -69,8 +69,7 @@ pub(super) async fn readyz(State(app): State<Shared>) -> (StatusCode, axum::Json
     };
     let (store, catalog) = tokio::join!(app.check_store(), app.catalog.health());
     let store = match (store, state) {
-        (Err(reason), _) => Check::new(false, reason),
-        (Ok(()), ServingState::Waiting { reason }) => Check::new(false, reason),
+        (Err(reason), _) | (Ok(()), ServingState::Waiting { reason }) => Check::new(false, reason),
         (Ok(()), _) => Check::new(true, ""),
     };
     let catalog = match catalog {

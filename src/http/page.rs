@@ -24,6 +24,8 @@ pub(super) fn routes(document: String) -> Router<Shared> {
             get(|ApiPath(path): ApiPath| async move { file(&format!("assets/{path}")) }),
         )
         .route("/favicon.svg", get(|| async { file("favicon.svg") }))
+        // At the root, because a service worker may only look after what is below its own address.
+        .route("/sw.js", get(|| async { file("sw.js") }))
         .route(
             "/openapi.json",
             get(move || async move { ([(header::CONTENT_TYPE, "application/json")], document) }),

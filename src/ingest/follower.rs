@@ -51,17 +51,17 @@ async fn compare_again_and_again(shared: &Shared, followed: &Followed, first_wai
         let pause = pause_after(took, interval, share_percent, failures_in_a_row);
         match compared {
             Ok(()) => {
-                tracing::debug!(source = %followed.source.location(), took_ms = took.as_millis() as u64, again_in_s = pause.as_secs(), "compared with the catalog")
+                tracing::debug!(source = %followed.source.location(), took_ms = took.as_millis() as u64, again_in_s = pause.as_secs(), "compared with the catalog");
             }
             // Said when it was noted.
             Err(IngestError::Source(SourceError::Away { .. })) => {}
             Err(error) => {
-                tracing::warn!(source = %followed.source.location(), %error, again_in_s = pause.as_secs(), "could not compare the source with the catalog")
+                tracing::warn!(source = %followed.source.location(), %error, again_in_s = pause.as_secs(), "could not compare the source with the catalog");
             }
         }
         let gap = took.max(RESCAN_GAP_MIN).min(pause);
         tokio::time::sleep(gap).await;
-        let _ = tokio::time::timeout(pause - gap, followed.rescan.notified()).await;
+        let _ = tokio::time::timeout(pause.saturating_sub(gap), followed.rescan.notified()).await;
     }
 }
 

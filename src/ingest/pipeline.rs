@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::reading::{self, Read};
-use super::{IngestError, Shared, pauses};
+use super::{IngestError, IngestParts, Shared, pauses};
 use crate::catalog::{CompletedImage, Failure, FailureCode, LeasedImage, PictureFacts};
 use crate::decoder::Share;
 use crate::metrics::Stage;
@@ -119,10 +119,10 @@ impl Stages {
         let prepared = self.read_and_decode(&item.image).await;
         match prepared {
             Ok((hash, facts, Some(pixels))) => {
-                drop(self.decoded.send(Decoded { item, hash, facts, pixels }).await)
+                drop(self.decoded.send(Decoded { item, hash, facts, pixels }).await);
             }
             Ok((hash, facts, None)) => {
-                drop(self.embedded.send(Embedded { item, hash, facts, vector: None }).await)
+                drop(self.embedded.send(Embedded { item, hash, facts, vector: None }).await);
             }
             Err(setback) => settle(&self.shared, &item, &setback, &self.stop).await,
         }
@@ -149,7 +149,7 @@ impl Stages {
             return Ok((hash, facts.clone(), None));
         }
         let started = Instant::now();
-        let (facts, pixels) = self.decode(bytes, share).await?;
+        let (facts, pixels) = self.decode(bytes, hash, share).await?;
         self.shared.parts.metrics.observe(Stage::Decode, started.elapsed());
         Ok((hash, facts, Some(pixels)))
     }
@@ -187,11 +187,14 @@ impl Stages {
     async fn decode(
         &self,
         bytes: Vec<u8>,
+        hash: ContentHash,
         share: Share,
     ) -> Result<(PictureFacts, Pixels), Setback> {
-        let (decoder, embedder) = (&self.shared.parts.decoder, self.shared.parts.embedder.clone());
-        let wanted = embedder.wanted();
+        let IngestParts { decoder, embedder, thumbnails, .. } = &self.shared.parts;
+        let wanted = embedder.wanted(thumbnails.early_width());
+        let (embedder, thumbnails) = (embedder.clone(), thumbnails.clone());
         let preprocess = move |decoded: clip::Decoded| {
+            thumbnails.make_early(&hash, &decoded);
             let format = decoded.format.as_str().to_owned();
             let facts = PictureFacts { format, width: decoded.width, height: decoded.height };
             (facts, embedder.preprocess(&decoded.rgb))

@@ -9,7 +9,7 @@ use crate::catalog::address as catalog_address;
 use crate::source::address as source_address;
 use crate::vector_store::address;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Folders with models, pictures and data.
 struct World {
@@ -57,6 +57,11 @@ impl World {
         let sources =
             source_address::open(&config.images, &config.ingest.ignore, config.ingest.images_max);
         let decoder = Arc::new(Decoder::new(&config.decode));
+        let thumbnails = Arc::new(Thumbnails::new(
+            data.join("thumbnails"),
+            config.thumbnails.clone(),
+            decoder.clone(),
+        ));
         let parts = ServingParts {
             config,
             catalog,
@@ -64,6 +69,7 @@ impl World {
             sources: sources.expect("a folder"),
             metrics: Arc::default(),
             decoder,
+            thumbnails,
         };
         Serving::new(parts).expect("models")
     }

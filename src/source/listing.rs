@@ -145,7 +145,7 @@ mod tests {
     async fn a_source_that_dies_is_an_error_and_not_an_end() {
         let (mut writer, mut listing) = Listing::new("/pictures".into());
         let dying = tokio::task::spawn_blocking(move || {
-            (0..PAGE + 1).try_for_each(|number| writer.push(image(number)))
+            (0..=PAGE).try_for_each(|number| writer.push(image(number)))
         });
         for number in 0..PAGE {
             assert_eq!(listing.next().await, Ok(Some(image(number))));

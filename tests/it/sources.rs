@@ -147,7 +147,11 @@ impl Drop for Mount {
     fn drop(&mut self) {
         // Lazily: the program may have a picture open.
         let unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()), "cannot unmount {:?}", self.0);
+        assert!(
+            unmounted.is_ok_and(|status| status.success()),
+            "cannot unmount {}",
+            self.0.display()
+        );
     }
 }
 

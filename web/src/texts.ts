@@ -58,7 +58,7 @@ const EN = {
   notes: {
     label: 'Notes',
     offline: 'The server does not answer. This page tries again by itself.',
-    small: 'For now a small built-in model answers. It knows simple drawings, but few photos.',
+    small: 'A small built-in model answers for now. It knows drawings, but few photos.',
     why: 'Why?',
     getModel: 'Get the full model',
     hide: 'Hide this note',
@@ -327,7 +327,7 @@ const DE: typeof EN = {
   notes: {
     label: 'Hinweise',
     offline: 'Der Server antwortet nicht. Diese Seite versucht es von selbst wieder.',
-    small: 'Noch antwortet ein kleines eingebautes Modell. Es kennt einfache Zeichnungen, aber kaum Fotos.',
+    small: 'Noch antwortet ein kleines eingebautes Modell. Es kennt Zeichnungen, kaum Fotos.',
     why: 'Warum?',
     getModel: 'Das große Modell holen',
     hide: 'Diesen Hinweis ausblenden',

@@ -9,6 +9,8 @@ use clip::{EngineChoice, LoadOptions, Model, Precision};
 
 const ROUNDS: usize = 9;
 
+type Rows = Vec<Vec<f32>>;
+
 fn main() {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let (bundle, prepared) = (arguments.next().unwrap(), arguments.next().unwrap());
@@ -22,7 +24,7 @@ fn main() {
     println!(
         "engine       graph      load s  picture alone, of 8 | query alone, of 8 | 77 tokens, of 8 (ms each, medians)"
     );
-    let mut exact: Option<(Vec<Vec<f32>>, Vec<Vec<f32>>)> = None;
+    let mut exact: Option<(Rows, Rows)> = None;
     for engine in
         engines.into_iter().filter(|engine| library.is_some() || *engine == EngineChoice::Rten)
     {

@@ -10,7 +10,7 @@ mod blocks;
 mod color;
 mod facts;
 mod format;
-#[cfg(any(feature = "heif", feature = "avif"))]
+#[cfg(feature = "heif")]
 mod heif;
 mod ifd;
 mod iso_boxes;
@@ -367,10 +367,8 @@ impl Job<'_> {
 
     /// The largest embedded JPEG. It may have an orientation of its own, which then counts.
     fn raw(&self, bytes: &[u8], facts: &mut Facts) -> Result<Flat, DecodeError> {
-        let preview = raw::preview(bytes).ok_or_else(|| DecodeError::Malformed {
-            format: self.format,
-            reason: "it has no embedded JPEG".into(),
-        })?;
+        let preview =
+            raw::preview(bytes).ok_or_else(|| self.malformed(&"it has no embedded JPEG"))?;
         let own = Facts::from_blocks(&Blocks::find(PictureFormat::Jpeg, preview));
         facts.orientation = own.orientation.or(facts.orientation);
         self.jpeg(preview)
@@ -406,10 +404,7 @@ impl Job<'_> {
             PictureFormat::Bmp => self.finish(BmpDecoder::new(source).map_err(error)?),
             PictureFormat::Tga => self.finish(TgaDecoder::new(source).map_err(error)?),
             PictureFormat::Ico => self.finish(IcoDecoder::new(source).map_err(error)?),
-            _ => Err(DecodeError::Malformed {
-                format: self.format,
-                reason: "this build of the program does not read the format".into(),
-            }),
+            _ => Err(self.malformed(&"this build of the program does not read the format")),
         }
     }
 
@@ -437,8 +432,7 @@ impl Job<'_> {
             return Err(DecodeError::TooManyPixels { width, height, limit });
         }
         if pixels == 0 {
-            let reason = format!("the picture is {width}x{height}");
-            return Err(DecodeError::Malformed { format: self.format, reason });
+            return Err(self.malformed(&format!("the picture is {width}x{height}")));
         }
         Ok(pixels)
     }

@@ -10,9 +10,11 @@ mod decode;
 mod engine;
 mod error;
 mod model;
+mod precision;
 mod prepare;
 mod preprocess;
 mod tokenize;
+mod towers;
 
 pub use bundle::Family;
 pub use decode::{
@@ -21,7 +23,6 @@ pub use decode::{
 };
 pub use engine::onnxruntime::onnxruntime_available;
 pub use error::{EncodeError, LoadError};
-pub use model::{
-    EngineChoice, LoadOptions, Model, ModelInfo, Precision, UnknownEngine, UnknownPrecision,
-};
+pub use model::{EngineChoice, LoadOptions, Model, ModelInfo, UnknownEngine};
+pub use precision::{Precision, UnknownPrecision};
 pub use preprocess::{Pixels, Preprocessor};

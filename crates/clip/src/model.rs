@@ -9,12 +9,10 @@ use image::RgbImage;
 use crate::bundle::{Bundle, Family};
 use crate::engine::opener::Opener;
 use crate::error::{EncodeError, LoadError};
+use crate::precision::Precision;
 use crate::prepare::Preparation;
 use crate::preprocess::{Pixels, Preprocessor};
-
-pub(crate) mod towers;
-
-use towers::{PictureTower, TextTower};
+use crate::towers::{PictureTower, TextTower};
 
 /// Which library computes the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,42 +53,6 @@ impl fmt::Display for EngineChoice {
         })
     }
 }
-
-/// What matrix products are computed in. The other precision gives other vectors: they must not be mixed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Precision {
-    /// 32-bit floats, as the model was published.
-    #[default]
-    F32,
-    /// 8-bit integers: faster and smaller, and a little less exact. Needs a folder for prepared graphs.
-    Int8,
-}
-
-impl FromStr for Precision {
-    type Err = UnknownPrecision;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        match word {
-            "f32" => Ok(Self::F32),
-            "int8" => Ok(Self::Int8),
-            other => Err(UnknownPrecision(other.into())),
-        }
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::Int8 => "int8",
-        })
-    }
-}
-
-/// A word that is no [`Precision`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no precision; choose f32 or int8")]
-pub struct UnknownPrecision(pub String);
 
 /// How to load a model.
 #[derive(Debug, Clone, Default)]

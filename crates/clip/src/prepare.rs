@@ -18,9 +18,9 @@ use crate::bundle::Bundle;
 use crate::engine::Engine;
 use crate::engine::opener::Opener;
 use crate::error::LoadError;
-use crate::model::Precision;
-use crate::model::towers::{PictureTower, TextTower};
+use crate::precision::Precision;
 use crate::tokenize::Places;
+use crate::towers::{PictureTower, TextTower};
 
 use rewrite::Freedom;
 use store::{Place, Verdict};

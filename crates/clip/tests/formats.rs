@@ -1,9 +1,9 @@
 //! Pictures in every format against Pillow and its plug-ins. Written by `tools/golden/make_formats.py`.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::path::{Path, PathBuf};
 
-use clip::{DecodeLimits, PictureFormat, Wanted, decode, decode_wanted};
+use clip::{DecodeLimits, LoadOptions, Model, PictureFormat, Wanted, decode, decode_wanted};
 use image::RgbImage;
 use serde_json::Value;
 
@@ -103,4 +103,33 @@ fn cut_and_damaged_files_never_panic_and_seldom_pass() {
             let _ = decode(&damaged[..length - step % 7], &limits);
         }
     }
+}
+
+/// `CLIP_PAIRS=FOLDER cargo test -p clip --test formats -- --ignored --nocapture`: for each `NAME.heic` (or another
+/// format) in the folder, `NAME.heic.png` is what Pillow made of it.
+#[test]
+#[ignore = "needs a folder with photos and what Pillow made of them"]
+fn photos_embed_like_those_of_pillow() {
+    let folder = PathBuf::from(std::env::var_os("CLIP_PAIRS").expect("CLIP_PAIRS"));
+    let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/emoji-clip");
+    let model = Model::load(&bundle, &LoadOptions::default()).unwrap();
+    let embed = |path: &Path| {
+        let decoded = decode(&std::fs::read(path).unwrap(), &DecodeLimits::default()).unwrap();
+        let pixels = model.preprocessor().apply_decoded(&decoded);
+        model.encode_images(&[pixels]).unwrap().remove(0)
+    };
+    let mut worst = std::collections::BTreeMap::<String, (f32, usize)>::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let pillow = PathBuf::from(format!("{}.png", path.display()));
+        if !pillow.exists() {
+            continue;
+        }
+        let cosine: f32 = embed(&path).iter().zip(embed(&pillow)).map(|(a, b)| a * b).sum();
+        let format = path.extension().unwrap().to_string_lossy().into_owned();
+        let (lowest, count) = worst.entry(format).or_insert((1.0, 0));
+        (*lowest, *count) = (lowest.min(cosine), *count + 1);
+    }
+    eprintln!("lowest cosine and number of photos, by format: {worst:?}");
+    assert!(!worst.is_empty() && worst.values().all(|(cosine, _)| *cosine >= 0.999));
 }

@@ -43,10 +43,13 @@ fn directory(entries: &[(u16, u32)]) -> Vec<u8> {
     bytes
 }
 
+/// Tags with their values.
+type Entries = Vec<(u16, u32)>;
+
 /// Header, a directory, directories below it, then the given data; `entries` is told where the data begins.
 fn tiff(
-    magic: &[u8; 4],
-    entries: impl Fn(u32) -> (Vec<(u16, u32)>, Vec<Vec<(u16, u32)>>),
+    magic: [u8; 4],
+    entries: impl Fn(u32) -> (Entries, Vec<Entries>),
     data: &[&[u8]],
 ) -> Vec<u8> {
     let assemble = |start: u32| {
@@ -74,14 +77,14 @@ fn nef() -> Vec<u8> {
         let below = vec![vec![(513, start + lengths.0), (514, lengths.1)]];
         (first, below)
     };
-    tiff(b"II*\0", entries, &[&small, &large, &sensor_data()])
+    tiff(*b"II*\0", entries, &[&small, &large, &sensor_data()])
 }
 
 fn cr2() -> Vec<u8> {
     let large = preview();
     let length = large.len() as u32;
     let mut bytes = tiff(
-        b"II*\0",
+        *b"II*\0",
         |start| (vec![(273, start), (279, length)], vec![]),
         &[&large, &sensor_data()],
     );
@@ -92,7 +95,7 @@ fn cr2() -> Vec<u8> {
 /// The preview is named nowhere that we look: the file is searched.
 fn orf() -> Vec<u8> {
     tiff(
-        b"IIRO",
+        *b"IIRO",
         |_| (vec![(256, 4000)], vec![]),
         &[&[7; 3000], &thumbnail(), &preview(), &sensor_data()],
     )
@@ -101,7 +104,7 @@ fn orf() -> Vec<u8> {
 fn rw2() -> Vec<u8> {
     let large = preview();
     let length = large.len() as u32;
-    let mut bytes = tiff(b"IIU\0", |start| (vec![(0x2E, start)], vec![]), &[&large]);
+    let mut bytes = tiff(*b"IIU\0", |start| (vec![(0x2E, start)], vec![]), &[&large]);
     // bytes, as many as the preview has
     bytes[20..26].copy_from_slice(&[&[7, 0][..], &length.to_le_bytes()].concat());
     bytes
@@ -155,7 +158,7 @@ fn the_largest_preview_is_taken() {
 #[test]
 fn without_a_preview_there_is_no_picture() {
     let bytes =
-        tiff(b"II*\0", |_| (vec![(50706, 1), (274, 1)], vec![]), &[&sensor_data(), &[0; 600]]);
+        tiff(*b"II*\0", |_| (vec![(50706, 1), (274, 1)], vec![]), &[&sensor_data(), &[0; 600]]);
     let error = decode(&bytes, &DecodeLimits::default()).unwrap_err();
     assert_eq!(error.code(), "corrupt_image");
     assert!(error.to_string().contains("embedded JPEG"), "{error}");

@@ -83,7 +83,8 @@ fn the_part_of_a_pixel_at_the_edge_is_turned_along() {
     let model = bundled_model();
     // stripes of different widths, which shift by a third of the model's pixel if the edge is taken for whole
     let stripes = RgbImage::from_fn(393, 401, |x, y| {
-        let light = |place: u32, width: u32| if place / width % 2 == 0 { 230 } else { 25 };
+        let light =
+            |place: u32, width: u32| if (place / width).is_multiple_of(2) { 230 } else { 25 };
         Rgb([light(x, 31), light(y, 47), light(x + y, 83)])
     });
     let mut jpeg = Vec::new();

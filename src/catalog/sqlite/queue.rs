@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use sqlx::Row;
 
 use super::SqliteCatalog;
+use super::leases::{end_empty_lease, end_lease, note_lease};
 use super::rows::{leased_at, name_list, optional_hash_at};
 use super::statements;
 use super::vectors::note_orphans;
@@ -60,12 +61,8 @@ macro_rules! free {
 statements! {
     LEASE = claim!("interruptions < 3");
     LEASE_SUSPECT = claim!("interruptions >= 3");
-    NOTE_LEASE = "INSERT INTO leases (token, holder, until_ms) VALUES (?1, ?2, ?3)
-        ON CONFLICT (token) DO UPDATE SET until_ms = ?3";
     RENEW = "UPDATE leases SET until_ms = ?2 WHERE token = ?1";
     RELEASE = "UPDATE images SET lease_token = NULL WHERE lease_token = ?1";
-    END_LEASE = "DELETE FROM leases WHERE token = ?1";
-    END_EMPTY_LEASE = "DELETE FROM leases WHERE token = ?1 AND NOT EXISTS (SELECT 1 FROM images WHERE lease_token = ?1)";
     FREE_EXPIRED = free!("until_ms < ?1");
     END_EXPIRED = "DELETE FROM leases WHERE until_ms < ?1";
     /// What is freed queues behind the others, so that what may have killed us is not first again.
@@ -121,25 +118,6 @@ async fn held(
     rows.first()
         .map(|row| Ok(Held { hash: optional_hash_at(row)?, outdated: row.try_get("outdated")? }))
         .transpose()
-}
-
-pub(super) async fn note_lease(
-    write: &mut Write<'_>,
-    token: &str,
-    holder: &str,
-    until_ms: i64,
-) -> Result<(), CatalogError> {
-    let lease = sqlx::query(NOTE_LEASE).bind(token).bind(holder).bind(until_ms);
-    write.execute(lease).await.map(drop)
-}
-
-pub(super) async fn end_lease(write: &mut Write<'_>, token: &str) -> Result<(), CatalogError> {
-    write.execute(sqlx::query(END_LEASE).bind(token)).await.map(drop)
-}
-
-/// A lease lasts as long as it holds something.
-async fn end_empty_lease(write: &mut Write<'_>, token: &str) -> Result<(), CatalogError> {
-    write.execute(sqlx::query(END_EMPTY_LEASE).bind(token)).await.map(drop)
 }
 
 #[async_trait]

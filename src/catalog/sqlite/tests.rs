@@ -228,6 +228,7 @@ async fn no_statement_walks_over_the_library() {
     let all = [
         super::feedback::STATEMENTS,
         super::images::STATEMENTS,
+        super::leases::STATEMENTS,
         super::ledger::STATEMENTS,
         super::queue::STATEMENTS,
         super::sources::STATEMENTS,

@@ -8,7 +8,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::SqliteCatalog;
-use super::queue::{end_lease, note_lease};
+use super::leases::{end_lease, note_lease};
 use super::rows::{facts_at, hash_at, hex_list, number_at, used_model_at};
 use super::statements;
 use super::writer::{Purpose, Write};

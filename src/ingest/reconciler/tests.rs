@@ -24,7 +24,9 @@ impl Bench {
             .await
             .expect("a catalog");
         let source = MemorySource::default();
-        names.iter().for_each(|text| source.put(&name(text), b"x"));
+        for text in names {
+            source.put(&name(text), b"x");
+        }
         let followed = Followed::new(Arc::new(source.clone()));
         let (work, tidy) = (Notify::new(), AtomicBool::new(true));
         let bench = Self { catalog, source, followed, work, tidy, _dir: dir };

@@ -216,7 +216,9 @@ fn further_folders_are_told_apart_by_name() {
     let dir = tempfile::tempdir().expect("temp");
     let roots: Vec<PathBuf> =
         ["one/photos", "two/photos", "three"].map(|path| dir.path().join(path)).to_vec();
-    roots.iter().for_each(|root| std::fs::create_dir_all(root).expect("mkdir"));
+    for root in &roots {
+        std::fs::create_dir_all(root).expect("mkdir");
+    }
     let sources = folders(&roots, &[], 10).expect("sources");
     let named = |index: usize| sources[index].folder.scope_of(&roots[index].join("x.png"));
     assert_eq!(named(0), Some(Scope::Under(name("x.png"))));

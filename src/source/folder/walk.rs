@@ -151,8 +151,7 @@ impl Walk<'_> {
         }
         let handle = self.open(path)?;
         let mut entries: Vec<Entry> = Vec::new();
-        let mut directory = Dir::read_from(&handle)?;
-        while let Some(entry) = directory.next() {
+        for entry in Dir::read_from(&handle)? {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => return Ok((handle, entries, Some(error.into()))),

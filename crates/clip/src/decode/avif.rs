@@ -19,7 +19,7 @@ pub(super) fn decode(job: &Job<'_>, bytes: &[u8]) -> Result<Flat, DecodeError> {
     let lacking = |what: &str| job.malformed(&format!("it has no {what}"));
     let items = Items::open(bytes).ok_or_else(|| lacking("meta box"))?;
     let primary = items.primary().ok_or_else(|| lacking("primary image"))?;
-    let (width, height) = super::heif::declared_size(bytes).ok_or_else(|| lacking("size"))?;
+    let (width, height) = items.primary_size().ok_or_else(|| lacking("size"))?;
     let pixels = job.check_size(width, height)?;
     job.check_memory(pixels.saturating_mul(BYTES_PER_PIXEL))?;
     let source = Source { job, items: &items };
@@ -32,7 +32,7 @@ pub(super) fn decode(job: &Job<'_>, bytes: &[u8]) -> Result<Flat, DecodeError> {
     }
     let mut picture = DynamicImage::ImageRgb8(rgb);
     for (kind, value) in items.properties(primary) {
-        picture = transformed(picture, &kind, value);
+        picture = transformed(picture, kind, value);
     }
     Ok(Flat::unscaled(picture.into_rgb8()))
 }
@@ -145,8 +145,8 @@ fn apply_mask(rgb: &mut RgbImage, mask: &RgbImage) {
 }
 
 /// One of the container's transforming properties.
-fn transformed(picture: DynamicImage, kind: &[u8; 4], value: &[u8]) -> DynamicImage {
-    match (kind, value.first()) {
+fn transformed(picture: DynamicImage, kind: [u8; 4], value: &[u8]) -> DynamicImage {
+    match (&kind, value.first()) {
         // quarters of a turn against the clock
         (b"irot", Some(turn)) => match turn & 3 {
             1 => picture.rotate270(),

@@ -6,10 +6,11 @@ use std::borrow::Cow;
 use super::PictureFormat;
 use super::ifd::Tiff;
 use super::iso_boxes::{self, Items};
+use super::jpeg_markers::segments;
 
 /// The longest colour profile that is kept; those of printers have one or two megabytes.
 const PROFILE_BYTES_MAX: usize = 8 << 20;
-/// Chunks or segments that are looked at.
+/// Chunks that are looked at.
 const CHUNKS_MAX: usize = 10_000;
 
 /// What was found.
@@ -77,7 +78,7 @@ impl<'a> Blocks<'a> {
                 b"eXIf" => self.exif.push(data),
                 // keyword, no compression, two empty texts
                 b"iTXt" => {
-                    self.xmp = data.strip_prefix(b"XML:com.adobe.xmp\0\0\0\0\0").or(self.xmp)
+                    self.xmp = data.strip_prefix(b"XML:com.adobe.xmp\0\0\0\0\0").or(self.xmp);
                 }
                 _ => {}
             }
@@ -119,12 +120,12 @@ impl<'a> Blocks<'a> {
     fn items(&mut self, bytes: &'a [u8]) -> Option<()> {
         let items = Items::open(bytes)?;
         // four bytes say how far into the item the TIFF data begins
-        let exif = items.data_of(b"Exif").and_then(|item| {
+        let exif = items.data_of(*b"Exif").and_then(|item| {
             let skipped = u32::from_be_bytes(*item.first_chunk()?) as usize;
             item.get(skipped.checked_add(4)?..)
         });
         self.exif.extend(exif);
-        self.xmp = items.data_of(b"mime").filter(|item| contains(item, b"<x:xmpmeta"));
+        self.xmp = items.data_of(*b"mime").filter(|item| contains(item, b"<x:xmpmeta"));
         let colour = items.properties(items.primary()?).into_iter().find_map(|(kind, data)| {
             let profile = data.strip_prefix(b"prof").or_else(|| data.strip_prefix(b"rICC"))?;
             (&kind == b"colr" && profile.len() <= PROFILE_BYTES_MAX).then_some(profile)
@@ -152,7 +153,7 @@ impl<'a> Blocks<'a> {
                 self.jpeg(preview);
                 self.profile = None;
             }
-        } else if let Some(movie) = iso_boxes::find(bytes, b"moov") {
+        } else if let Some(movie) = iso_boxes::find(bytes, *b"moov") {
             let canon = iso_boxes::boxes(movie).filter(|(kind, _)| kind == b"uuid");
             for (kind, data) in
                 canon.flat_map(|(_, data)| iso_boxes::boxes(data.get(16..).unwrap_or_default()))
@@ -167,22 +168,6 @@ impl<'a> Blocks<'a> {
                 Tiff::open(bytes).and_then(|tiff| tiff.find_first(700)).map(|entry| entry.value);
         }
     }
-}
-
-/// Marker and content of a JPEG's segments before its first scan.
-pub(super) fn segments(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
-    let mut rest = bytes.get(2..).unwrap_or_default();
-    std::iter::from_fn(move || {
-        while rest.get(1) == Some(&0xFF) {
-            rest = &rest[1..];
-        }
-        let [0xFF, marker, high, low, ..] = *rest else { return None };
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        let segment = rest.get(4..length + 2)?;
-        rest = &rest[length + 2..];
-        (marker != 0xDA).then_some((marker, segment))
-    })
-    .take(CHUNKS_MAX)
 }
 
 /// Whether a text is somewhere in the first kilobytes.

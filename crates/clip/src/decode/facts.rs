@@ -137,10 +137,15 @@ impl Taken {
         taken.is_possible().then_some(taken)
     }
 
+    fn is_leap_year(&self) -> bool {
+        let by = |years: u16| self.year.is_multiple_of(years);
+        by(4) && (!by(100) || by(400))
+    }
+
     /// Cameras whose clock was never set write zeros, or the day they were made for.
     fn is_possible(&self) -> bool {
         let days = match self.month {
-            2 if self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0) => 29,
+            2 if self.is_leap_year() => 29,
             2 => 28,
             4 | 6 | 9 | 11 => 30,
             1..=12 => 31,
@@ -169,7 +174,7 @@ fn trailing_offset(text: &str) -> Option<i16> {
     let (sign, rest) = (text.get(start..=start)?, text.get(start + 1..)?);
     let (hours, minutes) = rest.split_once(':')?;
     let offset =
-        hours.parse::<u8>().ok()?.min(24) as i16 * 60 + i16::from(minutes.parse::<u8>().ok()?);
+        i16::from(hours.parse::<u8>().ok()?.min(24)) * 60 + i16::from(minutes.parse::<u8>().ok()?);
     match sign {
         "+" => Some(offset),
         "-" => Some(-offset),

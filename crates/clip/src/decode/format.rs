@@ -105,13 +105,13 @@ impl PictureFormat {
 
     /// Whether this build of the program reads it: some decoders are features of the crate.
     pub fn is_read(self) -> bool {
-        match self {
-            Self::Heif => cfg!(feature = "heif"),
-            Self::Avif => cfg!(feature = "avif"),
-            Self::Jxl => cfg!(feature = "jxl"),
-            Self::Jp2 => cfg!(feature = "jp2"),
-            _ => true,
-        }
+        let optional = [
+            (Self::Heif, cfg!(feature = "heif")),
+            (Self::Avif, cfg!(feature = "avif")),
+            (Self::Jxl, cfg!(feature = "jxl")),
+            (Self::Jp2, cfg!(feature = "jp2")),
+        ];
+        optional.iter().all(|(format, built)| *format != self || *built)
     }
 
     /// Whether every browser of today shows it. The others need a thumbnail also where the picture itself is asked for.
@@ -136,8 +136,10 @@ impl PictureFormat {
             // classic and BigTIFF, in both byte orders
             [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(Self::Tiff),
             [_, _, _, _, b'f', b't', b'y', b'p', ..] => from_brands(bytes),
-            [0xFF, 0x0A, ..] => Some(Self::Jxl),
-            [0, 0, 0, 12, b'J', b'X', b'L', b' ', b'\r', b'\n', 0x87, b'\n', ..] => Some(Self::Jxl),
+            [0xFF, 0x0A, ..]
+            | [0, 0, 0, 12, b'J', b'X', b'L', b' ', b'\r', b'\n', 0x87, b'\n', ..] => {
+                Some(Self::Jxl)
+            }
             [0, 0, 0, 12, b'j', b'P', b' ', b' ', b'\r', b'\n', 0x87, b'\n', ..]
             | [0xFF, 0x4F, 0xFF, 0x51, ..] => Some(Self::Jp2),
             [0, 0, 1, 0, count, 0, _, _, _, 0, ..] if *count > 0 => Some(Self::Ico),

@@ -9,7 +9,7 @@ use super::{DecodeError, Flat, Job, rgb};
 const BYTES_PER_PIXEL: u64 = 12;
 
 pub(super) fn decode(job: &Job<'_>, bytes: &[u8]) -> Result<Flat, DecodeError> {
-    if let Some((width, height)) = declared_size(bytes) {
+    if let Some((width, height)) = Items::open(bytes).and_then(|items| items.primary_size()) {
         let pixels = job.check_size(width, height)?;
         job.check_memory(pixels.saturating_mul(BYTES_PER_PIXEL))?;
     }
@@ -31,14 +31,4 @@ pub(super) fn decode(job: &Job<'_>, bytes: &[u8]) -> Result<Flat, DecodeError> {
         RgbImage::from_raw(width, height, picture.into_rgb8())
     };
     flat.map(Flat::unscaled).ok_or_else(|| job.malformed(&"the picture has the wrong size"))
-}
-
-/// Size of the primary image, as its header says.
-pub(super) fn declared_size(bytes: &[u8]) -> Option<(u32, u32)> {
-    let items = Items::open(bytes)?;
-    let properties = items.properties(items.primary()?);
-    let (_, size) = properties.into_iter().find(|(kind, _)| kind == b"ispe")?;
-    let edge =
-        |place: usize| size.get(place..)?.first_chunk().map(|&word| u32::from_be_bytes(word));
-    edge(4).zip(edge(8))
 }

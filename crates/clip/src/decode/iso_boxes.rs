@@ -23,8 +23,8 @@ pub(super) fn boxes(mut rest: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
 }
 
 /// The first box of a type.
-pub(super) fn find<'a>(level: &'a [u8], kind: &[u8; 4]) -> Option<&'a [u8]> {
-    boxes(level).find(|(found, _)| found == kind).map(|(_, payload)| payload)
+pub(super) fn find(level: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
+    boxes(level).find(|(found, _)| *found == kind).map(|(_, payload)| payload)
 }
 
 /// The items of a HEIF or AVIF file.
@@ -35,19 +35,28 @@ pub(super) struct Items<'a> {
 
 impl<'a> Items<'a> {
     pub(super) fn open(file: &'a [u8]) -> Option<Self> {
-        Some(Self { file, meta: find(file, b"meta")?.get(4..)? })
+        Some(Self { file, meta: find(file, *b"meta")?.get(4..)? })
     }
 
     /// The item that is the picture.
     pub(super) fn primary(&self) -> Option<u32> {
-        let mut fields = Fields(find(self.meta, b"pitm")?);
+        let mut fields = Fields(find(self.meta, *b"pitm")?);
         let version = fields.integer(4)? >> 24;
         fields.integer(if version == 0 { 2 } else { 4 }).map(|id| id as u32)
     }
 
+    /// Width and height of the picture, as its header says.
+    #[cfg(any(feature = "heif", feature = "avif"))]
+    pub(super) fn primary_size(&self) -> Option<(u32, u32)> {
+        let properties = self.properties(self.primary()?);
+        let (_, size) = properties.into_iter().find(|(kind, _)| kind == b"ispe")?;
+        let mut fields = Fields(size.get(4..)?);
+        Some((fields.integer(4)? as u32, fields.integer(4)? as u32))
+    }
+
     /// Ids and types.
     pub(super) fn list(&self) -> impl Iterator<Item = (u32, [u8; 4])> {
-        let entries = find(self.meta, b"iinf").and_then(|info| {
+        let entries = find(self.meta, *b"iinf").and_then(|info| {
             let mut fields = Fields(info);
             let version = fields.integer(4)? >> 24;
             fields.integer(if version == 0 { 2 } else { 4 })?;
@@ -66,17 +75,20 @@ impl<'a> Items<'a> {
     }
 
     /// The type of an item.
+    #[cfg(feature = "avif")]
     pub(super) fn kind(&self, wanted: u32) -> Option<[u8; 4]> {
         self.list().find(|(id, _)| *id == wanted).map(|(_, kind)| kind)
     }
 
     /// To which items one refers in a certain way.
+    #[cfg(feature = "avif")]
     pub(super) fn references(&self, kind: [u8; 4], from: u32) -> Vec<u32> {
         self.references_of(kind, from).unwrap_or_default()
     }
 
+    #[cfg(feature = "avif")]
     fn references_of(&self, wanted: [u8; 4], from: u32) -> Option<Vec<u32>> {
-        let references = find(self.meta, b"iref")?;
+        let references = find(self.meta, *b"iref")?;
         let mut fields = Fields(references);
         let id_bytes = if fields.integer(4)? >> 24 == 0 { 2 } else { 4 };
         for (kind, entry) in boxes(fields.0) {
@@ -90,14 +102,14 @@ impl<'a> Items<'a> {
     }
 
     /// The bytes of the first item of a type.
-    pub(super) fn data_of(&self, kind: &[u8; 4]) -> Option<&'a [u8]> {
-        let (id, _) = self.list().find(|(_, found)| found == kind)?;
+    pub(super) fn data_of(&self, kind: [u8; 4]) -> Option<&'a [u8]> {
+        let (id, _) = self.list().find(|(_, found)| *found == kind)?;
         self.data(id)
     }
 
     /// The bytes of an item, if they lie in the file in one piece.
     pub(super) fn data(&self, wanted: u32) -> Option<&'a [u8]> {
-        let mut fields = Fields(find(self.meta, b"iloc")?);
+        let mut fields = Fields(find(self.meta, *b"iloc")?);
         let version = fields.integer(4)? >> 24;
         let sizes = fields.integer(2)? as usize;
         let (offset, length) = (sizes >> 12 & 15, sizes >> 8 & 15);
@@ -120,7 +132,7 @@ impl<'a> Items<'a> {
                 let start = usize::try_from(base.checked_add(start)?).ok()?;
                 let source = match method {
                     0 => self.file,
-                    1 => find(self.meta, b"idat")?,
+                    1 => find(self.meta, *b"idat")?,
                     _ => return None,
                 };
                 return source.get(start..start.checked_add(usize::try_from(length).ok()?)?);
@@ -135,9 +147,9 @@ impl<'a> Items<'a> {
     }
 
     fn associations(&self, wanted: u32) -> Option<Vec<([u8; 4], &'a [u8])>> {
-        let properties = find(self.meta, b"iprp")?;
-        let all: Vec<_> = boxes(find(properties, b"ipco")?).collect();
-        let mut fields = Fields(find(properties, b"ipma")?);
+        let properties = find(self.meta, *b"iprp")?;
+        let all: Vec<_> = boxes(find(properties, *b"ipco")?).collect();
+        let mut fields = Fields(find(properties, *b"ipma")?);
         let flags = fields.integer(4)?;
         let (version, wide) = (flags >> 24, flags & 1 == 1);
         for _ in 0..fields.integer(4)?.min(BOXES_MAX as u64) {

@@ -8,6 +8,25 @@ use super::{DecodeError, PictureFormat};
 /// Encoders write about 10 scans; the decoder's work grows with scans x pixels.
 const MAX_SCANS: usize = 128;
 
+/// Segments that are looked at.
+const SEGMENTS_MAX: usize = 10_000;
+
+/// Marker and content of a JPEG's segments before its first scan.
+pub(super) fn segments(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        while rest.get(1) == Some(&0xFF) {
+            rest = &rest[1..];
+        }
+        let [0xFF, marker, high, low, ..] = *rest else { return None };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let segment = rest.get(4..length + 2)?;
+        rest = &rest[length + 2..];
+        (marker != 0xDA).then_some((marker, segment))
+    })
+    .take(SEGMENTS_MAX)
+}
+
 /// What is wrong with the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Problem {

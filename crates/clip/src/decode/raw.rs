@@ -1,8 +1,8 @@
 //! Camera raw files, by the largest JPEG inside: what the camera itself made of the picture.
 
-use super::blocks::segments;
 use super::ifd::Tiff;
 use super::iso_boxes;
+use super::jpeg_markers::segments;
 
 /// Previews smaller than this are thumbnails: a better one is looked for in the whole file.
 const PREVIEW_EDGE_MIN: u32 = 400;
@@ -18,9 +18,11 @@ const DNG_VERSION: u16 = 50706;
 /// Whether the bytes begin a raw file. One that is a TIFF is known by directories that may lie further behind.
 pub(super) fn is_raw(bytes: &[u8]) -> bool {
     match bytes {
-        [b'I', b'I', 42, 0, _, _, _, _, b'C', b'R', ..] => true,
-        [b'I', b'I', b'R', b'O' | b'S', ..] | [b'M', b'M', b'O', b'R', ..] => true,
-        [b'I', b'I', 0x55, 0, ..] => true,
+        // Canon, Olympus, Panasonic
+        [b'I', b'I', 42, 0, _, _, _, _, b'C', b'R', ..]
+        | [b'I', b'I', b'R', b'O' | b'S', ..]
+        | [b'M', b'M', b'O', b'R', ..]
+        | [b'I', b'I', 0x55, 0, ..] => true,
         [b'I' | b'M', b'I' | b'M', ..] => Tiff::open(bytes).is_some_and(has_sensor_data),
         _ => bytes.starts_with(b"FUJIFILMCCD-RAW"),
     }
@@ -115,6 +117,6 @@ pub(super) fn fuji_preview(bytes: &[u8]) -> Option<&[u8]> {
 
 /// CR3 is a film without motion; the preview is in a box after it, the picture in full size in the film's data.
 fn canon_preview(bytes: &[u8]) -> Option<&[u8]> {
-    let data = iso_boxes::find(bytes, b"mdat")?;
+    let data = iso_boxes::find(bytes, *b"mdat")?;
     data.starts_with(&[0xFF, 0xD8, 0xFF]).then_some(data)
 }

@@ -19,6 +19,7 @@ pub(super) fn from_dynamic(picture: DynamicImage) -> RgbImage {
 }
 
 /// From interleaved bytes of one to four channels: grey or RGB, each with or without transparency.
+#[cfg(any(feature = "jxl", feature = "jp2"))]
 pub(super) fn from_samples(width: u32, height: u32, samples: Vec<u8>) -> Option<RgbImage> {
     let pixels = width as usize * height as usize;
     let picture: DynamicImage = match samples.len().checked_div(pixels)? {

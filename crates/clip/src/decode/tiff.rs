@@ -71,14 +71,14 @@ impl Meaning {
 }
 
 /// CIE L*a*b* under D50 to sRGB.
-fn from_lab([lightness, a, b]: [u8; 3]) -> [u8; 3] {
+fn from_lab([lightness, green_red, blue_yellow]: [u8; 3]) -> [u8; 3] {
     let level = |byte: u8| f32::from(byte as i8);
     let y = (f32::from(lightness) * 100.0 / 255.0 + 16.0) / 116.0;
     let cube = |value: f32| {
         if value > 6.0 / 29.0 { value.powi(3) } else { (value - 4.0 / 29.0) * 108.0 / 841.0 }
     };
-    let x = 0.964_2 * cube(y + level(a) / 500.0);
-    let z = 0.824_9 * cube(y - level(b) / 200.0);
+    let x = 0.964_2 * cube(y + level(green_red) / 500.0);
+    let z = 0.824_9 * cube(y - level(blue_yellow) / 200.0);
     let y = cube(y);
     let linear = [
         3.133_9 * x - 1.616_9 * y - 0.490_6 * z,

@@ -91,7 +91,7 @@ impl Dim {
         for (index, &factor) in self.0.iter().enumerate() {
             match factor {
                 Factor::Number(number) if index == place => {
-                    quotient.push(Factor::Number(number / by))
+                    quotient.push(Factor::Number(number / by));
                 }
                 factor => quotient.push(factor),
             }

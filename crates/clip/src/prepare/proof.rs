@@ -7,8 +7,8 @@
 use image::{Rgb, RgbImage};
 
 use crate::error::EncodeError;
-use crate::model::towers::{PictureTower, TextTower};
 use crate::preprocess::Pixels;
+use crate::towers::{PictureTower, TextTower};
 
 /// Most that rows may differ, as 1 - cosine. Rewritten graphs differ by less than 1e-12 and broken ones by 1e-3 and more.
 const DIFFERENCE_MAX: f64 = 1e-6;

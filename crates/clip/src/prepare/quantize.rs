@@ -56,8 +56,11 @@ pub(crate) fn quantize(mut model: Model) -> Result<Model, String> {
 
 /// A node that multiplies activations by constant weights.
 fn product(node: &Node) -> Option<Product> {
-    let is_plain =
-        |name: &str| node.attribute(name).is_none_or(|attribute| attribute.f.unwrap_or(1.0) == 1.0);
+    let is_plain = |name: &str| {
+        node.attribute(name).is_none_or(|attribute| {
+            attribute.f.is_none_or(|factor| factor.to_bits() == 1.0_f32.to_bits())
+        })
+    };
     let is_gemm = match node.op_type() {
         "MatMul" => false,
         "Gemm" if node.int("transA", 0) == 0 && is_plain("alpha") && is_plain("beta") => true,

@@ -231,7 +231,9 @@ impl Rewriter {
             let (first, rest) = dim.factors().split_at(1);
             let product = |factors: &[Factor]| {
                 let mut dim = Dim::default();
-                factors.iter().for_each(|&factor| dim.push(factor));
+                for &factor in factors {
+                    dim.push(factor);
+                }
                 dim
             };
             let (first, rest) = (product(first), product(rest));
@@ -308,7 +310,9 @@ impl Rewriter {
     pub(super) fn cut(&mut self, name: &str, axes: &[usize]) -> Result<String, String> {
         let mut value = self.value(name)?.clone();
         value.entries = None;
-        axes.iter().for_each(|&axis| value.shape[axis] = Dim::length());
+        for &axis in axes {
+            value.shape[axis] = Dim::length();
+        }
         let words = axes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         Ok(self.once(format!("cut[{words}] {name}"), |rewriter, cut| {
             let starts = rewriter.list(&vec![0; axes.len()]);

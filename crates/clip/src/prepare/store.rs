@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::onnx::{EXTERNAL, Entry, Model, Tensor, elem};
 use super::rewrite::Freedom;
 use crate::engine::opener::Opener;
-use crate::model::Precision;
+use crate::precision::Precision;
 
 /// Goes up when the rewrite changes, so that what an older program prepared is prepared again.
 const REWRITE: u32 = 1;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clip::{DecodeLimits, EngineChoice, Family, LoadOptions, Model, decode};
 use serde_json::Value;
 
-pub const BUNDLES: [(&str, Family, usize); 16] = [
+pub(crate) const BUNDLES: [(&str, Family, usize); 16] = [
     ("openclip", Family::Clip, 77),
     ("openclip-dynamo", Family::Clip, 77),
     ("openclip-opset23", Family::Clip, 77),
@@ -25,14 +25,14 @@ pub const BUNDLES: [(&str, Family, usize); 16] = [
     ("hf-siglip2", Family::SigLip, 64),
 ];
 
-pub fn golden(name: &str) -> PathBuf {
+pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
 /// Bundles that one engine cannot run, with the other one: none today. Their error has to be tested where they are listed.
-pub const ONE_ENGINE_ONLY: [(&str, EngineChoice); 0] = [];
+pub(crate) const ONE_ENGINE_ONLY: [(&str, EngineChoice); 0] = [];
 
-pub fn library() -> Option<PathBuf> {
+pub(crate) fn library() -> Option<PathBuf> {
     let named =
         std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
     let made =
@@ -41,7 +41,7 @@ pub fn library() -> Option<PathBuf> {
 }
 
 /// Both engines; rten alone where there is no ONNX Runtime.
-pub fn engines() -> Vec<EngineChoice> {
+pub(crate) fn engines() -> Vec<EngineChoice> {
     if library().is_some() {
         return vec![EngineChoice::Rten, EngineChoice::OnnxRuntime];
     }
@@ -55,45 +55,45 @@ pub fn engines() -> Vec<EngineChoice> {
     vec![EngineChoice::Rten]
 }
 
-pub fn runs(name: &str, engine: EngineChoice) -> bool {
+pub(crate) fn runs(name: &str, engine: EngineChoice) -> bool {
     ONE_ENGINE_ONLY.iter().all(|(bundle, only)| *bundle != name || *only == engine)
 }
 
-pub fn options(engine: EngineChoice) -> LoadOptions {
+pub(crate) fn options(engine: EngineChoice) -> LoadOptions {
     LoadOptions { engine, threads: 2, onnxruntime_library: library(), ..LoadOptions::default() }
 }
 
-pub fn load(dir: &Path, engine: EngineChoice) -> Model {
+pub(crate) fn load(dir: &Path, engine: EngineChoice) -> Model {
     load_with(dir, &options(engine))
 }
 
-pub fn load_with(dir: &Path, options: &LoadOptions) -> Model {
+pub(crate) fn load_with(dir: &Path, options: &LoadOptions) -> Model {
     Model::load(dir, options)
         .unwrap_or_else(|error| panic!("{} in {}: {error}", dir.display(), options.engine))
 }
 
 /// Every directory below `root` that says what its embeddings have to be.
-pub fn with_expectations(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn with_expectations(root: &Path) -> Vec<PathBuf> {
     let folders = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
     let mut found = folders.filter(|path| path.join("expected.json").is_file()).collect::<Vec<_>>();
     found.sort();
     found
 }
 
-pub fn floats(value: &Value) -> Vec<f32> {
+pub(crate) fn floats(value: &Value) -> Vec<f32> {
     value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap() as f32).collect()
 }
 
-pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-pub fn picture(path: &Path) -> image::RgbImage {
+pub(crate) fn picture(path: &Path) -> image::RgbImage {
     decode(&std::fs::read(path).unwrap(), &DecodeLimits::default()).unwrap().rgb
 }
 
-pub fn compare(dir: &Path, model: &Model, engine: EngineChoice) {
+pub(crate) fn compare(dir: &Path, model: &Model, engine: EngineChoice) {
     let name = dir.file_name().unwrap().to_string_lossy();
     assert_eq!(model.info().engine, engine.to_string(), "{name}: no engine stands in for another");
     let expected: Value =

@@ -5,8 +5,11 @@ use super::*;
 
 /// Little-endian TIFF data with one directory after the other; values that are longer than four bytes lie at the end.
 struct Header {
-    directories: Vec<Vec<(u16, u16, u32, Vec<u8>)>>,
+    directories: Vec<Vec<Field>>,
 }
+
+/// Tag, type, count and bytes; without bytes it points to the next directory.
+type Field = (u16, u16, u32, Vec<u8>);
 
 impl Header {
     fn new() -> Self {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 
 fn far() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+    Instant::now() + Duration::from_mins(1)
 }
 
 fn scaled(bytes: &[u8], edge: u32) -> Result<RgbImage, Declined> {
