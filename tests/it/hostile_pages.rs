@@ -102,7 +102,7 @@ async fn other_sites_cannot_search_rate_upload_delete_or_retry() {
 #[tokio::test]
 async fn failures_are_retried_for_its_own_page_or_with_the_key() {
     let world = World::new().set("UPLOADS__ENABLED", "true").set("UPLOADS__API_KEY", KEY);
-    world.write("a.png", b"no picture");
+    world.write("a.png", &picture(1)[..50]);
     let server = world.serve().await;
     server.until_counts(0, 1).await;
     for (refused, why) in [
