@@ -273,7 +273,10 @@ fn undescribed(schemas: &Value) -> Vec<String> {
             properties.map(|(property, schema)| (format!("{name}.{property}"), schema));
         for (name, schema) in with_names.chain([(name.clone(), schema)]) {
             // One that is nothing but another schema is described there.
-            let described = schema["description"].is_string() || schema["$ref"].is_string();
+            let says =
+                |schema: &Value| schema["description"].is_string() || schema["$ref"].is_string();
+            let described =
+                says(schema) || schema["oneOf"].as_array().is_some_and(|any| any.iter().any(says));
             if !described {
                 missing.push(name);
             }

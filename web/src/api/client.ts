@@ -9,8 +9,8 @@ type Schemas = components['schemas'];
 type Previewed = { preview?: string | null };
 export type Strength = 'strong' | 'fair' | 'weak';
 export type SourceStatus = { location: string; away?: boolean; reason?: string | null };
-export type Status = Schemas['Status'] & {
-  images: { skipped?: number | Record<string, number>; missing?: number };
+export type Status = Omit<Schemas['Status'], 'images'> & {
+  images: Omit<Schemas['ImageCounts'], 'skipped' | 'missing'> & { skipped?: number | Record<string, number>; missing?: number };
   sources?: SourceStatus[];
   limits: { queries_max?: number };
   /** The model that can be fetched with a press of a button, when there is one. */

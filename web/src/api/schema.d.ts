@@ -13,7 +13,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Rate an answer. The same jwt again changes the rating. */
+        /**
+         * Rate an answer.
+         * @description The same jwt again changes the rating.
+         */
         post: operations["create_feedback"];
         delete?: never;
         options?: never;
@@ -28,7 +31,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Live status. */
+        /**
+         * Follow the status.
+         * @description Server-sent events named `status`, each with the JSON of `/api/v1/status`: one at once, then one whenever it changes, at most
+         *     two a second. Only `server.event_streams_max` clients may listen at once.
+         */
         get: operations["get_events"];
         put?: never;
         post?: never;
@@ -64,7 +71,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Try failed pictures again. */
+        /**
+         * Try failed pictures again.
+         * @description Only for the server's own page, and for programs with the API key or with the server's own address as `Origin`.
+         */
         post: operations["retry_failures"];
         delete?: never;
         options?: never;
@@ -79,7 +89,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Facts of one picture: size, format, date, duplicates. */
+        /** Get size, format, date and duplicates of one picture. */
         get: operations["image_info"];
         put?: never;
         post?: never;
@@ -99,7 +109,10 @@ export interface paths {
         /** List pictures, newest first. */
         get: operations["list_images"];
         put?: never;
-        /** Add pictures. Needs `uploads.enabled` and the API key. */
+        /**
+         * Add pictures.
+         * @description They are put into the first folder. Needs `uploads.enabled` and the API key.
+         */
         post: operations["upload_images"];
         delete?: never;
         options?: never;
@@ -107,18 +120,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/images/{*image_name}": {
+    "/api/v1/images/{image_name}": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** One picture's bytes, or (with `/thumbnail` after the name) a small JPEG of it. */
+        /**
+         * Get one picture, or a small JPEG of it.
+         * @description With `/thumbnail` after the name it is the small one. Pictures (not thumbnails) are also given in part: one range of bytes.
+         */
         get: operations["get_image"];
         put?: never;
         post?: never;
-        /** Delete a picture's file. Needs `uploads.enabled` and the API key. */
+        /**
+         * Delete a picture's file.
+         * @description Needs `uploads.enabled` and the API key.
+         */
         delete: operations["delete_image"];
         options?: never;
         head?: never;
@@ -134,7 +153,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Search pictures by words, by an indexed image, or by a picture. */
+        /**
+         * Search pictures by words, by an indexed image, or by a picture.
+         * @description Send words or the name of an indexed image as JSON, or a picture as a form.
+         */
         post: operations["search_image"];
         delete?: never;
         options?: never;
@@ -149,7 +171,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Counts by state, rate, model, store. */
+        /** Get the status: counts by state, rate, model, store. */
         get: operations["get_status"];
         put?: never;
         post?: never;
@@ -166,7 +188,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The process answers. */
+        /** Ask whether the process answers. */
         get: operations["healthz"];
         put?: never;
         post?: never;
@@ -183,7 +205,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Metrics in Prometheus' text format. */
+        /** Read the metrics. */
         get: operations["metrics"];
         put?: never;
         post?: never;
@@ -200,7 +222,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether searches are answered: asks model, store and catalog. */
+        /**
+         * Ask whether searches are answered.
+         * @description Model, store and catalog are asked for it.
+         */
         get: operations["readyz"];
         put?: never;
         post?: never;
@@ -214,41 +239,54 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description How one part is. */
         Check: {
-            /** @description What is wrong. */
+            /** @description What is wrong, if something is. */
             detail?: string | null;
+            /** @description Whether it can be used. */
             ok: boolean;
         };
+        /**
+         * @description Tells why a picture cannot be indexed, for programs. Codes are never renamed; later versions may add some.
+         * @enum {string}
+         */
+        FailureCode: "empty_file" | "too_many_bytes" | "not_an_image" | "too_many_pixels" | "too_much_memory" | "decode_timeout" | "truncated_image" | "corrupt_image" | "not_a_file" | "read_error" | "permission_denied" | "model_failed" | "crashes_indexing";
+        /** @description One picture that cannot be indexed. */
         FailureEntry: {
             /**
              * Format: int32
-             * @description Tries so far.
+             * @description How often it was tried.
              */
             attempts: number;
-            /** @description Stable, for programs. */
-            code: string;
+            code: components["schemas"]["FailureCode"];
+            /** @description Path of the picture below its folder. */
             image_name: string;
-            /** @description For people. */
+            /** @description Why it cannot be indexed, for people. */
             reason: string;
         };
-        /** @description Pictures that cannot be indexed. */
+        /** @description A page of the pictures that cannot be indexed. */
         FailureList: {
+            /** @description The pictures of this page, in order of their names. */
             failures: components["schemas"]["FailureEntry"][];
+            /** @description The `after` of the next page; missing behind the last. */
+            next?: string | null;
+            /** @description Files that are no pictures, which is no failure: what they are, and how many. */
+            skipped: components["schemas"]["SkippedKind"][];
             /**
              * Format: int64
              * @description How many there are in all.
              */
             total: number;
         };
-        /** @description A rating. */
+        /** @description A rating of one answer, as a number, by single images, or both. */
         FeedbackRequest: {
             /** @description Ratings of single images of that answer, in place of all earlier ones; if missing, those stay. */
             image_feedback?: components["schemas"]["ImageFeedback"][] | null;
-            /** @description The `jwt` of the answer. */
+            /** @description The `jwt` of the answer that is rated. */
             jwt: string;
             /**
              * Format: int64
-             * @description 1 (useless) to 10 (perfect). May be missing if single images are rated; an earlier number then stays.
+             * @description From 1 (useless) to 10 (perfect). May be missing if single images are rated; an earlier number then stays.
              * @example 5
              */
             user_feedback?: number | null;
@@ -259,193 +297,304 @@ export interface components {
             id: string;
             /**
              * Format: int32
-             * @description The number that is noted now.
+             * @description The number that is noted now, if there is one.
              */
             user_feedback?: number | null;
         };
+        /** @description How many images there are, by state. */
         ImageCounts: {
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Those that cannot be indexed; `/api/v1/failures` says why.
+             */
             failed: number;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Those that searches find.
+             */
             indexed: number;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Gone from their source. They are kept for `ingest.forget_after_days`, in case they come back.
+             */
+            missing: number;
+            /**
+             * Format: int64
+             * @description Those that are still to be indexed.
+             */
             pending: number;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Files that are no pictures; `/api/v1/failures` says of what kinds.
+             */
+            skipped: number;
+            /**
+             * Format: int64
+             * @description All that are pending, indexed or failed.
+             */
             total: number;
+            /**
+             * Format: int64
+             * @description Of sources that are not in the configuration any more. They are hidden, and kept for as long.
+             */
+            unconfigured: number;
         };
-        /** @description Rating of one image. */
+        /** @description Rating of one image of the answer. */
         ImageFeedback: {
+            /** @description The `image_name` of the match. */
             image_name: string;
-            /** @description Whether it fits the query. */
+            /** @description Whether the image fits the query. */
             relevant: boolean;
         };
-        /** @description Facts of one picture. */
+        /** @description What is known of one picture. */
         ImageInfo: {
+            /** @description BLAKE3 of the file's bytes, as 64 hexadecimal digits. */
             content_hash: string;
-            /** @description `jpeg`, `png`, … */
+            /** @description The format of the file, for example `jpeg` or `png`. */
             format: string;
-            /** Format: int32 */
+            /**
+             * Format: int32
+             * @description Height in pixels, as it is shown.
+             */
             height: number;
+            /** @description Path of the picture below its folder. */
             image_name: string;
+            /** @description Where the picture is; with its version in it, so that what it answers may be kept for ever. */
             image_url: string;
-            /** @description RFC 3339. */
+            /** @description When the file was changed last, as RFC 3339. */
             modified: string;
             /** @description Further images with the same content. */
             other_names: string[];
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Size of the file in bytes.
+             */
             size_bytes: number;
+            /** @description Where a small JPEG of it is. Add `&width=160`, `320`, `640` or `1280`. */
             thumbnail_url: string;
-            /** Format: int32 */
+            /**
+             * Format: int32
+             * @description Width in pixels, as it is shown.
+             */
             width: number;
         };
-        /** @description Indexed pictures, newest first. */
+        /** @description A page of the indexed pictures, newest first. */
         ImageList: {
+            /** @description The pictures of this page. */
             images: components["schemas"]["ListedImage"][];
+            /** @description The `after` of the next page; missing behind the last. */
+            next?: string | null;
             /**
              * Format: int64
              * @description How many there are in all.
              */
             total: number;
         };
+        /** @description What indexing is doing. */
         IngestProgress: {
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description In how many seconds it will be done, at that rate.
+             */
             eta_seconds?: number | null;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description How many images it indexed a second, lately.
+             */
             images_per_second: number;
             /** @description Why it is paused. */
             message?: string | null;
-            /** @description `idle`, `indexing` or `paused`. */
-            state: string;
+            /** @description Whether it works, waits, or has nothing to do. */
+            state: components["schemas"]["IngestStateName"];
         };
+        /**
+         * @description What indexing does: nothing is pending, pictures are on their way, or something is away and it goes on by itself.
+         * @enum {string}
+         */
+        IngestStateName: "idle" | "indexing" | "paused";
+        /** @description What requests may ask for. */
         Limits: {
-            /** Format: int32 */
+            /**
+             * Format: int32
+             * @description How many matches a search may ask for.
+             */
             limit_max: number;
+            /** @description How large a picture to search by may be, in bytes. */
             query_picture_bytes_max: number;
+            /** @description How many characters the text of a search may have. */
             text_chars_max: number;
         };
+        /** @description One picture of a page. */
         ListedImage: {
-            /** Format: int32 */
+            /**
+             * Format: int32
+             * @description Height in pixels, as it is shown.
+             */
             height: number;
+            /** @description Path of the picture below its folder. */
             image_name: string;
+            /** @description Where the picture is; with its version in it, so that what it answers may be kept for ever. */
             image_url: string;
+            /** @description Where a small JPEG of it is. Add `&width=160`, `320`, `640` or `1280`. */
             thumbnail_url: string;
-            /** Format: int32 */
+            /**
+             * Format: int32
+             * @description Width in pixels, as it is shown.
+             */
             width: number;
         };
         /** @description One picture found. */
         Match: {
-            /** Format: int32 */
+            /**
+             * Format: int32
+             * @description Height in pixels, as it is shown.
+             */
             height: number;
+            /** @description Name of the image; of several with the same content, the first one in alphabetical order. */
             image_name: string;
+            /** @description Where the picture is; with its version in it, so that what it answers may be kept for ever. */
             image_url: string;
             /** @description Further images with the same content. */
             other_names?: string[];
             /**
              * Format: float
-             * @description Cosine similarity, -1 to 1.
+             * @description Cosine similarity of query and picture, from -1 to 1.
              */
             score: number;
-            /** @description Add `&width=160`, `320`, `640` or `1280`. */
+            /** @description Where a small JPEG of it is. Add `&width=160`, `320`, `640` or `1280`. */
             thumbnail_url: string;
-            /** Format: int32 */
+            /**
+             * Format: int32
+             * @description Width in pixels, as it is shown.
+             */
             width: number;
         };
+        /**
+         * @description How far the model is: it is looked for and loaded, downloaded first if it is not here, waits for the vector store, answers,
+         *     or cannot be used.
+         * @enum {string}
+         */
+        ModelStateName: "loading" | "downloading" | "waiting" | "ready" | "failed";
+        /** @description Which model answers, and how far it is. */
         ModelStatus: {
             /** @description What users should know about this model, or why it failed. */
             banner?: string | null;
             /** @description Length of its vectors. */
             dim?: number | null;
-            /** @description `rten` or `onnxruntime`. */
+            /** @description What computes: `rten` or `onnxruntime`. */
             engine?: string | null;
             /** @description What the other engine would give, or why it is not used. */
             engine_note?: string | null;
-            /** @description What answers call it. */
+            /** @description What answers of searches call it. */
             model_name?: string | null;
-            /** @description Short name. */
+            /** @description Short name of the model. */
             name?: string | null;
             next?: components["schemas"]["NextModelStatus"] | null;
             /**
              * Format: int32
-             * @description Per cent downloaded.
+             * @description How much of it is downloaded, in per cent.
              */
             percent?: number | null;
+            /** @description Version of the model, or a digest of its files. */
             revision?: string | null;
-            /** @description `downloading`, `loading`, `ready` or `failed`. */
-            state: string;
+            /** @description How far the model is. */
+            state: components["schemas"]["ModelStateName"];
         };
+        /**
+         * @description What is done with the next model: its files are fetched, or the vectors of the pictures are made.
+         * @enum {string}
+         */
+        NextModelStage: "downloading" | "indexing";
+        /** @description The model that is to answer next. */
         NextModelStatus: {
-            /** @description Short name. */
+            /** @description Short name of the model. */
             name: string;
             /**
              * Format: int32
-             * @description Of that stage.
+             * @description How much of that stage is done, in per cent.
              */
             percent?: number | null;
-            /** @description `downloading`, or `indexing` while the vectors of the pictures are being made. */
-            stage: string;
+            /** @description What is being done with it. */
+            stage: components["schemas"]["NextModelStage"];
         };
-        /** @description A problem document (RFC 9457). */
+        /** @description What every request that is not answered is answered with instead: a problem document (RFC 9457). */
         Problem: {
-            /** @description Stable, for programs. */
-            code: string;
-            /** @description One or two sentences, for people. */
+            code: components["schemas"]["ProblemCode"];
+            /** @description One or two sentences that tell people what is wrong and what to do. */
             detail: string;
             /**
              * Format: int32
-             * @description HTTP status.
+             * @description The HTTP status as a number.
              */
             status: number;
-            /** @description The status in words. */
+            /** @description The HTTP status in words. */
             title: string;
-            /** @description `about:blank`: the title says what the status says; `code` tells problems apart. */
+            /** @description Always `about:blank`: the title says what the status says, and the code tells problems apart. */
             type: string;
         };
+        /**
+         * @description Tells problems apart, for programs. Codes are never renamed; later versions may add some.
+         * @enum {string}
+         */
+        ProblemCode: "malformed_json" | "malformed_form" | "malformed_path" | "unreadable_body" | "token_invalid" | "token_expired" | "api_key_needed" | "cross_site_request" | "not_found" | "uploads_disabled" | "method_not_allowed" | "image_exists" | "too_large" | "unsupported_media_type" | "range_not_satisfiable" | "misdirected_request" | "invalid_request" | "bad_image_name" | "empty_file" | "not_an_image" | "too_many_bytes" | "too_many_pixels" | "too_much_memory" | "decode_timeout" | "truncated_image" | "corrupt_image" | "internal" | "model_not_ready" | "overloaded" | "deadline_exceeded" | "store_unavailable" | "catalog_unavailable" | "storage_read_only" | "image_changed" | "image_unreadable" | "source_away" | "storage_full";
         /** @description What is ready and what is not. */
         Readiness: {
+            /** @description The catalog of images and ratings. */
             catalog: components["schemas"]["Check"];
+            /** @description The model that turns words and pictures into vectors. */
             model: components["schemas"]["Check"];
+            /** @description Whether all parts are, so that searches are answered. */
             ready: boolean;
+            /** @description The vector store. */
             store: components["schemas"]["Check"];
         };
-        /** @description Which pictures to try again; all if missing. */
+        /** @description Which pictures to try again. */
         RetryRequest: {
+            /** @description Names of failed pictures; all of them if missing. */
             image_names?: string[] | null;
         };
+        /** @description What is tried again. */
         RetryResponse: {
             /**
              * Format: int64
-             * @description How many were failed and are pending now.
+             * @description How many pictures were failed and are pending now.
              */
             retried: number;
         };
-        /** @description A picture to search by. */
+        /** @description A picture to search by, as a form. Each field may be there only once. */
         SearchByPicture: {
             /**
              * Format: binary
-             * @description The picture's bytes.
+             * @description The picture's bytes, in any format that is indexed too.
              */
             image: string;
-            /** Format: int32 */
+            /**
+             * Format: int32
+             * @description How many matches to answer with at most; `search.limit_default` of the configuration if missing.
+             */
             limit?: number | null;
-            /** Format: int32 */
+            /**
+             * Format: int32
+             * @description How many of the best matches to leave out, for further pages.
+             */
             offset?: number | null;
         };
         /** @description What to search for: exactly one of `text` and `image_name`. */
         SearchRequest: {
-            /** @description Name of an indexed image to find others like it. */
+            /** @description Name of an indexed image, to find others like it. */
             image_name?: string | null;
             /**
              * Format: int32
-             * @description Most matches; `search.limit_default` if missing.
+             * @description How many matches to answer with at most; `search.limit_default` of the configuration if missing.
              */
             limit?: number | null;
             /**
              * Format: int32
-             * @description Matches to leave out at the top, for further pages.
+             * @description How many of the best matches to leave out, for further pages.
              */
             offset?: number | null;
             /**
-             * @description Words.
+             * @description Words that say what is on the pictures; at most `limits.text_chars_max` of `/api/v1/status` characters.
              * @example tennis
              */
             text?: string | null;
@@ -454,32 +603,78 @@ export interface components {
         SearchResponse: {
             /** @description To be sent with the rating of this very answer. */
             jwt: string;
-            /** @description Best first. */
+            /** @description The pictures found, best first. */
             matches: components["schemas"]["Match"][];
             /**
-             * @description Which model compared.
+             * @description Display name of the model that compared words and pictures.
              * @example CLIP
              */
             model_name: string;
             /** @description The words of the request; missing when it was a picture. */
             text?: string | null;
         };
+        /** @description Files of one kind that are no pictures. */
+        SkippedKind: {
+            /**
+             * Format: int64
+             * @description How many files there are of that kind.
+             */
+            files: number;
+            /** @description The kind of files, for example `video` or `document`. */
+            what: string;
+        };
+        /** @description Where pictures come from. */
+        SourceStatus: {
+            /**
+             * @description Whether it cannot be looked at as a whole, for example because a disk is not plugged in. What is known of its pictures
+             *     is kept, and it is picked up again by itself.
+             */
+            away: boolean;
+            /** @description Since when it is away, as RFC 3339. */
+            away_since?: string | null;
+            /** @description Whether it is in the configuration. */
+            configured: boolean;
+            /**
+             * Format: int64
+             * @description How many images of it are known and not missing.
+             */
+            images: number;
+            /** @description Where it is, for example the folder's path. */
+            location: string;
+            /** @description Why it is away. */
+            reason?: string | null;
+        };
         /** @description Everything at a glance. */
         Status: {
+            /** @description How many images there are, by state. */
             images: components["schemas"]["ImageCounts"];
+            /** @description What indexing is doing. */
             ingest: components["schemas"]["IngestProgress"];
+            /** @description What requests may ask for. */
             limits: components["schemas"]["Limits"];
+            /** @description The model that turns words and pictures into vectors. */
             model: components["schemas"]["ModelStatus"];
+            /** @description Where pictures come from. */
+            sources: components["schemas"]["SourceStatus"][];
+            /** @description The vector store. */
             store: components["schemas"]["StoreStatus"];
+            /** @description Whether pictures may be added over HTTP. */
             uploads: components["schemas"]["UploadStatus"];
-            /** @description Of the program. */
+            /** @description Version of the program. */
             version: string;
         };
+        /** @description The vector store and the collection that answers. */
         StoreStatus: {
+            /** @description Name of the collection that answers searches. */
             collection?: string | null;
-            /** @description `embedded` or `qdrant`. */
+            /** @description Why it cannot be used, and what to do. */
+            error?: string | null;
+            /** @description What it is: `embedded` or `qdrant`. */
             kind: string;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description How many vectors that collection has.
+             */
             vectors?: number | null;
         };
         /** @description Pictures to add. */
@@ -487,21 +682,26 @@ export interface components {
             /** @description One or more picture files, each with its file name. */
             image: string[];
         };
+        /** @description The pictures that were added. */
         UploadResponse: {
+            /** @description One entry for each file, in the order of the form. */
             images: components["schemas"]["UploadedImage"][];
         };
+        /** @description Whether pictures may be added over HTTP. */
         UploadStatus: {
+            /** @description Whether uploads and deletions are switched on. */
             enabled: boolean;
             /**
              * Format: int64
-             * @description Of one file.
+             * @description How large one file may be, in bytes.
              */
             max_bytes: number;
         };
+        /** @description One picture that was added, or was there already. */
         UploadedImage: {
             /** @description An image with the same content that was there before; then nothing was written. */
             duplicate_of?: string | null;
-            /** @description Where it is now. */
+            /** @description The name that it has now. */
             image_name: string;
         };
     };
@@ -526,7 +726,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Rating changed */
+            /** @description The rating was changed. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -535,7 +735,7 @@ export interface operations {
                     "application/json": components["schemas"]["FeedbackResponse"];
                 };
             };
-            /** @description First rating of this answer */
+            /** @description This was the first rating of this answer. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -544,7 +744,16 @@ export interface operations {
                     "application/json": components["schemas"]["FeedbackResponse"];
                 };
             };
-            /** @description The jwt is not valid, or too old */
+            /** @description The body is no JSON, or did not arrive completely. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The jwt is not valid, or too old. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -553,7 +762,71 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description A page of another site made the request. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not sent as JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is missing or out of bounds. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The catalog is busy, away, or may not be written to; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full; nothing was stored. */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -572,7 +845,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Server-sent events named `status`, each with the JSON of /api/v1/status */
+            /** @description Server-sent events named `status`, each with the JSON of /api/v1/status. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -581,15 +854,53 @@ export interface operations {
                     "text/event-stream": unknown;
                 };
             };
+            /** @description A page of another site made the request. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     list_failures: {
         parameters: {
             query?: {
-                /** @description Most entries, up to 500. */
+                /** @description How many entries the page has at most; 50 if missing. */
                 limit?: number;
-                /** @description Entries to leave out. */
+                /** @description How many entries to leave out. To go further than 10000, follow `next`. */
                 offset?: number;
+                /** @description The `next` of the page before, in place of an offset. */
+                after?: string;
             };
             header?: never;
             path?: never;
@@ -597,12 +908,58 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description A page of failures. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["FailureList"];
+                };
+            };
+            /** @description A page of another site made the request. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter is out of bounds. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -620,6 +977,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description They are tried again, as soon as it is their turn. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -628,7 +986,80 @@ export interface operations {
                     "application/json": components["schemas"]["RetryResponse"];
                 };
             };
+            /** @description The body is no JSON, or did not arrive completely. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes neither from the server's own page nor with the API key. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not sent as JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This cannot be the name of an image. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full. */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -641,7 +1072,7 @@ export interface operations {
     image_info: {
         parameters: {
             query: {
-                /** @description Name of the image. */
+                /** @description Name of the image, as a match or a list has it. */
                 image_name: string;
             };
             header?: never;
@@ -650,6 +1081,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description What is known of the picture. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -658,7 +1090,53 @@ export interface operations {
                     "application/json": components["schemas"]["ImageInfo"];
                 };
             };
+            /** @description A page of another site made the request. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no indexed image of that name. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This cannot be the name of an image. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -671,10 +1149,12 @@ export interface operations {
     list_images: {
         parameters: {
             query?: {
-                /** @description Most entries, up to 500. */
+                /** @description How many entries the page has at most; 50 if missing. */
                 limit?: number;
-                /** @description Entries to leave out. */
+                /** @description How many entries to leave out. To go further than 10000, follow `next`. */
                 offset?: number;
+                /** @description The `next` of the page before, in place of an offset. */
+                after?: string;
             };
             header?: never;
             path?: never;
@@ -682,12 +1162,58 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description A page of indexed pictures. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["ImageList"];
+                };
+            };
+            /** @description A page of another site made the request. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter is out of bounds. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -705,6 +1231,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description All pictures were added, or were there already. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -713,6 +1240,16 @@ export interface operations {
                     "application/json": components["schemas"]["UploadResponse"];
                 };
             };
+            /** @description The body is no form, or did not arrive completely. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is missing or wrong. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -721,6 +1258,34 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description A page of another site made the request. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Uploads are switched off. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Every name like this one is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body or a file is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -729,8 +1294,44 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not a picture */
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A file is no picture, or has no usable name. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full. */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -743,21 +1344,21 @@ export interface operations {
     get_image: {
         parameters: {
             query?: {
-                /** @description First 16 digits of the content hash: if it is the current one, the answer may be kept for ever. */
+                /** @description The first 16 digits of the content hash: if it is the current one, the answer may be kept for ever. */
                 v?: string;
-                /** @description For thumbnails: rounded up to 160, 320, 640 or 1280. */
+                /** @description Width of a thumbnail in pixels, rounded up to 160, 320, 640 or 1280; 320 if missing. */
                 width?: number;
             };
             header?: never;
             path: {
-                /** @description Name of the image; add /thumbnail for a small JPEG */
+                /** @description Name of the image. It may have slashes, which may be sent as they are. Add /thumbnail for a small JPEG. */
                 image_name: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The picture */
+            /** @description The picture. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -766,14 +1367,87 @@ export interface operations {
                     "image/*": unknown;
                 };
             };
-            /** @description Not changed */
+            /** @description The part of the picture that Range asked for. */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/*": unknown;
+                };
+            };
+            /** @description It is still the content that If-None-Match names. */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
+            /** @description The name is not UTF-8. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no indexed image of that name. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The range lies behind the end of the picture. */
+            416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This cannot be the name of an image, a parameter is out of bounds, or no thumbnail can be made of the picture. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -788,20 +1462,30 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description Name of the image */
+                /** @description Name of the image. It may have slashes, which may be sent as they are. */
                 image_name: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Deleted */
+            /** @description The file is deleted. */
             204: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
+            /** @description The name is not UTF-8. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key is missing or wrong. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -810,7 +1494,62 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description A page of another site made the request. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such image, or deletions are switched off. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This cannot be the name of an image. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full. */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -834,6 +1573,7 @@ export interface operations {
             };
         };
         responses: {
+            /** @description The best matches, and the token to rate them with. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -842,8 +1582,8 @@ export interface operations {
                     "application/json": components["schemas"]["SearchResponse"];
                 };
             };
-            /** @description Not ready or overloaded; see Retry-After */
-            503: {
+            /** @description The body is no JSON or form, or did not arrive completely. */
+            400: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -851,7 +1591,71 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            "4XX": {
+            /** @description A page of another site made the request. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no indexed image of that name. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is neither JSON nor a form. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is missing or out of bounds, or the picture cannot be read. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -870,12 +1674,49 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description The status now. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Status"];
+                };
+            };
+            /** @description A page of another site made the request. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -889,13 +1730,49 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Alive */
+            /** @description The process answers. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "text/plain": string;
+                };
+            };
+            /** @description A page of another site made the request. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -909,13 +1786,49 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OpenMetrics text */
+            /** @description The metrics in the OpenMetrics text format, which Prometheus reads. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/plain": string;
+                    "application/openmetrics-text": string;
+                };
+            };
+            /** @description A page of another site made the request. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -929,6 +1842,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description Searches are answered. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -937,6 +1851,34 @@ export interface operations {
                     "application/json": components["schemas"]["Readiness"];
                 };
             };
+            /** @description A page of another site made the request. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A part is not ready; the body says which, and why. */
             503: {
                 headers: {
                     [name: string]: unknown;
