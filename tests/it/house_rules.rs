@@ -6,6 +6,8 @@ mod imports;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use image_search::catalog::FailureCode;
+
 use self::imports::{imports_of, module_path};
 use crate::harness::repository;
 
@@ -36,7 +38,7 @@ fn imports(root: &str) -> Vec<(Vec<String>, Vec<String>)> {
     for (path, text) in sources(&[root]) {
         let module = module_path(path.strip_prefix(repository().join(root)).expect("below"));
         // Tests may know more than what they test.
-        if module.iter().any(|part| ["tests", "conformance"].contains(&part.as_str())) {
+        if module.iter().any(|part| ["tests", "conformance", "test_app"].contains(&part.as_str())) {
             continue;
         }
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();

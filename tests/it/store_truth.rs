@@ -77,7 +77,8 @@ async fn a_server_that_comes_back_with_an_empty_volume_is_filled_again() {
 async fn a_snapshot_with_as_many_vectors_is_noticed_while_serving_and_at_the_start() {
     const CHANGED: u32 = 20;
     let site = on_qdrant().await;
-    let world = site.world.set("INGEST__ORPHAN_GRACE_MS", "0");
+    let world =
+        site.world.set("INGEST__ORPHAN_GRACE_MS", "0").set("INGEST__FORGET_AFTER_DAYS", "0");
     for number in 0..PICTURES {
         world.write(&format!("{number}.png"), &picture(number));
     }
@@ -131,7 +132,7 @@ async fn verify_repairs_an_embedded_store_too() {
         std::fs::remove_file(world.image(&format!("{number}.png"))).expect("removed");
         world.write(&format!("{}.png", 8 + number), &picture(8 + number));
     }
-    let world = world.set("INGEST__ORPHAN_GRACE_MS", "0");
+    let world = world.set("INGEST__ORPHAN_GRACE_MS", "0").set("INGEST__FORGET_AFTER_DAYS", "0");
     assert!(run(&world, "index", &[]).0.status.success());
     std::fs::remove_dir_all(&vectors).expect("removed");
     copy_folder(&copy, &vectors);
