@@ -6,8 +6,6 @@ mod imports;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use image_search::catalog::FailureCode;
-
 use self::imports::{imports_of, module_path};
 use crate::harness::repository;
 

@@ -269,7 +269,7 @@ fn is_tga(bytes: &[u8]) -> bool {
     mapped_right && size[..2] != [0; 2] && size[2..] != [0; 2] && header[17] & 0xC0 == 0
 }
 
-/// Enough printable characters in a row, and nothing that is none.
+/// Printable characters, and nothing that is none.
 fn is_text(bytes: &[u8]) -> bool {
     let start = &bytes[..bytes.len().min(SNIFF_BYTES)];
     let text = match std::str::from_utf8(start) {
@@ -280,7 +280,7 @@ fn is_text(bytes: &[u8]) -> bool {
         }
         Err(_) => return false,
     };
-    text.chars().count() >= 8
+    !text.is_empty()
         && text
             .chars()
             .all(|char| !char.is_control() || matches!(char, '\n' | '\r' | '\t' | '\x0C'))
