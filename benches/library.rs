@@ -121,7 +121,7 @@ async fn read(catalog: &SqliteCatalog, rows: u64) -> Result<()> {
     time("counts", async |_| catalog.counts().await).await?;
     time("next due", async |_| catalog.next_due_ms().await).await?;
     time("awaiting", async |_| catalog.awaiting().await).await?;
-    time("vectors by model", async |_| catalog.models().await).await?;
+    time("vectors by model", async |_| catalog.stored_by_model().await).await?;
     time("newest 50", async |_| catalog.recent(50, PageStart::Offset(0)).await).await?;
     let middle = catalog.recent(1, PageStart::Offset(10_000.min((rows / 4) as u32))).await?;
     let mut start = middle.next.map_or(PageStart::Offset(0), PageStart::After);

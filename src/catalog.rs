@@ -271,7 +271,7 @@ pub trait Vectors: Send + Sync + 'static {
     ) -> Result<Vec<ContentHash>, CatalogError>;
 
     /// Models with vectors, and how many each has stored.
-    async fn models(&self) -> Result<Vec<(String, u64)>, CatalogError>;
+    async fn stored_by_model(&self) -> Result<Vec<(String, u64)>, CatalogError>;
 
     /// Notes a model that is used.
     async fn remember_model(&self, used: &UsedModel) -> Result<(), CatalogError>;

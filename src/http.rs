@@ -45,7 +45,7 @@ use error::{Problem, ProblemCode};
 use other_pages::OwnHosts;
 
 /// What handlers share.
-type Shared = Arc<App>;
+type SharedApp = Arc<App>;
 
 /// Only what the page itself brings: no inline script or style, nothing from elsewhere.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; \
@@ -54,7 +54,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; script-src 'self'; st
 /// Room beside the files of a multipart body, for its boundaries and other fields.
 const MULTIPART_OVERHEAD_BYTES: usize = 65_536;
 
-fn api(app: &Shared) -> OpenApiRouter<Shared> {
+fn api(app: &SharedApp) -> OpenApiRouter<SharedApp> {
     let config = &app.config;
     let json_body = DefaultBodyLimit::max(config.server.json_bytes_max);
     let query_body = DefaultBodyLimit::max(
@@ -132,12 +132,12 @@ fn set(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderVa
 }
 
 /// Ingestion, which there is once the model is up.
-fn ingest(app: &Shared) -> Result<Arc<Ingest>, Problem> {
+fn ingest(app: &SharedApp) -> Result<Arc<Ingest>, Problem> {
     app.serving.state().ingest().cloned().ok_or_else(|| model_not_ready(app))
 }
 
 /// 503, with how far it is.
-fn model_not_ready(app: &Shared) -> Problem {
+fn model_not_ready(app: &SharedApp) -> Problem {
     let detail = match app.serving.state() {
         ServingState::Downloading { name, progress } => {
             format!(

@@ -77,7 +77,7 @@ struct Shared {
     work: Notify,
     progress: Mutex<Progress>,
     scanned_once: AtomicBool,
-    tidy: AtomicBool,
+    is_clean: AtomicBool,
     guard: store_guard::GuardState,
 }
 
@@ -154,7 +154,7 @@ impl Ingest {
             work: Notify::new(),
             progress: Mutex::default(),
             scanned_once: AtomicBool::new(false),
-            tidy: AtomicBool::new(false),
+            is_clean: AtomicBool::new(false),
             guard: store_guard::GuardState::default(),
         };
         Self { shared: Arc::new(shared), tasks: TaskTracker::new(), stop: CancellationToken::new() }
@@ -217,7 +217,7 @@ impl Ingest {
         self.until_nothing_can_be_done().await?;
         self.stop.cancel();
         let _ = worker.await;
-        housekeeping::tidy(&self.shared, false).await?;
+        housekeeping::clean_up(&self.shared, false).await?;
         let problem = self.shared.followed.iter().find_map(|followed| followed.problem());
         problem.map_or(Ok(()), |problem| Err(problem.into()))
     }
@@ -258,7 +258,7 @@ impl Ingest {
         let mut progress = self.shared.progress.lock();
         let images_per_second = progress.rate();
         let settled = self.shared.scanned_once.load(Ordering::Relaxed)
-            && self.shared.tidy.load(Ordering::Relaxed);
+            && self.shared.is_clean.load(Ordering::Relaxed);
         // A source that is away stops only its own pictures.
         let of_sources = self.shared.followed.iter().find_map(|followed| followed.problem());
         let of_sources = of_sources.map(|problem| problem.to_string());
@@ -279,7 +279,7 @@ impl Ingest {
 
     /// Tells the worker that images became pending (a retry, an upload).
     pub fn wake(&self) {
-        self.shared.tidy.store(false, Ordering::Relaxed);
+        self.shared.is_clean.store(false, Ordering::Relaxed);
         self.shared.work.notify_one();
     }
 
@@ -328,7 +328,7 @@ impl Shared {
             settle_ms: self.parts.config.settle_ms as i64,
             away_when_emptied: self.parts.config.away_when_emptied,
             work: &self.work,
-            tidy: &self.tidy,
+            is_clean: &self.is_clean,
         }
     }
 

@@ -151,7 +151,7 @@ impl StoreCheck<'_> {
     /// How many vectors the catalog holds for stored.
     async fn believed(&self) -> Result<u64, CatalogError> {
         let model = self.model.to_string();
-        let models = self.catalog.models().await?;
+        let models = self.catalog.stored_by_model().await?;
         Ok(models.into_iter().find(|(name, _)| *name == model).map_or(0, |(_, stored)| stored))
     }
 

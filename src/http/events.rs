@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::Shared;
+use super::SharedApp;
 use super::error::{Problem, ProblemCode};
 use super::status::{Status, snapshot};
 
@@ -42,7 +42,7 @@ impl Drop for Place {
 }
 
 impl Listeners {
-    pub(super) fn new(app: &Shared) -> Self {
+    pub(super) fn new(app: &SharedApp) -> Self {
         Self {
             places: Arc::new(Semaphore::new(app.config.server.event_streams_max)),
             listening: app.metrics.event_streams.clone(),
@@ -62,7 +62,7 @@ impl Listeners {
     }
 
     /// The status, at most one interval old. Who comes while another takes it waits for that one's.
-    async fn status(&self, app: &Shared) -> Option<Status> {
+    async fn status(&self, app: &SharedApp) -> Option<Status> {
         let mut last = self.last.lock().await;
         if let Some((when, status)) = &*last
             && when.elapsed() < Duration::from_millis(INTERVAL_MS)
@@ -84,7 +84,7 @@ impl Listeners {
     responses((status = 200, description = "Server-sent events named `status`, each with the JSON of /api/v1/status.", content_type = "text/event-stream"))
 )]
 pub(super) async fn get_events(
-    State(app): State<Shared>,
+    State(app): State<SharedApp>,
     Extension(listeners): Extension<Arc<Listeners>>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let place = listeners.admit()?;
@@ -99,7 +99,11 @@ pub(super) async fn get_events(
 }
 
 /// Waits until the status differs from the one sent last.
-async fn next_change(app: &Shared, listeners: &Listeners, sent: Option<Status>) -> (Event, Status) {
+async fn next_change(
+    app: &SharedApp,
+    listeners: &Listeners,
+    sent: Option<Status>,
+) -> (Event, Status) {
     let mut looks = 0;
     loop {
         if sent.is_some() || looks > 0 {

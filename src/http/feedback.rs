@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Shared;
+use super::SharedApp;
 use super::error::Problem;
 use super::request::ApiJson;
 use crate::catalog::{ImageRating, RatingChange};
@@ -64,7 +64,7 @@ pub(super) struct FeedbackResponse {
     )
 )]
 pub(super) async fn create_feedback(
-    State(app): State<Shared>,
+    State(app): State<SharedApp>,
     ApiJson(rating): ApiJson<FeedbackRequest>,
 ) -> Result<(StatusCode, axum::Json<FeedbackResponse>), Problem> {
     let in_range = |value: i64| u8::try_from(value).ok().filter(|value| (1..=10).contains(value));

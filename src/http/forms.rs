@@ -7,7 +7,7 @@ use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 
-use super::Shared;
+use super::SharedApp;
 use super::error::{Problem, ProblemCode};
 use super::request::too_large;
 use crate::decoder::Share;
@@ -24,7 +24,7 @@ pub(super) struct Form {
 impl Form {
     /// Waits a moment for memory, as much as the body says it has, or as much as a field may have.
     pub(super) async fn open(
-        app: &Shared,
+        app: &SharedApp,
         request: Request,
         field_bytes_max: usize,
     ) -> Result<Self, Problem> {

@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::{Problem, ProblemCode};
 use super::range::Wanted;
 use super::request::{ApiPath, ApiQuery};
-use super::{Shared, image_url, ingest, thumbnail_url, version};
+use super::{SharedApp, image_url, ingest, thumbnail_url, version};
 use crate::catalog::{ImageRow, PageStart, RecentCursor};
 use crate::feedback::timestamp;
 use crate::source::{Opened, Source, SourceError};
@@ -108,7 +108,7 @@ struct ListedImage {
     )
 )]
 pub(super) async fn list_images(
-    State(app): State<Shared>,
+    State(app): State<SharedApp>,
     ApiQuery(page): ApiQuery<Page>,
 ) -> Result<axum::Json<ImageList>, Problem> {
     let (limit, start) = page.bounds::<RecentCursor>()?;
@@ -178,7 +178,7 @@ pub(super) struct ImageInfo {
     )
 )]
 pub(super) async fn image_info(
-    State(app): State<Shared>,
+    State(app): State<SharedApp>,
     ApiQuery(wanted): ApiQuery<WhichImage>,
 ) -> Result<axum::Json<ImageInfo>, Problem> {
     let row = find(&app, ImageName::new(wanted.image_name)?).await?.ok_or_else(no_image)?;
@@ -235,7 +235,7 @@ pub(super) struct Variant {
     )
 )]
 pub(super) async fn get_image(
-    State(app): State<Shared>,
+    State(app): State<SharedApp>,
     ApiPath(path): ApiPath,
     ApiQuery(variant): ApiQuery<Variant>,
     method: Method,
@@ -258,7 +258,7 @@ struct Asked {
     headers: HeaderMap,
 }
 
-async fn find(app: &Shared, name: ImageName) -> Result<Option<ImageRow>, Problem> {
+async fn find(app: &SharedApp, name: ImageName) -> Result<Option<ImageRow>, Problem> {
     Ok(app.catalog.image(&name).await?)
 }
 
@@ -267,7 +267,7 @@ pub(super) fn no_image() -> Problem {
     Problem::not_found("There is no such image.")
 }
 
-async fn open(app: &Shared, row: &ImageRow) -> Result<Opened, Problem> {
+async fn open(app: &SharedApp, row: &ImageRow) -> Result<Opened, Problem> {
     let source = app.source(&row.source).ok_or_else(no_image)?;
     let opened = match source.open(&row.name).await {
         Err(SourceError::NotFound(_)) => return Err(missing(app, source).await),
@@ -284,12 +284,16 @@ async fn open(app: &Shared, row: &ImageRow) -> Result<Opened, Problem> {
 }
 
 /// A picture that is not found is not gone if its source is away.
-async fn missing(app: &Shared, source: &dyn Source) -> Problem {
+async fn missing(app: &SharedApp, source: &dyn Source) -> Problem {
     let Ok(ingest) = ingest(app) else { return no_image() };
     ingest.check_present(source).await.map_or_else(Problem::from, |()| no_image())
 }
 
-async fn serve_picture(app: &Shared, row: &ImageRow, asked: &Asked) -> Result<Response, Problem> {
+async fn serve_picture(
+    app: &SharedApp,
+    row: &ImageRow,
+    asked: &Asked,
+) -> Result<Response, Problem> {
     let hash = row.hash.filter(|_| row.facts.is_some()).ok_or_else(no_image)?;
     let etag = format!("\"{hash}\"");
     if let Some(unchanged) = not_modified(asked, &etag, &hash) {
@@ -361,7 +365,11 @@ fn set_content_range(response: &mut Response, range: &str) {
     }
 }
 
-async fn serve_thumbnail(app: &Shared, row: &ImageRow, asked: &Asked) -> Result<Response, Problem> {
+async fn serve_thumbnail(
+    app: &SharedApp,
+    row: &ImageRow,
+    asked: &Asked,
+) -> Result<Response, Problem> {
     let variant = &asked.variant;
     let hash = row.hash.filter(|_| row.facts.is_some()).ok_or_else(no_image)?;
     let width = Thumbnails::width(variant.width.unwrap_or(THUMBNAIL_WIDTH_DEFAULT));

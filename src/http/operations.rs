@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Shared;
+use super::SharedApp;
 use crate::serving::ServingState;
 
 /// Ask whether the process answers.
@@ -54,7 +54,7 @@ impl Check {
         (status = 503, body = Readiness, description = "A part is not ready; the body says which, and why.")
     )
 )]
-pub(super) async fn readyz(State(app): State<Shared>) -> (StatusCode, axum::Json<Readiness>) {
+pub(super) async fn readyz(State(app): State<SharedApp>) -> (StatusCode, axum::Json<Readiness>) {
     let state = app.serving.state();
     let model = match &state {
         ServingState::Answering { .. } | ServingState::Waiting { .. } => Check::new(true, ""),
@@ -94,7 +94,7 @@ pub(super) fn downloading(name: &str, percent: Option<u8>) -> String {
 
 /// Read the metrics.
 #[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, description = "The metrics in the OpenMetrics text format, which Prometheus reads.", content_type = "application/openmetrics-text", body = String)))]
-pub(super) async fn metrics(State(app): State<Shared>) -> Response {
+pub(super) async fn metrics(State(app): State<SharedApp>) -> Response {
     // Refreshes the counts by state; if that fails, the last ones are shown.
     let _ = app.counts().await;
     (

@@ -7,7 +7,7 @@ use axum::routing::get;
 use rust_embed::RustEmbed;
 use utoipa_swagger_ui::Config;
 
-use super::Shared;
+use super::SharedApp;
 use super::error::Problem;
 use super::request::ApiPath;
 
@@ -16,7 +16,7 @@ use super::request::ApiPath;
 struct Page;
 
 /// Routes of the page and of the documentation of `document`.
-pub(super) fn routes(document: String) -> Router<Shared> {
+pub(super) fn routes(document: String) -> Router<SharedApp> {
     Router::new()
         .route("/", get(|| async { file("index.html") }))
         .route(

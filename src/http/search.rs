@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::error::Problem;
 use super::forms::Form;
 use super::request::ApiJson;
-use super::{Shared, image_url, model_not_ready, thumbnail_url};
+use super::{SharedApp, image_url, model_not_ready, thumbnail_url};
 use crate::search::{self, Query, SearchError, Window};
 use crate::types::ImageName;
 
@@ -109,7 +109,7 @@ impl From<search::Match> for Match {
     )
 )]
 pub(super) async fn search_image(
-    State(app): State<Shared>,
+    State(app): State<SharedApp>,
     request: Request,
 ) -> Result<axum::Json<SearchResponse>, Problem> {
     let kind = request
@@ -131,7 +131,7 @@ pub(super) async fn search_image(
 }
 
 async fn json_query(
-    app: &Shared,
+    app: &SharedApp,
     mut request: Request,
 ) -> Result<(Option<String>, Query, Window), Problem> {
     // The route's body limit is that of pictures; JSON has its own.
@@ -153,7 +153,7 @@ async fn json_query(
     }
 }
 
-fn check_text(app: &Shared, text: &str) -> Result<(), Problem> {
+fn check_text(app: &SharedApp, text: &str) -> Result<(), Problem> {
     let chars_max = app.config.search.text_chars_max;
     if text.trim().is_empty() {
         return Err(Problem::invalid("\"text\" must not be empty."));
@@ -164,7 +164,7 @@ fn check_text(app: &Shared, text: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-fn window(app: &Shared, limit: Option<u32>, offset: Option<u32>) -> Result<Window, Problem> {
+fn window(app: &SharedApp, limit: Option<u32>, offset: Option<u32>) -> Result<Window, Problem> {
     let config = &app.config.search;
     let (limit, offset) = (limit.unwrap_or(config.limit_default), offset.unwrap_or(0));
     if limit == 0 || limit > config.limit_max {
@@ -180,7 +180,7 @@ fn window(app: &Shared, limit: Option<u32>, offset: Option<u32>) -> Result<Windo
 }
 
 async fn picture_query(
-    app: &Shared,
+    app: &SharedApp,
     request: Request,
 ) -> Result<(Option<String>, Query, Window), Problem> {
     let mut form = Form::open(app, request, app.config.server.query_picture_bytes_max).await?;

@@ -9,7 +9,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::Shared;
+use super::SharedApp;
 use super::error::{Problem, ProblemCode};
 use super::images::Page;
 use super::other_pages::is_from_own_page;
@@ -216,12 +216,14 @@ struct Limits {
 
 /// Get the status: counts by state, rate, model, store.
 #[utoipa::path(get, path = "/api/v1/status", tag = "operation", responses((status = 200, body = Status, description = "The status now.")))]
-pub(super) async fn get_status(State(app): State<Shared>) -> Result<axum::Json<Status>, Problem> {
+pub(super) async fn get_status(
+    State(app): State<SharedApp>,
+) -> Result<axum::Json<Status>, Problem> {
     Ok(axum::Json(snapshot(&app).await?))
 }
 
 /// The status now.
-pub(super) async fn snapshot(app: &Shared) -> Result<Status, Problem> {
+pub(super) async fn snapshot(app: &SharedApp) -> Result<Status, Problem> {
     let counts = app.counts().await?;
     let serving = app.serving.state();
     let ingest = serving.ingest().map(|ingest| ingest.status(counts.pending));
@@ -314,7 +316,7 @@ fn next_status(next: &NextModel, counts: StateCounts) -> NextModelStatus {
     NextModelStatus { name: next.name().to_owned(), stage, percent }
 }
 
-async fn store_status(app: &Shared, serving: &ServingState) -> StoreStatus {
+async fn store_status(app: &SharedApp, serving: &ServingState) -> StoreStatus {
     let mut status =
         StoreStatus { kind: app.store.kind(), collection: None, vectors: None, error: None };
     match serving {
@@ -403,7 +405,7 @@ impl From<FailedImage> for FailureEntry {
     )
 )]
 pub(super) async fn list_failures(
-    State(app): State<Shared>,
+    State(app): State<SharedApp>,
     ApiQuery(page): ApiQuery<Page>,
 ) -> Result<axum::Json<FailureList>, Problem> {
     let (limit, start) = page.bounds::<ImageName>()?;
@@ -449,7 +451,7 @@ pub(super) struct RetryResponse {
     )
 )]
 pub(super) async fn retry_failures(
-    State(app): State<Shared>,
+    State(app): State<SharedApp>,
     headers: HeaderMap,
     ApiJson(wanted): ApiJson<RetryRequest>,
 ) -> Result<axum::Json<RetryResponse>, Problem> {

@@ -14,7 +14,7 @@ use super::error::{Problem, ProblemCode};
 use super::forms::Form;
 use super::images::no_image;
 use super::request::ApiPath;
-use super::{Shared, ingest};
+use super::{SharedApp, ingest};
 use crate::decoder::Share;
 use crate::ingest::Ingest;
 use crate::source::SourceError;
@@ -68,7 +68,7 @@ struct UploadedImage {
     )
 )]
 pub(super) async fn upload_images(
-    State(app): State<Shared>,
+    State(app): State<SharedApp>,
     headers: HeaderMap,
     request: Request,
 ) -> Result<(StatusCode, axum::Json<UploadResponse>), Problem> {
@@ -97,7 +97,7 @@ pub(super) async fn upload_images(
 }
 
 async fn add(
-    app: &Shared,
+    app: &SharedApp,
     ingest: &Ingest,
     wanted: &ImageName,
     bytes: Vec<u8>,
@@ -164,7 +164,7 @@ fn numbered(wanted: &ImageName, attempt: u32) -> Result<ImageName, Problem> {
     )
 )]
 pub(super) async fn delete_image(
-    State(app): State<Shared>,
+    State(app): State<SharedApp>,
     ApiPath(path): ApiPath,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
@@ -185,7 +185,7 @@ fn uploads_disabled() -> Problem {
 }
 
 /// Ingestion, for requests that carry the API key.
-fn authorized(app: &Shared, headers: &HeaderMap) -> Result<Arc<Ingest>, Problem> {
+fn authorized(app: &SharedApp, headers: &HeaderMap) -> Result<Arc<Ingest>, Problem> {
     if !app.config.uploads.enabled {
         return Err(uploads_disabled());
     }
@@ -199,7 +199,7 @@ fn authorized(app: &Shared, headers: &HeaderMap) -> Result<Arc<Ingest>, Problem>
 }
 
 /// Whether there is an API key, and the request carries it.
-pub(super) fn has_api_key(app: &Shared, headers: &HeaderMap) -> bool {
+pub(super) fn has_api_key(app: &SharedApp, headers: &HeaderMap) -> bool {
     let given = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())

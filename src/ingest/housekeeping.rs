@@ -26,17 +26,17 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             Ok(counts) => counts.pending > 0,
             Err(_) => true,
         };
-        if let Err(error) = tidy(&shared, busy).await {
+        if let Err(error) = clean_up(&shared, busy).await {
             tracing::warn!(%error, "housekeeping failed; trying again");
         } else if !busy {
-            shared.tidy.store(true, Ordering::Relaxed);
+            shared.is_clean.store(true, Ordering::Relaxed);
         }
     }
 }
 
 /// One round. While `busy`, the store does only what cannot wait: a deletion that was begun holds up whoever wants to
 /// store the same content again.
-pub(super) async fn tidy(shared: &Shared, busy: bool) -> Result<(), IngestError> {
+pub(super) async fn clean_up(shared: &Shared, busy: bool) -> Result<(), IngestError> {
     if busy {
         while collect_garbage(shared, i64::MIN).await? == PAGE as usize {}
     } else {

@@ -124,7 +124,7 @@ impl Stages {
             Ok((hash, facts, None)) => {
                 drop(self.embedded.send(Embedded { item, hash, facts, vector: None }).await);
             }
-            Err(setback) => settle(&self.shared, &item, &setback, &self.stop).await,
+            Err(setback) => note_setback(&self.shared, &item, &setback, &self.stop).await,
         }
     }
 
@@ -216,9 +216,9 @@ fn read_setback(error: &SourceError) -> Setback {
 
 /// Writes down what became of an image that did not get as far as a vector. It keeps its place among those in flight until
 /// that is possible: when the catalog has no room, nothing more is taken up.
-async fn settle(shared: &Shared, item: &Item, setback: &Setback, stop: &CancellationToken) {
+async fn note_setback(shared: &Shared, item: &Item, setback: &Setback, stop: &CancellationToken) {
     let mut pauses = pauses();
-    while let Err(error) = try_settle(shared, item, setback).await {
+    while let Err(error) = try_note_setback(shared, item, setback).await {
         shared.set_message(Some(error.to_string()));
         let lasting = matches!(&error, IngestError::Catalog(error) if !error.is_transient());
         if lasting || stop.run_until_cancelled(pauses.wait()).await.is_none() {
@@ -230,7 +230,11 @@ async fn settle(shared: &Shared, item: &Item, setback: &Setback, stop: &Cancella
     shared.work.notify_one();
 }
 
-async fn try_settle(shared: &Shared, item: &Item, setback: &Setback) -> Result<(), IngestError> {
+async fn try_note_setback(
+    shared: &Shared,
+    item: &Item,
+    setback: &Setback,
+) -> Result<(), IngestError> {
     let (catalog, image, token) = (&shared.parts.catalog, &item.image, &item.lease.token);
     let config = &shared.parts.config;
     match setback {
@@ -344,7 +348,7 @@ async fn embed(
                     _ => "it returned nothing".into(),
                 };
                 let failure = Failure { code: FailureCode::ModelFailed, reason };
-                settle(shared, &item, &Setback::Transient(failure), stop).await;
+                note_setback(shared, &item, &Setback::Transient(failure), stop).await;
             }
         }
     }

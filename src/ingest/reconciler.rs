@@ -35,7 +35,7 @@ pub(super) struct Reconciler<'a> {
     /// Rung when something was recorded.
     pub(super) work: &'a Notify,
     /// Cleared when something was recorded: housekeeping may have something to do.
-    pub(super) tidy: &'a AtomicBool,
+    pub(super) is_clean: &'a AtomicBool,
 }
 
 /// What is to be recorded.
@@ -257,7 +257,7 @@ impl Reconciler<'_> {
     }
 
     fn ring(&self) {
-        self.tidy.store(false, Ordering::Relaxed);
+        self.is_clean.store(false, Ordering::Relaxed);
         self.work.notify_one();
     }
 

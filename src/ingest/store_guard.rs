@@ -100,7 +100,7 @@ impl Shared {
                 images,
                 "the vector store has lost vectors; making them again"
             );
-            self.tidy.store(false, Ordering::Relaxed);
+            self.is_clean.store(false, Ordering::Relaxed);
             self.work.notify_one();
         }
         Ok(())

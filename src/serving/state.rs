@@ -40,7 +40,7 @@ pub enum ServingState {
         /// Keeps the index equal to the sources, with the next model if there is one. None where a command only searches.
         ingest: Option<Arc<Ingest>>,
     },
-    /// It cannot be used; [`Serving::run`] and [`Serving::bring_up`] return why.
+    /// It cannot be used, for the reason that whoever brought it up was told, too.
     Failed {
         /// For people.
         reason: String,

@@ -118,7 +118,7 @@ impl Site {
     }
 
     async fn believed(&self) -> u64 {
-        self.catalog.models().await.expect("asked").iter().map(|(_, stored)| stored).sum()
+        self.catalog.stored_by_model().await.expect("asked").iter().map(|(_, stored)| stored).sum()
     }
 }
 

@@ -145,7 +145,7 @@ pub(crate) async fn duplicates_share_one_content(fixture: &dyn Fixture) {
     assert_eq!(catalog.stored_contents(MODEL, &[hash], 12).await.expect("stored")[&hash], facts());
     assert_eq!(catalog.stored_hashes(MODEL, None, 10).await.expect("hashes"), [hash]);
     assert!(catalog.stored_hashes(MODEL, Some(&hash), 10).await.expect("hashes").is_empty());
-    assert_eq!(catalog.models().await.expect("models"), [(MODEL.to_owned(), 1)]);
+    assert_eq!(catalog.stored_by_model().await.expect("models"), [(MODEL.to_owned(), 1)]);
 }
 
 pub(crate) async fn the_newest_are_paged_by_offset_and_by_cursor(fixture: &dyn Fixture) {
@@ -250,8 +250,12 @@ pub(crate) async fn counts_stay_exact(fixture: &dyn Fixture) {
         let recent = catalog.recent(100, PageStart::Offset(0)).await.expect("recent");
         assert_eq!(recent.images.len() as u64, recent.total, "after step {step}");
         let stored = catalog.stored_hashes(MODEL, None, 100).await.expect("hashes").len() as u64;
-        let counted =
-            catalog.models().await.expect("models").first().map_or(0, |(_, stored)| *stored);
+        let counted = catalog
+            .stored_by_model()
+            .await
+            .expect("models")
+            .first()
+            .map_or(0, |(_, stored)| *stored);
         assert_eq!(counted, stored, "after step {step}");
     }
 }

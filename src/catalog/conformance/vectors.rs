@@ -26,10 +26,10 @@ pub(crate) async fn orphans_are_claimed_after_their_grace(fixture: &dyn Fixture)
     assert_eq!(claim(&*catalog, "gc", 100).await, [x()]);
     assert!(claim(&*catalog, "other", 100).await.is_empty(), "claimed twice");
     assert!(!is_stored(&*catalog).await);
-    assert_eq!(catalog.models().await.expect("models"), [(MODEL.to_owned(), 0)]);
+    assert_eq!(catalog.stored_by_model().await.expect("models"), [(MODEL.to_owned(), 0)]);
     assert_eq!(catalog.forget_orphans(MODEL, "other").await.expect("forget"), 0);
     assert_eq!(catalog.forget_orphans(MODEL, "gc").await.expect("forget"), 1);
-    assert!(catalog.models().await.expect("models").is_empty());
+    assert!(catalog.stored_by_model().await.expect("models").is_empty());
     assert_eq!(catalog.next_due_ms().await.expect("due"), None, "a lease is left");
 }
 
@@ -70,7 +70,7 @@ pub(crate) async fn what_is_being_deleted_cannot_be_counted_on(fixture: &dyn Fix
     let refused = catalog.intend_vectors(MODEL, &contents, 902).await;
     assert!(matches!(refused, Err(CatalogError::Unavailable(_))), "{refused:?}");
     catalog.forget_orphans(MODEL, "gc").await.expect("forget");
-    assert!(catalog.models().await.expect("models").is_empty(), "half of it was noted");
+    assert!(catalog.stored_by_model().await.expect("models").is_empty(), "half of it was noted");
     // A completion that comes after all that finds no vector.
     assert_eq!(catalog.complete(MODEL, "t", &[done(&leased[1])], 903).await.expect("complete"), 0);
     catalog.intend_vectors(MODEL, &contents, 904).await.expect("intend");
@@ -147,5 +147,5 @@ pub(crate) async fn used_models_are_noted_and_forgotten_with_their_vectors(fixtu
     index_all(&*catalog, "clip@2", b"a").await;
     catalog.forget_model(&used("1", "").id).await.expect("forget");
     assert_eq!(catalog.used_models().await.expect("used"), [used("2", "CLIP")]);
-    assert_eq!(catalog.models().await.expect("models"), [("clip@2".to_owned(), 1)]);
+    assert_eq!(catalog.stored_by_model().await.expect("models"), [("clip@2".to_owned(), 1)]);
 }

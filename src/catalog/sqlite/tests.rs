@@ -205,7 +205,7 @@ async fn a_catalog_of_the_first_release_opens_with_all_that_is_in_it() {
     assert_eq!((leased.len(), leased[0].interruptions), (1, 1), "the old lease is over");
     let failures = catalog.failures(9, PageStart::Offset(0)).await.expect("failures").failures;
     assert_eq!(failures[0].failure.code, FailureCode::Other("odd_code".into()));
-    assert_eq!(catalog.models().await.expect("models"), [(MODEL.to_owned(), 2)]);
+    assert_eq!(catalog.stored_by_model().await.expect("models"), [(MODEL.to_owned(), 2)]);
     let orphan = ContentHash::from_slice(&[b'0'; 32]).expect("a hash");
     let claimed = catalog.claim_orphans(MODEL, i64::MAX, 9, "gc", 1, 2).await.expect("claim");
     assert_eq!(claimed, [orphan]);

@@ -206,7 +206,7 @@ impl Vectors for SqliteCatalog {
         rows.iter().map(hash_at).collect()
     }
 
-    async fn models(&self) -> Result<Vec<(String, u64)>, CatalogError> {
+    async fn stored_by_model(&self) -> Result<Vec<(String, u64)>, CatalogError> {
         let rows = sqlx::query(MODELS).fetch_all(&self.readers).await?;
         rows.iter().map(|row| Ok((row.try_get("model")?, number_at(row, "stored")?))).collect()
     }

@@ -13,7 +13,7 @@ struct Bench {
     source: MemorySource,
     followed: Followed,
     work: Notify,
-    tidy: AtomicBool,
+    is_clean: AtomicBool,
     _dir: tempfile::TempDir,
 }
 
@@ -28,8 +28,8 @@ impl Bench {
             source.put(&name(text), b"x");
         }
         let followed = Followed::new(Arc::new(source.clone()));
-        let (work, tidy) = (Notify::new(), AtomicBool::new(true));
-        let bench = Self { catalog, source, followed, work, tidy, _dir: dir };
+        let (work, is_clean) = (Notify::new(), AtomicBool::new(true));
+        let bench = Self { catalog, source, followed, work, is_clean, _dir: dir };
         bench.reconciler().compare_all().await.expect("compared");
         bench
     }
@@ -41,7 +41,7 @@ impl Bench {
             settle_ms: 0,
             away_when_emptied: true,
             work: &self.work,
-            tidy: &self.tidy,
+            is_clean: &self.is_clean,
         }
     }
 
@@ -85,13 +85,13 @@ async fn new_changed_and_gone_are_recorded_and_the_rest_is_left_alone() {
     let leased =
         bench.catalog.lease(10, "t", now_ms(), now_ms() + 60_000, false).await.expect("lease");
     assert_eq!(leased.len(), 6);
-    bench.tidy.store(true, Ordering::Relaxed);
+    bench.is_clean.store(true, Ordering::Relaxed);
     bench.source.remove(&name("goes"));
     bench.source.put(&name("changes"), b"other");
     bench.source.put(&name("a!"), b"new");
     bench.reconciler().compare_all().await.expect("compared");
     assert_eq!(bench.known().await, ["a!", "a.png", "a/b", "a0", "changes", "z"]);
-    assert!(!bench.tidy.load(Ordering::Relaxed), "housekeeping hears of it");
+    assert!(!bench.is_clean.load(Ordering::Relaxed), "housekeeping hears of it");
     // What changed lost its lease and can be leased again; what did not change is still held.
     let leased =
         bench.catalog.lease(10, "u", now_ms(), now_ms() + 60_000, false).await.expect("lease");
