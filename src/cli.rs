@@ -38,7 +38,7 @@ const EXAMPLES: &str = "\
 First steps:
   image-search serve --images ~/Pictures      then open http://localhost:3000
   image-search index --images ~/Pictures      index once, with a progress bar
-  image-search search \"a dog on the beach\"    search from the terminal
+  image-search search a dog on the beach      search from the terminal
   image-search doctor                         check everything and say what to do
 
 Configuration: every key with its default is in config/default.toml. Later layers win:
@@ -215,6 +215,11 @@ async fn open_catalog(config: &Config) -> anyhow::Result<Arc<dyn Catalog>> {
         config.data_dir.display()
     );
     Ok(catalog::address::open(config).await?)
+}
+
+/// Writes a text for the user as it is.
+fn write_out(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// Writes a line for the user. A closed pipe (`| head`) is no error worth telling.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{remote, say};
+use super::{remote, say, write_out};
 use crate::app::App;
 use crate::config::Config;
 use crate::data_dir::running_server;
@@ -13,14 +13,27 @@ use crate::search::{Query, Window};
 
 #[derive(Args)]
 pub(super) struct SearchArgs {
-    /// What to look for
-    words: String,
+    /// What to look for; quotation marks are not needed
+    #[arg(required = true)]
+    words: Vec<String>,
     /// Most matches
     #[arg(long, default_value_t = 10)]
     limit: u32,
     /// Print JSON, as the API answers it
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["names", "null"])]
     json: bool,
+    /// Print nothing but the names of the pictures, one a line
+    #[arg(long)]
+    names: bool,
+    /// With --names: end each name with a NUL, for xargs -0
+    #[arg(short = '0', long, requires = "names")]
+    null: bool,
+}
+
+impl SearchArgs {
+    fn text(&self) -> String {
+        self.words.join(" ").trim().to_owned()
+    }
 }
 
 pub(super) async fn run(config: Config, args: SearchArgs) -> anyhow::Result<ExitCode> {
@@ -29,7 +42,7 @@ pub(super) async fn run(config: Config, args: SearchArgs) -> anyhow::Result<Exit
             remote::ask(
                 &server,
                 "/api/v1/search-image",
-                Some(&json!({"text": args.words, "limit": args.limit})),
+                Some(&json!({"text": args.text(), "limit": args.limit})),
             )
             .await?
         }
@@ -37,6 +50,8 @@ pub(super) async fn run(config: Config, args: SearchArgs) -> anyhow::Result<Exit
     };
     if args.json {
         say(serde_json::to_string_pretty(&answer)?);
+    } else if args.names {
+        print_names(&answer, if args.null { '\0' } else { '\n' });
     } else {
         print_table(&answer);
     }
@@ -44,12 +59,13 @@ pub(super) async fn run(config: Config, args: SearchArgs) -> anyhow::Result<Exit
 }
 
 async fn search_here(config: Config, args: &SearchArgs) -> anyhow::Result<Value> {
-    anyhow::ensure!(!args.words.trim().is_empty(), "say what to look for");
+    let text = args.text();
+    anyhow::ensure!(!text.is_empty(), "say what to look for");
     let app = App::open(config).await?;
     let answer = async {
         app.serving.only_answer().await?;
         let window = Window { limit: args.limit, offset: 0 };
-        anyhow::Ok(app.searcher.search(Query::Text(args.words.clone()), window).await?)
+        anyhow::Ok(app.searcher.search(Query::Text(text.clone()), window).await?)
     };
     let answer = answer.await;
     app.shut_down().await;
@@ -60,8 +76,18 @@ async fn search_here(config: Config, args: &SearchArgs) -> anyhow::Result<Value>
         .map(|found| json!({"image_name": found.image_name, "score": found.score, "width": found.width, "height": found.height, "other_names": found.other_names}))
         .collect();
     Ok(
-        json!({"text": args.words, "model_name": answer.model_name, "matches": matches, "jwt": answer.jwt}),
+        json!({"text": text, "model_name": answer.model_name, "matches": matches, "jwt": answer.jwt}),
     )
+}
+
+fn print_names(answer: &Value, end: char) {
+    let matches = answer["matches"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let names: String = matches
+        .iter()
+        .filter_map(|found| found["image_name"].as_str())
+        .flat_map(|name| [name.to_owned(), end.to_string()])
+        .collect();
+    write_out(&names);
 }
 
 fn print_table(answer: &Value) {

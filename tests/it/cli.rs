@@ -33,6 +33,13 @@ fn index_then_search_status_and_failures() {
     .expect("JSON");
     assert_eq!(found["matches"].as_array().map(Vec::len), Some(3));
     assert_eq!(text(&world.run("search", &["tennis"]).stdout).lines().count(), 5);
+    let names = ["search", "a", "red", "apple", "--limit", "2", "--names"];
+    let shown = text(&world.run(names[0], &names[1..]).stdout);
+    let best = found["matches"].as_array().expect("matches").iter().take(2);
+    let best: Vec<&str> = best.filter_map(|found| found["image_name"].as_str()).collect();
+    assert_eq!(shown.lines().collect::<Vec<_>>(), best, "words need no quotation marks");
+    let for_xargs = world.run("search", &[&names[1..], &["-0"]].concat()).stdout;
+    assert_eq!(for_xargs.iter().filter(|byte| **byte == 0).count(), 2);
     world.write("notes.txt", b"words and nothing else");
     let output = world.run("index", &[]);
     assert_eq!(output.status.code(), Some(0), "a text is no failure");
