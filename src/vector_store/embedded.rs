@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::thread;
 
 use async_trait::async_trait;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use self::collection::{EmbeddedCollection, blocking};
 use self::directory::Directory;
@@ -43,12 +43,14 @@ const OPENING_TAKES_MIB: u64 = 16;
 /// Under which the engine logs.
 pub const ENGINE_LOG_TARGET: &str = "qdrant_edge";
 
+type Collections = HashMap<String, Arc<EmbeddedCollection>>;
+
 /// The store in one directory, which no other process can open at the same time.
 pub struct EmbeddedStore {
     directory: Arc<Directory>,
     options: EmbeddedOptions,
     /// Opened collections by name. The lock is also what keeps opening, dropping and setting aside apart.
-    collections: Mutex<HashMap<String, Arc<EmbeddedCollection>>>,
+    collections: Arc<Mutex<Collections>>,
 }
 
 impl EmbeddedStore {
@@ -56,31 +58,40 @@ impl EmbeddedStore {
     /// Fails with [`StoreError::Locked`] while another process, or another store of this one, has it.
     pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Self, StoreError> {
         let directory = Arc::new(Directory::lock(dir)?);
-        Ok(Self { directory, options, collections: Mutex::default() })
+        Ok(Self { directory, options, collections: Arc::default() })
     }
 
-    async fn load(&self, spec: &CollectionSpec) -> Result<Arc<EmbeddedCollection>, StoreError> {
-        let dir = self.directory.collection(&spec.name)?;
-        let (wanted, options) = (spec.clone(), self.options.clone());
-        let root = self.directory.root().to_owned();
-        let shard = blocking(move || {
+    /// Opens a collection that is not open, and notes it, all under the lock and to the end: whoever asked may go away
+    /// meanwhile (a request that took too long), and a second opening beside the first would look like damage.
+    async fn load(
+        &self,
+        mut collections: OwnedMutexGuard<Collections>,
+        spec: &CollectionSpec,
+    ) -> Result<Arc<EmbeddedCollection>, StoreError> {
+        let (directory, wanted, options) =
+            (Arc::clone(&self.directory), spec.clone(), self.options.clone());
+        blocking(move || {
+            let dir = directory.collection(&wanted.name)?;
             // Opening writes a little. On a full disk that looks like damage, or ends the process.
-            check_space(&root, 0, options.disk_reserve_mib.min(OPENING_TAKES_MIB))?;
-            match Manifest::read(&dir)? {
-                None => Shard::create(&dir, &wanted, &options),
-                Some(manifest) if manifest.dim != wanted.dim => Err(StoreError::WrongDimension {
-                    collection: wanted.name,
-                    expected: manifest.dim,
-                    got: wanted.dim,
-                }),
-                Some(_) => recovery::open(&dir, &wanted, &options),
-            }
-        });
-        Ok(Arc::new(EmbeddedCollection::new(
-            spec.clone(),
-            shard.await?,
-            Arc::clone(&self.directory),
-        )))
+            let takes_mib = options.disk_reserve_mib.min(OPENING_TAKES_MIB);
+            check_space(directory.root(), 0, takes_mib)?;
+            let shard = match Manifest::read(&dir)? {
+                None => Shard::create(&dir, &wanted, &options)?,
+                Some(manifest) if manifest.dim != wanted.dim => {
+                    return Err(StoreError::WrongDimension {
+                        collection: wanted.name,
+                        expected: manifest.dim,
+                        got: wanted.dim,
+                    });
+                }
+                Some(_) => recovery::open(&dir, &wanted, &options)?,
+            };
+            let collection = EmbeddedCollection::new(wanted.clone(), shard, directory);
+            let collection = Arc::new(collection);
+            collections.insert(wanted.name, Arc::clone(&collection));
+            Ok(collection)
+        })
+        .await
     }
 }
 
@@ -95,7 +106,7 @@ impl VectorStore for EmbeddedStore {
             return Err(StoreError::Invalid("a vector needs at least one dimension".to_owned()));
         }
         spec.indexed_fields.iter().try_for_each(|(field, _)| check_field(field))?;
-        let mut collections = self.collections.lock().await;
+        let collections = Arc::clone(&self.collections).lock_owned().await;
         if let Some(open) = collections.get(&spec.name).filter(|open| !open.is_closed()) {
             let opened = open.spec();
             if opened.dim != spec.dim {
@@ -111,9 +122,7 @@ impl VectorStore for EmbeddedStore {
             // Other indexed fields than before: they are created when the shard is opened.
             open.close().await?;
         }
-        let collection = self.load(spec).await?;
-        collections.insert(spec.name.clone(), Arc::clone(&collection));
-        Ok(collection)
+        Ok(self.load(collections, spec).await?)
     }
 
     async fn dim(&self, name: &str) -> Result<Option<usize>, StoreError> {

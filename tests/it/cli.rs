@@ -39,7 +39,7 @@ fn index_then_search_status_and_failures() {
     let best: Vec<&str> = best.filter_map(|found| found["image_name"].as_str()).collect();
     assert_eq!(shown.lines().collect::<Vec<_>>(), best, "words need no quotation marks");
     let for_xargs = world.run("search", &[&names[1..], &["-0"]].concat()).stdout;
-    assert_eq!(for_xargs.iter().filter(|byte| **byte == 0).count(), 2);
+    assert_eq!(text(&for_xargs).matches(char::from(0)).count(), 2);
     world.write("notes.txt", b"words and nothing else");
     let output = world.run("index", &[]);
     assert_eq!(output.status.code(), Some(0), "a text is no failure");

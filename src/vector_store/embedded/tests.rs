@@ -132,6 +132,19 @@ async fn a_half_created_collection_is_created_anew() -> Outcome {
 }
 
 #[tokio::test]
+async fn who_asks_for_a_collection_may_go_away_while_it_is_opened() -> Outcome {
+    let dir = temp_dir()?;
+    let store = EmbeddedStore::open(dir.path(), eager())?;
+    for _ in 0..20 {
+        let gone = tokio::time::timeout(std::time::Duration::ZERO, store.open(&spec("c", DIM)));
+        assert!(gone.await.is_err(), "opening takes longer than nothing");
+        store.open(&spec("c", DIM)).await?;
+        store.close().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn leftovers_of_index_building_are_removed() -> Outcome {
     let dir = temp_dir()?;
     let name = "leftovers";
