@@ -101,7 +101,7 @@ test('helps when there are no pictures yet', async ({ page }) => {
     await server.start();
     await page.goto(server.url);
     await expect(page.getByRole('heading', { name: 'No pictures yet' })).toBeVisible();
-    await expect(page.getByText('Copy some into the images folder.')).toBeVisible();
+    await expect(page.getByText(`Copy some into ${server.folder}.`)).toBeVisible();
     server.add('owl');
     await expect(page.getByAltText('owl.png')).toBeVisible();
   } finally {

@@ -35,7 +35,8 @@ export class Server {
   }
 
   addBroken(name: string) {
-    writeFileSync(join(this.folder, name), 'this is no picture');
+    // Noise: a text would be left alone instead of failing.
+    writeFileSync(join(this.folder, name), Buffer.from([0x9b, 0, 0x17, 0xfe, 2, 0x9b, 0, 0x17, 0xfe, 2]));
   }
 
   /** Starts it, and waits until it is ready and every picture was looked at. */

@@ -14,10 +14,11 @@ use crate::backoff::Backoff;
 use crate::store_check::{Differences, StoreCheck};
 use crate::vector_store::{Marker, StoreError};
 
-/// After a comparison that failed or found nothing, the next one waits about so long, doubling up to the second: processes
-/// that write at the same time may leave markers out of order, which only looks like a restored snapshot.
-const REST_FIRST: Duration = Duration::from_mins(1);
-const REST_LONGEST: Duration = Duration::from_hours(1);
+/// After a comparison that failed or found nothing, the next one waits about so many intervals (a minute, as configured by
+/// default), doubling up to the second: processes that write at the same time may leave markers out of order, which only looks
+/// like a restored snapshot.
+const REST_FIRST_INTERVALS: u32 = 12;
+const REST_LONGEST_INTERVALS: u32 = 720;
 
 /// What writers and the guard tell each other.
 #[derive(Default)]
@@ -110,7 +111,7 @@ impl Shared {
 /// Looks every so often, until stopped.
 pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let interval = Duration::from_millis(shared.parts.check_interval_ms.max(50));
-    let mut guard = Guard::new(&shared);
+    let mut guard = Guard::new(&shared, interval);
     while stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
         let trouble = match stop.run_until_cancelled(guard.look()).await {
             None => return,
@@ -137,8 +138,9 @@ struct Guard<'a> {
 }
 
 impl<'a> Guard<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        let rests = Backoff::new(REST_FIRST, REST_LONGEST);
+    fn new(shared: &'a Shared, interval: Duration) -> Self {
+        let rests =
+            Backoff::new(interval * REST_FIRST_INTERVALS, interval * REST_LONGEST_INTERVALS);
         Self { shared, differed: None, rests, rest_until: Instant::now() }
     }
 
