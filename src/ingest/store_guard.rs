@@ -62,14 +62,8 @@ impl Shared {
 
     /// Numbers a write that is about to be made. Refuses to write into what is not ours.
     pub(super) async fn begin_write(&self) -> Result<Write<'_>, IngestError> {
-        match self.parts.collection.marker().await? {
-            Some(marker) => {
-                self.check().check_owner(&marker).await?;
-                if marker.epoch < self.guard.last_epoch.load(Ordering::Relaxed) {
-                    self.guard.doubt.store(true, Ordering::Relaxed);
-                }
-            }
-            None => self.guard.doubt.store(true, Ordering::Relaxed),
+        if let Some(marker) = self.look_at_marker().await? {
+            self.check().check_owner(&marker).await?;
         }
         self.guard.under_way.fetch_add(1, Ordering::Relaxed);
         let mut write = Write { epoch: 0, guard: &self.guard };
@@ -77,10 +71,22 @@ impl Shared {
         Ok(write)
     }
 
+    /// The marker as it is. An older one than we left, or none, means that the collection is not what it was.
+    async fn look_at_marker(&self) -> Result<Option<Marker>, StoreError> {
+        let marker = self.parts.collection.marker().await?;
+        let last_epoch = self.guard.last_epoch.load(Ordering::Relaxed);
+        if marker.as_ref().is_none_or(|marker| marker.epoch < last_epoch) {
+            self.guard.doubt.store(true, Ordering::Relaxed);
+        }
+        Ok(marker)
+    }
+
     /// Marks the collection with the number of a write that was made, and flushes.
     pub(super) async fn end_write(&self, write: Write<'_>) -> Result<(), IngestError> {
         let epoch = write.epoch;
         let installation = self.parts.catalog.installation().await?.id;
+        // A snapshot that was restored since the write began must not be marked as what we wrote.
+        self.look_at_marker().await?;
         self.parts.collection.set_marker(&Marker { installation, epoch }).await?;
         self.parts.collection.flush().await?;
         self.guard.last_epoch.fetch_max(epoch, Ordering::Relaxed);

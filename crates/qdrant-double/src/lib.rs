@@ -15,7 +15,7 @@
 mod messages;
 mod services;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -141,14 +141,12 @@ impl State {
     pub async fn restore(&self, snapshot: &Snapshot) -> io::Result<()> {
         for (spec, points) in &snapshot.0 {
             let collection = self.0.store.open(spec).await.map_err(failed)?;
-            let now: Vec<Uuid> = all_points(&*collection)
-                .await
-                .map_err(failed)?
-                .iter()
-                .map(|point| point.id)
-                .collect();
-            collection.delete(&now).await.map_err(failed)?;
+            let before = all_points(&*collection).await.map_err(failed)?;
+            // In this order, the reserved point is there at any time, as it is on a server that restores at one stroke.
             collection.upsert(points.clone()).await.map_err(failed)?;
+            let kept: HashSet<Uuid> = points.iter().map(|point| point.id).collect();
+            let others = before.iter().map(|point| point.id).filter(|id| !kept.contains(id));
+            collection.delete(&others.collect::<Vec<_>>()).await.map_err(failed)?;
             self.0.collections.lock().await.insert(spec.name.clone(), spec.clone());
         }
         Ok(())
