@@ -168,3 +168,57 @@ fn api_key(config: &Config) -> Result<Secret, AppError> {
     let named = Secret::from_file("uploads.api_key_file", &uploads.api_key_file)?;
     Ok(named.unwrap_or_else(|| uploads.api_key.clone()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_app::TestApp;
+
+    fn config(dir: &std::path::Path, change: impl FnOnce(&mut Config)) -> Config {
+        let flags = vec![
+            ("data_dir", dir.join("data").display().to_string().into()),
+            ("images", vec![dir.join("images").display().to_string()].into()),
+        ];
+        let mut config = Config::load(None, [], flags).expect("valid");
+        change(&mut config);
+        config
+    }
+
+    #[tokio::test]
+    async fn every_handle_is_opened_by_its_address_and_the_folder_is_free_afterwards() {
+        let dir = tempfile::tempdir().expect("temp");
+        let app = App::open(config(dir.path(), |_| {})).await.expect("opened");
+        assert_eq!((app.store.kind(), app.sources.len()), ("embedded", 1));
+        let Err(second) = App::open(config(dir.path(), |_| {})).await else {
+            panic!("two at once")
+        };
+        assert!(matches!(second, AppError::DataDir(DataDirError::InUse { .. })), "{second}");
+        app.shut_down().await;
+        drop(app);
+        App::open(config(dir.path(), |_| {})).await.expect("free again").shut_down().await;
+    }
+
+    #[tokio::test]
+    async fn addresses_that_lead_nowhere_are_refused_before_anything_is_written_there() {
+        let dir = tempfile::tempdir().expect("temp");
+        let bucket = config(dir.path(), |config| config.images = vec!["s3://bucket".into()]);
+        let Err(refused) = App::open(bucket).await else { panic!("there is no such source yet") };
+        assert!(matches!(refused, AppError::SourceAddress(_)), "{refused}");
+        let key = config(dir.path(), |config| {
+            config.uploads.api_key_file = dir.path().join("no-such-file");
+        });
+        let Err(refused) = App::open(key).await else { panic!("there is no key") };
+        assert!(refused.to_string().contains("no-such-file"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn counts_are_put_into_the_metrics() {
+        let test = TestApp::start(|_| {}).await;
+        test.put("red.png", [250, 0, 0], 4);
+        test.until_counts(1, 0).await;
+        test.app.counts().await.expect("counted");
+        let told = test.app.metrics.encode();
+        assert!(told.contains("images{state=\"indexed\"} 1"), "{told}");
+        test.finish().await;
+    }
+}
