@@ -17,10 +17,10 @@ use async_trait::async_trait;
 pub use self::error::CatalogError;
 pub use self::ledger::StoreLedger;
 pub use self::records::{
-    Away, CompletedImage, ConfiguredSource, FailedImage, Failure, FailureCode, FailurePage,
-    FeedbackRow, ImageRating, ImageRow, ImageState, KnownImage, LeasedImage, NamedContent,
-    PageStart, PictureFacts, Rating, RatingChange, RecentCursor, RecentPage, SavedRating,
-    SeenImage, SourceRow, StateCounts, UsedModel,
+    CompletedImage, ConfiguredSource, FailedImage, Failure, FailureCode, FailurePage, FeedbackRow,
+    ImageRating, ImageRow, ImageState, KnownImage, LeasedImage, NamedContent, PageStart,
+    PictureFacts, Rating, RatingChange, RecentCursor, RecentPage, SavedRating, SeenImage,
+    SourceRow, StateCounts, UsedModel,
 };
 use crate::types::{ContentHash, Fingerprint, ImageName, Impression, ModelId, Scope};
 

@@ -90,11 +90,6 @@ impl Decoder {
         Share(Arc::new(self.files.take(bytes).await.into_iter().collect()))
     }
 
-    /// The same for who cannot wait: `None` if there is no room now.
-    pub fn try_share_for_file(&self, bytes: u64) -> Option<Share> {
-        Some(Share(Arc::new(vec![self.files.try_take(bytes)?])))
-    }
-
     /// The same for a body that a client sends: `None` if there is no room within `wait`.
     pub async fn share_for_body(&self, bytes: u64, wait: Duration) -> Option<Share> {
         let both = async { [self.bodies.take(bytes).await, self.files.take(bytes).await] };
@@ -153,6 +148,8 @@ impl Budget {
         self.free.clone().acquire_many_owned(self.kib(bytes)).await.ok()
     }
 
+    /// The same at once, or not at all.
+    #[cfg(test)]
     fn try_take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
         self.free.clone().try_acquire_many_owned(self.kib(bytes)).ok()
     }
@@ -182,13 +179,13 @@ mod tests {
     #[tokio::test]
     async fn who_asks_for_more_than_there_is_gets_all_of_it_alone() {
         let decoder = decoder(|config| config.memory_bytes_max = 4 << 20);
-        let half = decoder.try_share_for_file(512 << 10).expect("free");
-        assert!(decoder.try_share_for_file(u64::MAX).is_none(), "somebody has a part");
+        let half = decoder.files.try_take(512 << 10).expect("free");
+        assert!(decoder.files.try_take(u64::MAX).is_none(), "somebody has a part");
         drop(half);
-        let all = decoder.try_share_for_file(u64::MAX).expect("free");
-        assert!(decoder.try_share_for_file(1).is_none());
+        let all = decoder.files.try_take(u64::MAX).expect("free");
+        assert!(decoder.files.try_take(1).is_none());
         drop(all);
-        assert!(decoder.try_share_for_file(1).is_some());
+        assert!(decoder.files.try_take(1).is_some());
     }
 
     #[tokio::test]

@@ -31,7 +31,7 @@ use crate::config::IngestConfig;
 use crate::decoder::Decoder;
 use crate::embedder::{EmbedError, Embedder};
 use crate::metrics::Metrics;
-use crate::source::presence::{Away, Known};
+use crate::source::presence::Known;
 use crate::source::{Identity, Source, SourceError};
 use crate::store_check::CheckError;
 use crate::thumbnails::Thumbnails;
@@ -177,9 +177,9 @@ impl Ingest {
         catalog.configure_sources(&configured, now_ms()).await?;
         for row in catalog.sources().await? {
             if let Some(followed) = self.shared.followed(&row.id) {
-                let away =
-                    row.away.map(|away| Away { reason: away.reason, since_ms: away.since_ms });
-                followed.presence.restore(Known { identity: row.identity.map(Identity), away });
+                followed
+                    .presence
+                    .restore(Known { identity: row.identity.map(Identity), away: row.away });
             }
         }
         Ok(())
@@ -298,14 +298,6 @@ impl Ingest {
             Some(followed) => followed.presence.confirm(source).await,
             None => Ok(()),
         }
-    }
-
-    /// Sources that are away: their location, why, and since when.
-    pub fn away(&self) -> Vec<(String, Away)> {
-        let away = |followed: &Arc<Followed>| {
-            followed.presence.away().map(|away| (followed.source.location(), away))
-        };
-        self.shared.followed.iter().filter_map(away).collect()
     }
 
     /// Stops the tasks; what they hold is given back.

@@ -103,6 +103,14 @@ pub fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
+/// Since when a source cannot be used as a whole, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Away {
+    pub reason: String,
+    /// In milliseconds since 1970.
+    pub since_ms: i64,
+}
+
 /// Lower-case hexadecimal digits of bytes.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";

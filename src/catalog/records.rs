@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::types::{ContentHash, Fingerprint, ImageName, Impression, ModelId};
+use crate::types::{Away, ContentHash, Fingerprint, ImageName, Impression, ModelId};
 
 /// Where an image is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -187,13 +187,6 @@ pub struct SourceRow {
     pub last_listed_ms: Option<i64>,
     /// Images that are there, or were when it went.
     pub images: u64,
-}
-
-/// Since when a source is away, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Away {
-    pub since_ms: i64,
-    pub reason: String,
 }
 
 /// A model that was used. Where its files are, each machine knows for itself (see `models`).

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{Identity, Source, SourceError};
-use crate::types::now_ms;
+use crate::types::{Away, now_ms};
 
 /// A source that does not say what it is for so long does not answer.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
@@ -17,13 +17,6 @@ pub struct Known {
     /// What it was when it was last compared with the catalog.
     pub identity: Option<Identity>,
     pub away: Option<Away>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Away {
-    pub reason: String,
-    /// In milliseconds since 1970.
-    pub since_ms: i64,
 }
 
 /// What a source turned out to be.

@@ -54,7 +54,7 @@ pub(crate) async fn images_of_a_source_that_is_away_answer_but_are_not_leased(
     assert!(lease_all(&*catalog, "t").await.is_empty());
     assert_eq!(catalog.next_due_ms().await.expect("due"), None, "it would be polled for");
     let away = catalog.sources().await.expect("sources")[0].away.clone();
-    assert_eq!(away, Some(Away { since_ms: 30, reason: "still unplugged".into() }));
+    assert_eq!(away, Some(crate::types::Away { reason: "still unplugged".into(), since_ms: 30 }));
     catalog.mark_away(SOURCE, None, 50).await.expect("back");
     assert_eq!(lease_all(&*catalog, "t").await.len(), 1);
     assert_eq!(catalog.sources().await.expect("sources")[0].away, None);

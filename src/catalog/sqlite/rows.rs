@@ -5,10 +5,12 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use crate::catalog::{
-    Away, CatalogError, FailedImage, Failure, FeedbackRow, ImageRating, ImageRow, LeasedImage,
+    CatalogError, FailedImage, Failure, FeedbackRow, ImageRating, ImageRow, LeasedImage,
     PictureFacts, Rating, SourceRow, UsedModel,
 };
-use crate::types::{ContentHash, Fingerprint, ImageName, Impression, ImpressionResult, ModelId};
+use crate::types::{
+    Away, ContentHash, Fingerprint, ImageName, Impression, ImpressionResult, ModelId,
+};
 
 pub(super) fn hex_list(hashes: &[ContentHash]) -> String {
     json!(hashes).to_string()
@@ -93,7 +95,7 @@ pub(super) fn source_at(row: &SqliteRow) -> Result<SourceRow, CatalogError> {
         id: row.try_get("id")?,
         location: row.try_get("location")?,
         identity: row.try_get("identity")?,
-        away: away_since_ms.map(|since_ms| Away { since_ms, reason }),
+        away: away_since_ms.map(|since_ms| Away { reason, since_ms }),
         unconfigured_since_ms: row.try_get("unconfigured_since_ms")?,
         last_listed_ms: row.try_get("last_listed_ms")?,
         images: number_at(row, "images")?,
