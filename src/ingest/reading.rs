@@ -116,9 +116,12 @@ mod tests {
     use crate::source::memory::MemorySource;
     use crate::types::ImageName;
 
+    /// By its first bytes a picture, as everything that is read whole must be.
+    const PICTURE: &[u8] = b"\xff\xd8\xff\xe0 one";
+
     async fn leased(followed: &Followed, source: &MemorySource) -> LeasedImage {
         let name = ImageName::new("a.png").expect("valid");
-        source.put(&name, b"bytes");
+        source.put(&name, PICTURE);
         let fingerprint = source.stat(&name).await.expect("there");
         let identity = source.identity().await.expect("there");
         followed.presence.note_present(&*followed.source, identity);
@@ -135,8 +138,8 @@ mod tests {
     async fn a_picture_is_read_whole_or_found_changed_or_gone() {
         let (followed, source) = followed();
         let image = leased(&followed, &source).await;
-        assert_eq!(read(&followed, &image, 1 << 20).await, Read::Whole(b"bytes".to_vec()));
-        source.put(&image.name, b"other");
+        assert_eq!(read(&followed, &image, 1 << 20).await, Read::Whole(PICTURE.to_vec()));
+        source.put(&image.name, b"\xff\xd8\xff\xe0 two");
         let changed = source.stat(&image.name).await.expect("there");
         assert_eq!(read(&followed, &image, 1 << 20).await, Read::Changed(changed));
         source.remove(&image.name);
@@ -166,7 +169,7 @@ mod tests {
         }
         assert!(matches!(followed.problem(), Some(SourceError::Unavailable { .. })));
         source.fail(|faults| faults.reads_fail = None);
-        assert_eq!(read(&followed, &image, 1 << 20).await, Read::Whole(b"bytes".to_vec()));
+        assert_eq!(read(&followed, &image, 1 << 20).await, Read::Whole(PICTURE.to_vec()));
         assert_eq!(followed.problem(), None);
     }
 
