@@ -165,6 +165,7 @@ impl SearchConfig {
 pub struct EmbedConfig {
     pub engine: String,
     pub onnxruntime_library: PathBuf,
+    pub providers: Vec<String>,
     pub threads: usize,
     pub batch_max: usize,
     pub query_queue_max: usize,

@@ -47,6 +47,16 @@ pub struct StateLabel {
     pub state: &'static str,
 }
 
+/// Label of [`Metrics::model`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ModelLabel {
+    pub name: String,
+    pub revision: String,
+    pub engine: &'static str,
+    /// What computes inside ONNX Runtime; empty with another engine.
+    pub provider: &'static str,
+}
+
 /// Every metric. Cheap to count; encoded on request.
 pub struct Metrics {
     registry: Registry,
@@ -75,6 +85,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Listeners to events.
     pub event_streams: Gauge,
+    /// The model that answers, with value 1; refreshed when asked for.
+    pub model: Family<ModelLabel, Gauge>,
 }
 
 fn seconds() -> Histogram {
@@ -98,6 +110,7 @@ impl Default for Metrics {
             feedback: Counter::default(),
             connections: Gauge::default(),
             event_streams: Gauge::default(),
+            model: Family::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("images", "Images by state", metrics.images.clone());
@@ -143,6 +156,7 @@ impl Default for Metrics {
         registry.register("feedback", "Ratings taken", metrics.feedback.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("event_streams", "Listeners to events", metrics.event_streams.clone());
+        registry.register("model", "The model that answers", metrics.model.clone());
         metrics
     }
 }
@@ -156,6 +170,14 @@ impl Metrics {
     /// Counts the end of a search.
     pub fn count_search(&self, outcome: Outcome) {
         self.searches.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Says which model answers, and what computes it.
+    pub fn note_model(&self, label: Option<ModelLabel>) {
+        self.model.clear();
+        if let Some(label) = label {
+            self.model.get_or_create(&label).set(1);
+        }
     }
 
     /// The text that Prometheus reads.

@@ -40,6 +40,9 @@ pub enum ServingError {
     /// `embed.engine` is no engine.
     #[error("embed.engine: {0}")]
     Engine(String),
+    /// `embed.providers` names what is none.
+    #[error("embed.providers: {0}")]
+    Providers(String),
     /// A command that changes nothing was asked for a model without vectors.
     #[error(
         "there are no vectors of {0} here; index with it first (image-search index --model {0}), or leave --model away"

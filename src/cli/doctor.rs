@@ -88,9 +88,13 @@ async fn check_model(config: &Config) -> Finding {
     let (located, embedder) =
         load_embedder(config, None).await.map_err(|error| error.to_string())?;
     let info = embedder.info();
-    let notes = located.banner.iter().chain(&info.preparation_notes);
+    let notes = located.banner.iter().chain(&info.preparation_notes).chain(&info.engine_note);
     let notes: Vec<&str> = notes.map(String::as_str).collect();
-    let runs = format!("{} loads and runs on {}, {} dimensions", located.id, info.engine, info.dim);
+    let provider = info.provider.map(|provider| format!(" ({provider})")).unwrap_or_default();
+    let runs = format!(
+        "{} loads and runs on {}{provider}, {} dimensions",
+        located.id, info.engine, info.dim
+    );
     Ok([&[runs.as_str()], notes.as_slice()].concat().join(". "))
 }
 

@@ -61,11 +61,13 @@ fn print_server(server: &str, status: &Value) {
     let (model, ingest) = (&status["model"], &status["ingest"]);
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     say(format_args!("server   {server}"));
+    let provider = model["provider"].as_str();
     say(format_args!(
-        "model    {} ({}), engine {}",
+        "model    {} ({}), engine {}{}",
         text(&model["name"]),
         text(&model["state"]),
-        text(&model["engine"])
+        text(&model["engine"]),
+        provider.map(|provider| format!(" ({provider})")).unwrap_or_default()
     ));
     if let Some(note) = model["engine_note"].as_str() {
         say(format_args!("         {note}"));

@@ -184,6 +184,7 @@ pub(crate) mod stand_in {
                 image_height: 1,
                 context_length: 8,
                 engine: "stand-in",
+                provider: None,
                 engine_note: None,
                 preparation_notes: Vec::new(),
                 precision: clip::Precision::F32,

@@ -7,7 +7,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::SharedApp;
-use crate::serving::ServingState;
+use crate::metrics::ModelLabel;
+use crate::serving::{Answering, ServingState};
 
 /// Ask whether the process answers.
 #[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "The process answers.", body = String)))]
@@ -97,9 +98,20 @@ pub(super) fn downloading(name: &str, percent: Option<u8>) -> String {
 pub(super) async fn metrics(State(app): State<SharedApp>) -> Response {
     // Refreshes the counts by state; if that fails, the last ones are shown.
     let _ = app.counts().await;
+    app.metrics.note_model(app.serving.state().answering().map(label));
     (
         [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
         app.metrics.encode(),
     )
         .into_response()
+}
+
+fn label(answering: &Answering) -> ModelLabel {
+    let (id, info) = (&answering.located.id, answering.embedder.info());
+    ModelLabel {
+        name: id.name.clone(),
+        revision: id.revision.clone(),
+        engine: info.engine,
+        provider: info.provider.unwrap_or_default(),
+    }
 }

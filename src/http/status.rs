@@ -57,6 +57,8 @@ struct ModelStatus {
     dim: Option<usize>,
     /// What computes: `rten` or `onnxruntime`.
     engine: Option<&'static str>,
+    /// What computes inside ONNX Runtime, as in `embed.providers`.
+    provider: Option<&'static str>,
     /// What the other engine would give, or why it is not used.
     engine_note: Option<String>,
     /// How much of it is downloaded, in per cent.
@@ -296,6 +298,7 @@ fn answering_status(answering: &Answering) -> ModelStatus {
         revision: Some(located.id.revision.clone()),
         dim: Some(info.dim),
         engine: Some(info.engine),
+        provider: info.provider,
         engine_note: info.engine_note.clone(),
         banner: located.banner.clone(),
         ..ModelStatus::default()

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use clip::{EngineChoice, LoadOptions, Model, Precision};
+use clip::{EngineChoice, LoadOptions, Model, Precision, Provider};
 
 use super::ServingError;
 use crate::config::Config;
@@ -54,11 +54,16 @@ pub(super) async fn load(config: &Config, located: LocatedModel) -> Result<Embed
     }
     let library =
         Some(config.embed.onnxruntime_library.clone()).filter(|path| *path != Path::new(""));
+    let providers = config.embed.providers.iter().map(|word| word.parse());
+    let providers = providers
+        .collect::<Result<Vec<Provider>, _>>()
+        .map_err(|error| ServingError::Providers(error.to_string()))?;
     let prepared_dir = config.embed.prepare.then(|| config.data_dir.join("prepared"));
     let options = LoadOptions {
         engine,
         threads: config.embed.threads,
         onnxruntime_library: library,
+        providers,
         prepared_dir,
         precision: if located.id.is_int8() { Precision::Int8 } else { Precision::F32 },
     };

@@ -1,5 +1,6 @@
 //! Times the encoders of a bundle, as published and prepared: `cargo run -p clip --example encoder_speed -- BUNDLE DIR`.
-//! DIR is where prepared graphs are kept. ONNX Runtime is measured, too, when `ORT_DYLIB_PATH` names it.
+//! DIR is where prepared graphs are kept. ONNX Runtime is measured, too, when `ORT_DYLIB_PATH` names it, with the provider
+//! that `CLIP_PROVIDER` names.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ fn main() {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let (bundle, prepared) = (arguments.next().unwrap(), arguments.next().unwrap());
     let library = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
+    let provider = std::env::var("CLIP_PROVIDER").ok().map(|word| word.parse().unwrap());
     let engines = [EngineChoice::OnnxRuntime, EngineChoice::Rten];
     let ways = [
         (None, Precision::F32),
@@ -34,6 +36,7 @@ fn main() {
                 onnxruntime_library: library.clone(),
                 prepared_dir: dir.cloned(),
                 precision,
+                providers: provider.into_iter().collect(),
                 ..LoadOptions::default()
             };
             // once to prepare, once to time

@@ -5,6 +5,7 @@
 
 pub(crate) mod onnxruntime;
 pub(crate) mod opener;
+pub(crate) mod provider;
 pub(crate) mod rten;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

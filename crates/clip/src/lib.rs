@@ -22,6 +22,7 @@ pub use decode::{
     TakenFrom, Wanted, decode, decode_wanted, memory_needed, read_facts, sniff,
 };
 pub use engine::onnxruntime::onnxruntime_available;
+pub use engine::provider::{Provider, UnknownProvider};
 pub use error::{EncodeError, LoadError};
 pub use model::{EngineChoice, LoadOptions, Model, ModelInfo, UnknownEngine};
 pub use precision::{Precision, UnknownPrecision};

@@ -7,7 +7,9 @@ use std::str::FromStr;
 use image::RgbImage;
 
 use crate::bundle::{Bundle, Family};
+use crate::engine::onnxruntime::onnxruntime_available;
 use crate::engine::opener::Opener;
+use crate::engine::provider::Provider;
 use crate::error::{EncodeError, LoadError};
 use crate::precision::Precision;
 use crate::prepare::Preparation;
@@ -63,6 +65,9 @@ pub struct LoadOptions {
     pub threads: usize,
     /// Path of ONNX Runtime's shared library; without it `ORT_DYLIB_PATH` and the usual places are tried.
     pub onnxruntime_library: Option<PathBuf>,
+    /// What computes inside ONNX Runtime, the best first; the first that the library and the model can use. Empty is
+    /// the processor.
+    pub providers: Vec<Provider>,
     /// Folder for prepared graphs: published ones often have a batch of one and texts of full length baked in, which a
     /// rewrite takes out. It is made and proved at the first load, which takes some seconds, and kept here. Without a
     /// folder the graphs are run as they are.
@@ -84,6 +89,8 @@ pub struct ModelInfo {
     pub context_length: usize,
     /// `"rten"` or `"onnxruntime"`.
     pub engine: &'static str,
+    /// What computes inside ONNX Runtime, as it is called in the configuration.
+    pub provider: Option<&'static str>,
     /// Why the automatic choice fell back, and what the other engine would give.
     pub engine_note: Option<String>,
     /// What could not be prepared and why: those graphs are run as they were published, which is slower. Empty when
@@ -121,16 +128,47 @@ impl Model {
             return rten(None);
         }
         let is_strict = options.engine == EngineChoice::OnnxRuntime;
-        match Opener::onnxruntime(threads, library) {
-            Err(reason) if is_strict => Err(LoadError::OnnxRuntimeUnavailable { reason }),
-            Err(reason) => rten(Some(without_onnxruntime(library, &reason))),
-            Ok(opener) => match Self::open(&bundle, &opener, options, None) {
-                Err(error) if !is_strict => {
-                    rten(Some(format!("ONNX Runtime is there but could not be used: {error}")))
-                }
-                opened => opened,
-            },
+        if let Err(reason) = onnxruntime_available(library) {
+            return match is_strict {
+                true => Err(LoadError::OnnxRuntimeUnavailable { reason }),
+                false => rten(Some(without_onnxruntime(library, &reason))),
+            };
         }
+        match Self::open_in_onnxruntime(&bundle, options) {
+            Err(error) if !is_strict => {
+                rten(Some(format!("ONNX Runtime is there but could not be used: {error}")))
+            }
+            opened => opened,
+        }
+    }
+
+    /// With the first provider that works; a note says why the ones before did not.
+    fn open_in_onnxruntime(bundle: &Bundle, options: &LoadOptions) -> Result<Self, LoadError> {
+        let library = options.onnxruntime_library.as_deref();
+        let providers = match options.providers.as_slice() {
+            [] => &[Provider::Cpu],
+            providers => providers,
+        };
+        let mut notes = Vec::new();
+        let mut last = None;
+        for &provider in providers {
+            let note = (!notes.is_empty()).then(|| notes.join("; "));
+            let opened = Opener::onnxruntime(threads(options), library, provider)
+                .map_err(|reason| LoadError::OnnxRuntimeUnavailable {
+                    reason: format!("{provider}: {reason}"),
+                })
+                .and_then(|opener| Self::open(bundle, &opener, options, note));
+            match opened {
+                Ok(model) => return Ok(model),
+                Err(error) => {
+                    notes.push(format!("{provider} could not be used: {error}"));
+                    last = Some(error);
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| LoadError::OnnxRuntimeUnavailable {
+            reason: "no provider was named".to_owned(),
+        }))
     }
 
     fn open(
@@ -149,6 +187,7 @@ impl Model {
             image_height: pictures.recipe.height,
             context_length: texts.context_length,
             engine: opener.name(),
+            provider: opener.provider().map(Provider::name),
             engine_note,
             preparation_notes: [picture_note, text_note].into_iter().flatten().collect(),
             precision: options.precision,

@@ -10,8 +10,8 @@ mod bundles;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bundles::{BUNDLES, compare, cosine, engines, golden, load, runs, with_expectations};
-use clip::{EngineChoice, Family};
+use bundles::{BUNDLES, compare, cosine, engines, golden, load, options, runs, with_expectations};
+use clip::{EngineChoice, Family, LoadError, LoadOptions, Model, Provider};
 
 #[test]
 fn embeddings_and_ids_equal_pytorch() {
@@ -113,4 +113,28 @@ fn the_bundled_model_encodes_in_both_engines() {
         assert!(cosine(picture, &rows[0].0) >= 0.9999, "the engines agree on the picture");
         assert!(cosine(text, &rows[0].1) >= 0.9999, "the engines agree on the text");
     }
+}
+
+#[test]
+fn a_provider_that_the_library_lacks_is_passed_over_and_named() {
+    if !engines().contains(&EngineChoice::OnnxRuntime) {
+        return;
+    }
+    let dir = golden("openclip");
+    let wanted = |providers: &[Provider], engine| LoadOptions {
+        providers: providers.to_vec(),
+        ..options(engine)
+    };
+    let cuda_or_cpu = wanted(&[Provider::Cuda, Provider::Cpu], EngineChoice::OnnxRuntime);
+    let model = Model::load(&dir, &cuda_or_cpu).unwrap();
+    assert_eq!((model.info().engine, model.info().provider), ("onnxruntime", Some("cpu")));
+    let note = model.info().engine_note.clone().unwrap();
+    assert!(note.starts_with("cuda could not be used"), "{note}");
+    let only_cuda = wanted(&[Provider::Cuda], EngineChoice::OnnxRuntime);
+    let error = Model::load(&dir, &only_cuda).unwrap_err();
+    assert!(matches!(error, LoadError::OnnxRuntimeUnavailable { .. }), "{error}");
+    let automatic = wanted(&[Provider::Cuda], EngineChoice::Auto);
+    let model = Model::load(&dir, &automatic).unwrap();
+    assert_eq!((model.info().engine, model.info().provider), ("rten", None));
+    assert!(model.info().engine_note.as_ref().unwrap().contains("cuda"), "and says why");
 }

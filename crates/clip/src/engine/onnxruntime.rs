@@ -13,6 +13,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
+use super::provider::Provider;
 use super::{Data, Element, Engine, Input, Output, Port, guarded};
 
 /// The library of this process, once one has been loaded.
@@ -104,10 +105,12 @@ impl OnnxRuntime {
         weights: Option<&Path>,
         threads: usize,
         library: Option<&Path>,
+        provider: Provider,
     ) -> Result<Self, String> {
         let environment = loaded(library)?.environment;
         let session = guarded("ONNX Runtime", || {
-            let mut builder = builder(threads, &environment).map_err(|error| error.to_string())?;
+            let mut builder =
+                builder(threads, &environment, provider).map_err(|error| error.to_string())?;
             let Some(weights) = weights else {
                 return builder.commit_from_file(path).map_err(|error| error.to_string());
             };
@@ -125,7 +128,19 @@ impl OnnxRuntime {
 /// The folder of external weights of a graph that is given as bytes. A graph in a file may only name files beside it.
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
-fn builder(threads: usize, environment: &Environment) -> ort::Result<SessionBuilder> {
+/// Whether the library can use a provider, or why not.
+pub(super) fn provider_available(provider: Provider, library: Option<&Path>) -> Result<(), String> {
+    let environment = loaded(library)?.environment;
+    guarded("ONNX Runtime", || {
+        builder(1, &environment, provider).map(drop).map_err(|error| error.to_string())
+    })
+}
+
+fn builder(
+    threads: usize,
+    environment: &Environment,
+    provider: Provider,
+) -> ort::Result<SessionBuilder> {
     // `All` adds a level above this one, in which ONNX Runtime 1.32.0 dies (no error, the process) of any graph in half floats.
     // For other graphs it is no faster. Older libraries (1.20) do not know this level; there `All` is the same.
     let builder = match Session::builder(environment)?
@@ -139,7 +154,10 @@ fn builder(threads: usize, environment: &Environment) -> ort::Result<SessionBuil
         .with_inter_threads(1)?
         // waiting threads would spin on the cores that decode the next pictures
         .with_intra_op_spinning(false)?;
-    Ok(builder)
+    match provider {
+        Provider::Cpu => Ok(builder),
+        other => Ok(builder.with_execution_providers([other.dispatch(threads)])?),
+    }
 }
 
 impl Engine for OnnxRuntime {

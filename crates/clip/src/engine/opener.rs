@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Engine;
-use super::onnxruntime::{OnnxRuntime, onnxruntime_available};
+use super::onnxruntime::{OnnxRuntime, onnxruntime_available, provider_available};
+use super::provider::Provider;
 use super::rten::{Rten, thread_pool};
 use crate::error::LoadError;
 
@@ -18,7 +19,7 @@ pub(crate) struct Opener {
 #[derive(Clone)]
 enum Kind {
     Rten(Arc<::rten::ThreadPool>),
-    OnnxRuntime { library: Option<PathBuf>, version: String },
+    OnnxRuntime { library: Option<PathBuf>, version: String, provider: Provider },
 }
 
 impl Opener {
@@ -26,14 +27,19 @@ impl Opener {
         Self { kind: Kind::Rten(thread_pool(threads)), threads }
     }
 
-    /// ONNX Runtime, or why it cannot be used.
-    pub(crate) fn onnxruntime(threads: usize, library: Option<&Path>) -> Result<Self, String> {
+    /// ONNX Runtime with `provider`, or why it cannot be used.
+    pub(crate) fn onnxruntime(
+        threads: usize,
+        library: Option<&Path>,
+        provider: Provider,
+    ) -> Result<Self, String> {
         let version = onnxruntime_available(library)?;
+        provider_available(provider, library)?;
         // without the path
         let version =
             version.rsplit_once(" (").map_or(version.as_str(), |(version, _)| version).to_owned();
         let library = library.map(Path::to_owned);
-        Ok(Self { kind: Kind::OnnxRuntime { library, version }, threads })
+        Ok(Self { kind: Kind::OnnxRuntime { library, version, provider }, threads })
     }
 
     /// What it is called in the configuration.
@@ -48,7 +54,20 @@ impl Opener {
     pub(crate) fn description(&self) -> String {
         match &self.kind {
             Kind::Rten(_) => "rten 0.27".to_owned(),
-            Kind::OnnxRuntime { version, .. } => format!("onnxruntime {version}"),
+            Kind::OnnxRuntime { version, provider: Provider::Cpu, .. } => {
+                format!("onnxruntime {version}")
+            }
+            Kind::OnnxRuntime { version, provider, .. } => {
+                format!("onnxruntime {version} {provider}")
+            }
+        }
+    }
+
+    /// What computes inside ONNX Runtime.
+    pub(crate) fn provider(&self) -> Option<Provider> {
+        match self.kind {
+            Kind::Rten(_) => None,
+            Kind::OnnxRuntime { provider, .. } => Some(provider),
         }
     }
 
@@ -87,8 +106,9 @@ impl Opener {
     ) -> Result<Box<dyn Engine>, String> {
         match &self.kind {
             Kind::Rten(pool) => Ok(Box::new(Rten::load(path, pool.clone())?)),
-            Kind::OnnxRuntime { library, .. } => {
-                Ok(Box::new(OnnxRuntime::load(path, weights, self.threads, library.as_deref())?))
+            Kind::OnnxRuntime { library, provider, .. } => {
+                let library = library.as_deref();
+                Ok(Box::new(OnnxRuntime::load(path, weights, self.threads, library, *provider)?))
             }
         }
     }

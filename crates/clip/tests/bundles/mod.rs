@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clip::{DecodeLimits, EngineChoice, Family, LoadOptions, Model, decode};
+use clip::{DecodeLimits, EngineChoice, Family, LoadOptions, Model, Provider, decode};
 use serde_json::Value;
 
 pub(crate) const BUNDLES: [(&str, Family, usize); 16] = [
@@ -60,7 +60,21 @@ pub(crate) fn runs(name: &str, engine: EngineChoice) -> bool {
 }
 
 pub(crate) fn options(engine: EngineChoice) -> LoadOptions {
-    LoadOptions { engine, threads: 2, onnxruntime_library: library(), ..LoadOptions::default() }
+    let providers = providers();
+    let library = library();
+    LoadOptions {
+        engine,
+        threads: 2,
+        onnxruntime_library: library,
+        providers,
+        ..LoadOptions::default()
+    }
+}
+
+/// `CLIP_PROVIDERS=openvino` holds another provider of ONNX Runtime to the same expectations.
+fn providers() -> Vec<Provider> {
+    let words = std::env::var("CLIP_PROVIDERS").unwrap_or_default();
+    words.split(',').filter(|word| !word.is_empty()).map(|word| word.parse().unwrap()).collect()
 }
 
 pub(crate) fn load(dir: &Path, engine: EngineChoice) -> Model {
