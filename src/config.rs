@@ -167,6 +167,7 @@ pub struct EmbedConfig {
     pub onnxruntime_library: PathBuf,
     pub providers: Vec<String>,
     pub threads: usize,
+    pub lanes: usize,
     pub batch_max: usize,
     pub query_queue_max: usize,
     pub query_cache_entries: usize,

@@ -1,5 +1,5 @@
-//! Runs the model: a thread each for texts, for pictures to search by, and for pictures to index, so that no search waits
-//! behind indexing and no words behind pictures. Texts that arrive together are encoded together; recent ones are
+//! Runs the model: a thread each for texts, for pictures to search by, and for each lane of pictures to index, so that no
+//! search waits behind indexing and no words behind pictures. Texts that arrive together are encoded together; recent ones are
 //! remembered. All queues are bounded.
 
 pub(crate) mod encoder;
@@ -130,7 +130,10 @@ impl Embedder {
         let (pictures, picture_jobs) = mpsc::channel(PICTURE_QUEUE_MAX);
         spawn("embed-text", slot.clone(), text_jobs, run_texts)?;
         spawn("embed-query", slot.clone(), query_picture_jobs, run_query_pictures)?;
-        spawn("embed-picture", slot, picture_jobs, run_pictures)?;
+        let picture_jobs = Arc::new(Mutex::new(picture_jobs));
+        for _ in 0..info.lanes.max(1) {
+            spawn("embed-picture", slot.clone(), picture_jobs.clone(), run_pictures)?;
+        }
         let entries = NonZeroUsize::new(config.query_cache_entries).unwrap_or(NonZeroUsize::MIN);
         let cache = Mutex::new(LruCache::new(entries));
         Ok(Self { info, preprocess, id, display_name, texts, query_pictures, pictures, cache })
@@ -219,11 +222,11 @@ fn watch_idleness(model: &Arc<ModelSlot>, idle: Duration) -> Result<(), EmbedErr
         .map_err(|error| EmbedError::Model(error.to_string()))
 }
 
-fn spawn<Job: Send + 'static>(
+fn spawn<Jobs: Send + 'static>(
     name: &str,
     model: Arc<ModelSlot>,
-    jobs: mpsc::Receiver<Job>,
-    run: fn(&ModelSlot, mpsc::Receiver<Job>),
+    jobs: Jobs,
+    run: fn(&ModelSlot, Jobs),
 ) -> Result<(), EmbedError> {
     let thread = std::thread::Builder::new().name(name.to_owned());
     thread
@@ -257,8 +260,10 @@ fn run_query_pictures(slot: &ModelSlot, mut jobs: mpsc::Receiver<Job<Pixels>>) {
     }
 }
 
-fn run_pictures(slot: &ModelSlot, mut jobs: mpsc::Receiver<BatchJob>) {
-    while let Some(BatchJob { batch, answer }) = jobs.blocking_recv() {
+/// One lane: takes the next batch, and lets another lane wait for the one after it.
+fn run_pictures(slot: &ModelSlot, jobs: Arc<Mutex<mpsc::Receiver<BatchJob>>>) {
+    let next = || jobs.lock().blocking_recv();
+    while let Some(BatchJob { batch, answer }) = next() {
         let embeddings = match slot.get() {
             Ok(model) => encode_apart(&batch, |batch| model.encode_images(batch)),
             Err(error) => vec![Err(error); batch.len()],

@@ -185,6 +185,7 @@ pub(crate) mod stand_in {
                 context_length: 8,
                 engine: "stand-in",
                 provider: None,
+                lanes: 1,
                 engine_note: None,
                 preparation_notes: Vec::new(),
                 precision: clip::Precision::F32,

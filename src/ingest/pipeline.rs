@@ -23,8 +23,6 @@ use crate::vector_store::{Point, payload};
 
 /// How long a batch that is not full waits for one more picture.
 const BATCH_LINGER_MS: u64 = 10;
-/// Batches on their way through the model: one at work and one ready.
-const BATCHES_AT_ONCE: usize = 2;
 /// Most images stored by one flush.
 const STORE_BATCH_MAX: usize = 128;
 
@@ -280,7 +278,8 @@ async fn embed_all(
     embedded: mpsc::Sender<Embedded>,
     stop: CancellationToken,
 ) {
-    let at_once = Arc::new(Semaphore::new(BATCHES_AT_ONCE));
+    // One at work in each lane of the model, and one ready.
+    let at_once = Arc::new(Semaphore::new(shared.parts.embedder.info().lanes + 1));
     let batches = TaskTracker::new();
     loop {
         let Some(Ok(turn)) = stop.run_until_cancelled(at_once.clone().acquire_owned()).await else {

@@ -62,6 +62,7 @@ pub(super) async fn load(config: &Config, located: LocatedModel) -> Result<Embed
     let options = LoadOptions {
         engine,
         threads: config.embed.threads,
+        lanes: config.embed.lanes,
         onnxruntime_library: library,
         providers,
         prepared_dir,

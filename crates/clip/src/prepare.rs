@@ -144,6 +144,8 @@ impl Preparation<'_> {
                             place.published().display()
                         )
                     });
+                    // What was proved lies where it was written first; it is opened anew where it is kept.
+                    drop(tower);
                     let kept = reason.clone();
                     draft.keep(|checksum| Verdict::Prepared {
                         freedom,
@@ -151,6 +153,7 @@ impl Preparation<'_> {
                         reason: kept,
                         checksum,
                     })?;
+                    let tower = self.opened(place, &place.graph(), freedom, context_length)?;
                     return Ok((tower, reason));
                 }
                 Err(reason) => reasons.push(reason),

@@ -157,6 +157,35 @@ fn rows_in_int8_do_not_depend_on_their_neighbours() {
 }
 
 #[test]
+fn batches_side_by_side_give_what_one_after_the_other_gives() {
+    for engine in engines() {
+        let lanes = if engine == EngineChoice::OnnxRuntime { 2 } else { 1 };
+        for precision in [Precision::F32, Precision::Int8] {
+            let dir = tempfile::tempdir().unwrap();
+            let wanted = LoadOptions { precision, lanes: 2, ..prepared(dir.path(), engine) };
+            let model = load_with(&golden("openclip"), &wanted);
+            assert_eq!(model.info().lanes, lanes, "{engine}");
+            let picture = |light: u8| {
+                model.preprocess(&image::RgbImage::from_pixel(9, 9, image::Rgb([light, 0, 99])))
+            };
+            let batches: Vec<_> = (0..24).map(|n| vec![picture(n), picture(200 - n)]).collect();
+            let alone: Vec<_> =
+                batches.iter().map(|batch| model.encode_images(batch).unwrap()).collect();
+            let together: Vec<_> = std::thread::scope(|scope| {
+                let started: Vec<_> = batches
+                    .iter()
+                    .map(|batch| scope.spawn(|| model.encode_images(batch).unwrap()))
+                    .collect();
+                started.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            for (alone, together) in alone.iter().flatten().zip(together.iter().flatten()) {
+                assert!(cosine(alone, together) > 0.999_999, "{engine}, {precision}");
+            }
+        }
+    }
+}
+
+#[test]
 fn int8_that_cannot_be_had_is_an_error_and_never_something_else() {
     let int8 = LoadOptions { precision: Precision::Int8, ..options(EngineChoice::Rten) };
     let error = Model::load(&golden("openclip"), &int8).unwrap_err();

@@ -5,7 +5,7 @@
 //! library, once; the first that works stays.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use half::f16;
 use ort::environment::Environment;
@@ -90,38 +90,94 @@ fn candidates(library: Option<&Path>) -> Vec<PathBuf> {
     found
 }
 
-/// A graph in ONNX Runtime. A session runs one request at a time; it uses all its threads for it.
+/// A graph in ONNX Runtime. A session runs one request at a time, so there may be several, each made when all others
+/// are at work.
 pub(crate) struct OnnxRuntime {
-    session: Mutex<Session>,
+    recipe: SessionRecipe,
+    /// Open ones, and those of them that have nothing to do.
+    sessions: Mutex<Sessions>,
+    returned: Condvar,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
 }
 
-impl OnnxRuntime {
-    /// Loads a graph; the library must be found first, see [`onnxruntime_available`]. `weights` is the folder of the
-    /// files that the graph's weights are in, if it is not the graph's own.
-    pub(crate) fn load(
-        path: &Path,
-        weights: Option<&Path>,
-        threads: usize,
-        library: Option<&Path>,
-        provider: Provider,
-    ) -> Result<Self, String> {
-        let environment = loaded(library)?.environment;
-        let session = guarded("ONNX Runtime", || {
-            let mut builder =
-                builder(threads, &environment, provider).map_err(|error| error.to_string())?;
-            let Some(weights) = weights else {
-                return builder.commit_from_file(path).map_err(|error| error.to_string());
+/// What it takes to open one more session of a graph.
+pub(crate) struct SessionRecipe {
+    pub(crate) path: PathBuf,
+    /// The folder of the files that the graph's weights are in, if it is not the graph's own.
+    pub(crate) weights: Option<PathBuf>,
+    /// The library must be found first, see [`onnxruntime_available`].
+    pub(crate) library: Option<PathBuf>,
+    pub(crate) provider: Provider,
+    pub(crate) threads: usize,
+    pub(crate) sessions_max: usize,
+}
+
+struct Sessions {
+    open: usize,
+    idle: Vec<Session>,
+}
+
+impl SessionRecipe {
+    fn open(&self) -> Result<Session, String> {
+        let environment = loaded(self.library.as_deref())?.environment;
+        guarded("ONNX Runtime", || {
+            let mut builder = builder(self.threads, &environment, self.provider)
+                .map_err(|error| error.to_string())?;
+            let Some(weights) = &self.weights else {
+                return builder.commit_from_file(&self.path).map_err(|error| error.to_string());
             };
-            let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+            let bytes = std::fs::read(&self.path).map_err(|error| error.to_string())?;
             let builder = builder.with_config_entry(WEIGHTS_FOLDER, weights.to_string_lossy());
             let mut builder = builder.map_err(|error| error.to_string())?;
             builder.commit_from_memory(&bytes).map_err(|error| error.to_string())
-        })?;
+        })
+    }
+}
+
+impl OnnxRuntime {
+    pub(crate) fn load(recipe: SessionRecipe) -> Result<Self, String> {
+        let session = recipe.open()?;
         let inputs = session.inputs().iter().map(port).collect();
         let outputs = session.outputs().iter().map(port).collect();
-        Ok(Self { session: Mutex::new(session), inputs, outputs })
+        let sessions = Mutex::new(Sessions { open: 1, idle: vec![session] });
+        Ok(Self { recipe, sessions, returned: Condvar::new(), inputs, outputs })
+    }
+
+    /// A session with nothing to do: an idle one, a new one, or the next that comes back.
+    fn borrow(&self) -> Result<Borrowed<'_>, String> {
+        let borrowed = |session| Borrowed { runtime: self, session: Some(session) };
+        let mut sessions = self.lock();
+        loop {
+            if let Some(session) = sessions.idle.pop() {
+                return Ok(borrowed(session));
+            }
+            if sessions.open < self.recipe.sessions_max.max(1) {
+                sessions.open += 1;
+                drop(sessions);
+                return self.recipe.open().map(borrowed).inspect_err(|_| self.lock().open -= 1);
+            }
+            sessions = self.returned.wait(sessions).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session at work; it is given back when dropped.
+struct Borrowed<'a> {
+    runtime: &'a OnnxRuntime,
+    session: Option<Session>,
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.runtime.lock().idle.push(session);
+            self.runtime.returned.notify_one();
+        }
     }
 }
 
@@ -186,7 +242,8 @@ impl Engine for OnnxRuntime {
                 values
                     .push((input.name, value(input, element).map_err(|error| error.to_string())?));
             }
-            let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut borrowed = self.borrow()?;
+            let session = borrowed.session.as_mut().ok_or("no session")?;
             let answers = session.run(values).map_err(|error| error.to_string())?;
             read(answers.get(output).ok_or_else(|| format!("the graph has no {output:?}"))?)
                 .map_err(|error| error.to_string())

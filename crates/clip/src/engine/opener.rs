@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Engine;
-use super::onnxruntime::{OnnxRuntime, onnxruntime_available, provider_available};
+use super::onnxruntime::{OnnxRuntime, SessionRecipe, onnxruntime_available, provider_available};
 use super::provider::Provider;
 use super::rten::{Rten, thread_pool};
 use crate::error::LoadError;
@@ -14,6 +14,8 @@ use crate::error::LoadError;
 pub(crate) struct Opener {
     kind: Kind,
     threads: usize,
+    /// Requests that one graph computes side by side, each with its part of the threads.
+    lanes: usize,
 }
 
 #[derive(Clone)]
@@ -24,7 +26,7 @@ enum Kind {
 
 impl Opener {
     pub(crate) fn rten(threads: usize) -> Self {
-        Self { kind: Kind::Rten(thread_pool(threads)), threads }
+        Self { kind: Kind::Rten(thread_pool(threads)), threads, lanes: 1 }
     }
 
     /// ONNX Runtime with `provider`, or why it cannot be used.
@@ -39,7 +41,18 @@ impl Opener {
         let version =
             version.rsplit_once(" (").map_or(version.as_str(), |(version, _)| version).to_owned();
         let library = library.map(Path::to_owned);
-        Ok(Self { kind: Kind::OnnxRuntime { library, version, provider }, threads })
+        Ok(Self { kind: Kind::OnnxRuntime { library, version, provider }, threads, lanes: 1 })
+    }
+
+    /// The same with `lanes`, where the engine can do that: rten runs one request at a time on all threads.
+    pub(crate) fn with_lanes(&self, lanes: usize) -> Self {
+        let lanes = if matches!(self.kind, Kind::Rten(_)) { 1 } else { lanes.max(1) };
+        Self { lanes, ..self.clone() }
+    }
+
+    /// How many requests one graph computes side by side.
+    pub(crate) fn lanes(&self) -> usize {
+        self.lanes
     }
 
     /// What it is called in the configuration.
@@ -107,8 +120,15 @@ impl Opener {
         match &self.kind {
             Kind::Rten(pool) => Ok(Box::new(Rten::load(path, pool.clone())?)),
             Kind::OnnxRuntime { library, provider, .. } => {
-                let library = library.as_deref();
-                Ok(Box::new(OnnxRuntime::load(path, weights, self.threads, library, *provider)?))
+                Ok(Box::new(OnnxRuntime::load(SessionRecipe {
+                    path: path.to_owned(),
+                    weights: weights.map(Path::to_owned),
+                    library: library.clone(),
+                    provider: *provider,
+                    threads: (self.threads / self.lanes).max(1),
+                    // with lanes, one more: a picture to search by does not wait behind those that are indexed
+                    sessions_max: if self.lanes > 1 { self.lanes + 1 } else { 1 },
+                })?))
             }
         }
     }
