@@ -5,7 +5,7 @@ DATA   ?= data
 PORT   ?= 3000
 BIN    := target/release/image-search
 
-.PHONY: package try-package quick-engine help build run up down lint-deploy demo test test-rust test-qdrant e2e lint docs bench onnxruntime
+.PHONY: clients site package try-package quick-engine help build run up down lint-deploy demo test test-rust test-qdrant e2e lint docs bench onnxruntime
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,16 @@ lint: ## Formatting, clippy with warnings as errors, documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+clients: ## Generate a Python and a TypeScript client from the API document, and search and rate with each (needs both registries)
+	cargo build --release --locked
+	@$(BIN) serve --images demo/pictures --data-dir target/clients --model emoji-clip --port 3010 >target/clients.log 2>&1 & server=$$!; \
+		trap 'kill $$server' EXIT; \
+		until curl -fsS http://localhost:3010/api/v1/search-image --json '{"text":"tennis"}' 2>/dev/null | grep -q tennis.png; do kill -0 $$server || exit 1; sleep 0.5; done; \
+		examples/clients/run.sh http://localhost:3010
+
+site: ## The documents as a site, into target/book (needs mdBook: cargo install mdbook)
+	tools/site.sh
 
 bench: ## Benchmarks (see docs/benchmarks.md)
 	cargo bench --locked

@@ -3,21 +3,21 @@
 #
 #   curl -fsSL https://github.com/OWNER/image-search/releases/latest/download/install.sh | sh
 #
-# IMAGE_SEARCH_VERSION=1.2.3   that version instead of the newest
-# IMAGE_SEARCH_PREFIX=DIR      into DIR/lib and DIR/bin instead of ~/.local
-# IMAGE_SEARCH_RELEASES=URL    from a mirror of the releases (https, or http on this machine)
+# INSTALL_VERSION=1.2.3   that version instead of the newest
+# INSTALL_PREFIX=DIR      into DIR/lib and DIR/bin instead of ~/.local
+# INSTALL_RELEASES=URL    from a mirror of the releases (https, or http on this machine)
 # sh install.sh --uninstall    removes the program again; pictures, indexes and models stay
 set -eu
 
-releases=${IMAGE_SEARCH_RELEASES:-https://github.com/OWNER/image-search/releases}
-prefix=${IMAGE_SEARCH_PREFIX:-$HOME/.local}
+releases=${INSTALL_RELEASES:-https://github.com/OWNER/image-search/releases}
+prefix=${INSTALL_PREFIX:-$HOME/.local}
 
 fail() {
   echo "image-search was not installed: $1" >&2
   exit 1
 }
 
-say() { echo "$1"; }
+say() { echo "${1:-}"; }
 
 need() {
   command -v "$1" >/dev/null 2>&1 || fail "$1 is needed and not here"
@@ -71,7 +71,7 @@ uninstall() {
 
 install() {
   case $releases in
-    *github.com/OWNER/*) fail "this copy does not know where releases are; take install.sh from a release, or set IMAGE_SEARCH_RELEASES" ;;
+    *github.com/OWNER/*) fail "this copy does not know where releases are; take install.sh from a release, or set INSTALL_RELEASES" ;;
   esac
   need tar && need gzip && need awk
   machine=$(target)
@@ -79,8 +79,8 @@ install() {
   trap 'rm -rf "$work"' EXIT
   trap 'exit 1' HUP INT TERM
 
-  if [ -n "${IMAGE_SEARCH_VERSION:-}" ]; then
-    from=$releases/download/v${IMAGE_SEARCH_VERSION#v}
+  if [ -n "${INSTALL_VERSION:-}" ]; then
+    from=$releases/download/v${INSTALL_VERSION#v}
   else
     from=$releases/latest/download
   fi

@@ -20,7 +20,7 @@ done
 
 download=$work/releases/latest/download
 archive=$(cd "$download" && echo *-"$(uname -m)"-*.tar.gz)
-export IMAGE_SEARCH_RELEASES=http://127.0.0.1:$port/releases IMAGE_SEARCH_PREFIX=$work/prefix HOME=$work/home
+export INSTALL_RELEASES=http://127.0.0.1:$port/releases INSTALL_PREFIX=$work/prefix HOME=$work/home
 mkdir "$HOME"
 
 step() { echo "== $1"; }
@@ -30,20 +30,20 @@ refused() { # WORDS
   grep 'was not installed' "$work/out"
 }
 unchanged() {
-  [ "$("$IMAGE_SEARCH_PREFIX/bin/image-search" --version)" = "$installed" ] || { echo "FAILED: the program changed" >&2; exit 1; }
+  [ "$("$INSTALL_PREFIX/bin/image-search" --version)" = "$installed" ] || { echo "FAILED: the program changed" >&2; exit 1; }
 }
 
 step "the newest, then the same by its number, over the first"
 sh < "$installer"
-installed=$("$IMAGE_SEARCH_PREFIX/bin/image-search" --version)
-IMAGE_SEARCH_VERSION=$version sh "$installer" >/dev/null
+installed=$("$INSTALL_PREFIX/bin/image-search" --version)
+INSTALL_VERSION=$version sh "$installer" >/dev/null
 unchanged
 
 step "what was installed finds its engine and its pictures"
-demo=("$IMAGE_SEARCH_PREFIX"/lib/image-search/*/demo/pictures)
+demo=("$INSTALL_PREFIX"/lib/image-search/*/demo/pictures)
 mkdir "$work/pictures" && cp "${demo[0]}"/{tennis,guitar,pizza}.png "$work/pictures/"
-"$IMAGE_SEARCH_PREFIX/bin/image-search" index --images "$work/pictures" --data-dir "$work/data" --model emoji-clip
-"$IMAGE_SEARCH_PREFIX/bin/image-search" doctor --images "$work/pictures" --data-dir "$work/data" --model emoji-clip --config /dev/null \
+"$INSTALL_PREFIX/bin/image-search" index --images "$work/pictures" --data-dir "$work/data" --model emoji-clip
+"$INSTALL_PREFIX/bin/image-search" doctor --images "$work/pictures" --data-dir "$work/data" --model emoji-clip \
   > "$work/doctor" || true
 grep 'onnxruntime\|ONNX Runtime is here' "$work/doctor" || { echo "FAILED: no ONNX Runtime" >&2; cat "$work/doctor" >&2; exit 1; }
 
@@ -69,11 +69,11 @@ sed "s|image-search-|image-search-0/../../evil-|" "$work/sums" > "$download/SHA2
 rm "$download/SHA256SUMS" && refused "cannot be downloaded"
 cp "$work/sums" "$download/SHA256SUMS"
 step "a server elsewhere without TLS"
-IMAGE_SEARCH_RELEASES=http://mirror.invalid/releases refused "is not https"
+INSTALL_RELEASES=http://mirror.invalid/releases refused "is not https"
 unchanged
 
 step "uninstall"
 sh "$installer" --uninstall
-[ ! -e "$IMAGE_SEARCH_PREFIX/bin/image-search" ] && [ ! -e "$IMAGE_SEARCH_PREFIX/lib/image-search" ]
+[ ! -e "$INSTALL_PREFIX/bin/image-search" ] && [ ! -e "$INSTALL_PREFIX/lib/image-search" ]
 [ -e "$work/data/catalog.db" ]
 echo "The installer installs what the release lists, and nothing else."

@@ -87,7 +87,7 @@ impl Releases {
         command
             .arg(repository().join("install.sh"))
             .env("HOME", self.home.path())
-            .env("IMAGE_SEARCH_RELEASES", &self.address)
+            .env("INSTALL_RELEASES", &self.address)
             .envs(variables.iter().copied());
         let run = tokio::task::spawn_blocking(move || command.output().expect("it runs"));
         run.await.expect("it ends")
@@ -123,7 +123,7 @@ async fn the_newest_is_installed_or_the_one_that_is_asked_for_and_goes_again() {
         "{output:?}"
     );
     assert_eq!(releases.installed().as_deref(), Some("image-search 1.3.0"));
-    assert!(releases.install(&[("IMAGE_SEARCH_VERSION", "1.2.3")]).await.status.success());
+    assert!(releases.install(&[("INSTALL_VERSION", "1.2.3")]).await.status.success());
     assert_eq!(releases.installed().as_deref(), Some("image-search 1.2.3"));
     let gone = Command::new("sh")
         .arg(repository().join("install.sh"))
@@ -168,11 +168,10 @@ async fn what_the_release_does_not_list_is_refused() {
 #[tokio::test]
 async fn a_server_elsewhere_without_tls_and_a_copy_without_an_address_are_refused() {
     let releases = Releases::start().await;
-    let output =
-        releases.install(&[("IMAGE_SEARCH_RELEASES", "http://mirror.invalid/releases")]).await;
+    let output = releases.install(&[("INSTALL_RELEASES", "http://mirror.invalid/releases")]).await;
     assert!(String::from_utf8_lossy(&output.stderr).contains("is not https"), "{output:?}");
     let output = releases
-        .install(&[("IMAGE_SEARCH_RELEASES", "https://github.com/OWNER/image-search/releases")])
+        .install(&[("INSTALL_RELEASES", "https://github.com/OWNER/image-search/releases")])
         .await;
     assert!(String::from_utf8_lossy(&output.stderr).contains("does not know where"), "{output:?}");
     assert_eq!(releases.installed(), None);

@@ -5,6 +5,7 @@ mod cli;
 mod crash;
 mod demo;
 mod deployment;
+mod documents;
 mod fault_proxy;
 mod feedback;
 mod full_disk;
