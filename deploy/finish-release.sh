@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a release has once for all machines: SHA256SUMS, the installer, the Homebrew formula.
+# What a release has once for all machines: SHA256SUMS, the installer, the API document, the Homebrew formula.
 #   deploy/finish-release.sh DIST     into the folder with the archives and packages of all machines
 #   deploy/finish-release.sh notes    prints this version's part of CHANGELOG.md
 set -euo pipefail
@@ -13,8 +13,8 @@ if [ "$1" = notes ]; then
 fi
 
 cd "$1"
-cp "$root/install.sh" install.sh
-sha256sum -- image-search*.tar.gz image-search*.deb image-search*.cdx.json install.sh > SHA256SUMS
+cp "$root/install.sh" "$root/web/openapi.json" .
+sha256sum -- image-search*.{tar.gz,deb,cdx.json,debug.gz} install.sh openapi.json > SHA256SUMS
 sum() { awk -v name="image-search-$version-$1.tar.gz" '$2 == name {print $1; found = 1} END {exit !found}' SHA256SUMS; }
 intel=$(sum x86_64-unknown-linux-gnu) arm=$(sum aarch64-unknown-linux-gnu)
 sed -e "s|@REPOSITORY@|$repository|g" -e "s/@VERSION@/$version/g" -e "s/@INTEL@/$intel/" -e "s/@ARM@/$arm/" \

@@ -29,9 +29,16 @@ done
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 deploy/bill-of-materials.py "$target" "$work/bill"
 
+# The names of functions, for backtraces, are a fifth of the program. They become a file of their own; unpacked beside the
+# program as image-search.debug it is found there.
+name=image-search-$version-$target
+objcopy --only-keep-debug "$program" "$work/image-search.debug"
+objcopy --strip-all --add-gnu-debuglink="$work/image-search.debug" "$program" "$work/image-search"
+gzip -9n < "$work/image-search.debug" > "$out/$name.debug.gz"
+
 # What both have, in one folder.
 lay_out() { # PROGRAM_FOLDER DOCUMENTS_FOLDER DEMO_FOLDER
-  install -D -m 755 "$program" "$1/image-search"
+  install -D -m 755 "$work/image-search" "$1/image-search"
   install -m 644 "$onnxruntime/libonnxruntime.so" "$1/libonnxruntime.so"
   install -d "$2" "$3"
   install -m 644 README.md CHANGELOG.md NOTICE config/default.toml "$work"/bill/* "$2/"
@@ -41,7 +48,6 @@ lay_out() { # PROGRAM_FOLDER DOCUMENTS_FOLDER DEMO_FOLDER
 }
 
 archive() {
-  local name=image-search-$version-$target
   lay_out "$work/$name" "$work/$name" "$work/$name/demo"
   install -m 644 LICENSE "$work/$name/LICENSE"
   install -m 644 "$onnxruntime/LICENSE" "$work/$name/ONNXRUNTIME-LICENSE.txt"
@@ -62,8 +68,12 @@ debian_package() {
   install -D -m 644 deploy/debian/lintian-overrides "$root/usr/share/lintian/overrides/image-search"
   sed "s|@REPOSITORY@|$repository|" deploy/debian/copyright.in > "$documents/copyright"
   deploy/debian/man-page.sh "$version" | gzip -9n > "$root/usr/share/man/man1/image-search.1.gz"
-  mv "$documents/CHANGELOG.md" "$documents/changelog"
-  gzip -9n "$documents"/{changelog,THIRD-PARTY-LICENSES.txt,ONNXRUNTIME-NOTICES.txt,sbom.cdx.json}
+  {
+    echo "image-search ($version) stable; urgency=medium"
+    printf '\n  * What changed stands in CHANGELOG.md.gz.\n\n'
+    echo " -- $(sed -n 's/^Maintainer: //p' deploy/debian/control.in)  $(date -R -u -d "@$SOURCE_DATE_EPOCH")"
+  } > "$documents/changelog"
+  gzip -9n "$documents"/{changelog,CHANGELOG.md,THIRD-PARTY-LICENSES.txt,ONNXRUNTIME-NOTICES.txt,sbom.cdx.json}
   find "$documents" -type f -exec chmod 644 {} +
 
   install -d "$root/DEBIAN"

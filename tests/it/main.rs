@@ -24,4 +24,5 @@ mod search;
 mod serving;
 mod sources;
 mod store_truth;
+mod upgrade;
 mod uploads;
