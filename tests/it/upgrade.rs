@@ -42,7 +42,7 @@ async fn data_folders_of_earlier_versions_are_opened_and_nothing_is_lost() {
         server.until_counts(3, 0).await;
         let found = server.search(json!({"text": "tennis"})).await;
         assert_eq!(found["matches"][0]["image_name"], "tennis.png", "{}", archive.display());
-        server.kill_9();
+        assert!(server.terminate().await.success());
         let verified = world.run("store", &["verify"]);
         assert!(verified.status.success(), "{}: {verified:?}", archive.display());
     }
