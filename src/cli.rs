@@ -48,7 +48,7 @@ Exit codes: 0 all is well, 1 an error, 2 wrong usage, 3 done, but some pictures 
 
 /// Drop pictures in a folder, search them by words, rate the result.
 #[derive(Parser)]
-#[command(name = "image-search", version, about, after_help = EXAMPLES, max_term_width = 110)]
+#[command(name = "image-search", version = env!("IMAGE_SEARCH_VERSION"), about, after_help = EXAMPLES, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -1,6 +1,12 @@
 //! image-search: drop pictures in a folder, search them by words, rate the result.
 //! ARCHITECTURE.md says which module may import which; `tests/it/house_rules.rs` checks it.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "image-search runs on Linux only: pictures are opened beneath their folder by openat2, which no other system has; \
+     elsewhere run the container, see docs/start.md"
+);
+
 pub mod app;
 pub mod backoff;
 pub mod catalog;

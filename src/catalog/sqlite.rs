@@ -8,6 +8,7 @@ mod feedback;
 mod images;
 mod leases;
 mod ledger;
+mod migrations;
 mod queue;
 mod rows;
 mod sources;
@@ -26,10 +27,9 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
+use self::migrations::MIGRATIONS;
 use self::writer::{Writer, explain};
 use super::{Catalog, CatalogError};
-
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Readers besides the one writer.
 const READERS_MAX: u32 = 4;
