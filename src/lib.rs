@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod backoff;
+pub mod backup;
 pub mod catalog;
 pub mod cli;
 pub mod config;
@@ -14,6 +15,7 @@ pub mod http;
 pub mod ingest;
 pub mod metrics;
 pub mod models;
+pub mod repair;
 pub mod search;
 pub mod search_token;
 pub mod serving;

@@ -10,6 +10,7 @@ mod leases;
 mod ledger;
 mod queue;
 mod rows;
+pub mod snapshot;
 mod sources;
 #[cfg(test)]
 mod tests;

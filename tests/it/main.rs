@@ -1,6 +1,7 @@
 //! The one integration binary: drives the real program as its users do, over HTTP and the command line.
 //! `harness` starts it and waits for conditions with a deadline; nothing here sleeps for luck.
 
+mod backup;
 mod cli;
 mod crash;
 mod demo;
@@ -17,6 +18,7 @@ mod ingest;
 mod model_switch;
 mod models;
 mod qdrant;
+mod repair;
 mod search;
 mod serving;
 mod sources;
