@@ -3,6 +3,7 @@
 
 mod backup;
 mod cli;
+mod corpus;
 mod crash;
 mod demo;
 mod deployment;
