@@ -16,6 +16,7 @@ mod hostile_pages;
 mod house_rules;
 mod hub;
 mod ingest;
+mod model_based;
 mod model_switch;
 mod models;
 mod qdrant;
