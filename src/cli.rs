@@ -1,6 +1,7 @@
 //! The command line: flags and their help, one file per command below `cli/`, logs, exit codes.
 //! Progress bars and colours are only for terminals; errors end with what to do next.
 
+mod backup;
 mod doctor;
 mod download;
 mod embed;
@@ -102,13 +103,19 @@ enum Command {
     /// Move the index between the embedded store and a Qdrant server
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Write the whole state (catalog, vectors, keys) into a folder, also while a server runs
+    #[command(after_help = backup::BACKING_UP)]
+    Backup(backup::BackupArgs),
+    /// Make an empty data folder what it was when a backup was made
+    #[command(after_help = backup::RESTORING)]
+    Restore(backup::RestoreArgs),
     /// Work with ratings
     #[command(subcommand)]
     Feedback(feedback::FeedbackCommand),
     /// Exit with 0 if the server on this machine answers (for container health checks)
     Health,
     /// Check configuration, folders, model, store and port, and say what to do
-    Doctor,
+    Doctor(doctor::DoctorArgs),
 }
 
 /// Runs the program.
@@ -149,10 +156,12 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Failures(args) => failures::run(config, args).await,
         Command::Forget(args) => forget::run(config, args).await,
         Command::Feedback(command) => feedback::run(config, command).await,
+        Command::Backup(args) => backup::back_up(config, args).await,
+        Command::Restore(args) => backup::restore(config, args).await,
         Command::Store(command) => store::run(config, command).await,
         Command::Model(command) => model::run(config, command).await,
         Command::Health => Ok(health::run(&config).await),
-        Command::Doctor => doctor::run(config).await,
+        Command::Doctor(args) => doctor::run(config, &args).await,
     }
 }
 

@@ -5,7 +5,10 @@ use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-const LOCK: &str = "LOCK";
+/// Held by the process that works with the folder.
+pub const LOCK: &str = "LOCK";
+/// Through which a running server lends its vectors to a backup.
+pub const BACKUP_SOCKET: &str = "backup.sock";
 
 /// A data folder that this process has to itself, until dropped.
 pub struct DataDir {

@@ -2,6 +2,7 @@
 //! brings pending images through the `pipeline` (read, decode, embed, store), `housekeeping` removes what nobody needs and lets
 //! the store maintain itself.
 
+mod comparing;
 mod followed;
 mod follower;
 mod housekeeping;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+pub use self::comparing::compare_sources;
 use self::followed::Followed;
 use self::reconciler::Reconciler;
 use crate::backoff::Backoff;
@@ -162,27 +164,8 @@ impl Ingest {
 
     /// Frees what a crash left, makes pending what lost its vector, and brings store and catalog together.
     pub async fn recover(&self) -> Result<(), IngestError> {
-        self.recall_sources().await?;
+        recall(&*self.shared.parts.catalog, &self.shared.followed).await?;
         housekeeping::recover(&self.shared).await
-    }
-
-    /// Says which sources there are, and remembers what they were when they were last compared.
-    async fn recall_sources(&self) -> Result<(), IngestError> {
-        let catalog = &self.shared.parts.catalog;
-        let configured = |followed: &Arc<Followed>| ConfiguredSource {
-            id: followed.source.id().to_owned(),
-            location: followed.source.location(),
-        };
-        let configured: Vec<_> = self.shared.followed.iter().map(configured).collect();
-        catalog.configure_sources(&configured, now_ms()).await?;
-        for row in catalog.sources().await? {
-            if let Some(followed) = self.shared.followed(&row.id) {
-                followed
-                    .presence
-                    .restore(Known { identity: row.identity.map(Identity), away: row.away });
-            }
-        }
-        Ok(())
     }
 
     /// Starts watching, scanning, indexing and housekeeping, until [`Self::shut_down`].
@@ -306,6 +289,23 @@ impl Ingest {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+/// Says which sources there are, and remembers what they were when they were last compared.
+async fn recall(catalog: &dyn Catalog, followed: &[Arc<Followed>]) -> Result<(), IngestError> {
+    let configured = |followed: &Arc<Followed>| ConfiguredSource {
+        id: followed.source.id().to_owned(),
+        location: followed.source.location(),
+    };
+    let configured: Vec<_> = followed.iter().map(configured).collect();
+    catalog.configure_sources(&configured, now_ms()).await?;
+    for row in catalog.sources().await? {
+        if let Some(followed) = followed.iter().find(|followed| followed.source.id() == row.id) {
+            let known = Known { identity: row.identity.map(Identity), away: row.away };
+            followed.presence.restore(known);
+        }
+    }
+    Ok(())
 }
 
 impl Shared {

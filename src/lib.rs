@@ -9,6 +9,7 @@ compile_error!(
 
 pub mod app;
 pub mod backoff;
+pub mod backup;
 pub mod catalog;
 pub mod cli;
 pub mod config;
@@ -20,6 +21,7 @@ pub mod http;
 pub mod ingest;
 pub mod metrics;
 pub mod models;
+pub mod repair;
 pub mod search;
 pub mod search_token;
 pub mod serving;

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::marker::Marker;
@@ -210,7 +211,7 @@ pub struct Point {
 /// Payload fields by name.
 pub type Payload = BTreeMap<String, PayloadValue>;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PayloadValue {
     Keyword(String),
     /// Several texts; a filter matches if any of them does.

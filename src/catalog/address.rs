@@ -26,7 +26,8 @@ pub fn exists(config: &Config) -> Result<bool, CatalogError> {
     Ok(file(config)?.is_file())
 }
 
-fn file(config: &Config) -> Result<PathBuf, CatalogError> {
+/// Where the catalog is, or will be.
+pub fn file(config: &Config) -> Result<PathBuf, CatalogError> {
     match config.catalog.url.split_once(':') {
         None if config.catalog.url == SQLITE => Ok(config.data_dir.join("catalog.db")),
         Some((SQLITE, file)) if !file.is_empty() => Ok(file.into()),

@@ -11,6 +11,7 @@ mod ledger;
 mod migrations;
 mod queue;
 mod rows;
+pub mod snapshot;
 mod sources;
 #[cfg(test)]
 mod tests;

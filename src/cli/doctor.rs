@@ -1,21 +1,42 @@
-//! `doctor`: checks everything a user may have to put right, one line each, with what to do.
+//! `doctor`: checks everything a user may have to put right, one line each, with what to do; with `--repair` it first mends
+//! whatever files, catalog, vectors and thumbnails disagree in.
 
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
+use clap::Args;
+
 use super::{EXIT_ERROR, say};
 use crate::app::{App, AppError};
 use crate::catalog;
+use crate::catalog::sqlite::snapshot;
 use crate::config::Config;
 use crate::data_dir::running_server;
+use crate::repair;
 use crate::serving::load_embedder;
 
 /// What one check found: something to tell, or what is wrong and what to do.
 type Finding = Result<String, String>;
 
-pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
+#[derive(Args)]
+pub(super) struct DoctorArgs {
+    /// First mend what files, catalog, vectors and thumbnails disagree in; not while a server runs
+    #[arg(long)]
+    repair: bool,
+}
+
+pub(super) async fn run(config: Config, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let server = running_server(&config.data_dir);
+    if args.repair {
+        if let Some(server) = &server {
+            anyhow::bail!(
+                "the server at {server} has these files open and mends them by itself; stop it for a repair"
+            );
+        }
+        mend(&config).await?;
+    }
     let mut all_well = true;
     let mut report = |what: &str, finding: Finding| {
         let (mark, text) = match finding {
@@ -41,6 +62,28 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::from(EXIT_ERROR))
+}
+
+/// Says what was done. A damaged catalog cannot be mended: nothing else knows what was in it.
+async fn mend(config: &Config) -> anyhow::Result<()> {
+    if !catalog::address::exists(config)? {
+        return Ok(());
+    }
+    let file = catalog::address::file(config)?;
+    snapshot::check(&file).await.context(
+        "the catalog cannot be mended; bring a backup back (image-search restore), or move the file away and index again, which loses the ratings",
+    )?;
+    let app = App::open(config.clone()).await?;
+    let mended = repair::repair(&app).await;
+    app.shut_down().await;
+    let mended = mended?;
+    for done in &mended {
+        say(format_args!("mend  {:<9}{}", done.part, done.words));
+    }
+    if mended.is_empty() {
+        say("mend  nothing disagrees");
+    }
+    Ok(())
 }
 
 fn check_folder(folder: &Path) -> Finding {

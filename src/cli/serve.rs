@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
+use crate::backup::lender::Lender;
 use crate::config::{Config, Overrides};
 use crate::http;
 use crate::models::DownloadProgress;
@@ -63,6 +64,7 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
         );
     }
     app.data_dir.announce(&url);
+    lend_to_backups(&app);
     tokio::spawn(log_states(app.clone(), url));
     tokio::spawn(stop_on_signal(app.clone()));
     let serving = tokio::spawn(run_model(app.clone()));
@@ -86,6 +88,16 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     serving.await??;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Without its socket the server works all the same; backups then need it stopped.
+fn lend_to_backups(app: &App) {
+    match Lender::open(app.data_dir.path(), app.store.clone()) {
+        Ok(lender) => drop(tokio::spawn(lender.run(app.stop.clone()))),
+        Err(error) => {
+            tracing::warn!(%error, "cannot open the socket for backups; image-search backup works while this server is stopped");
+        }
+    }
 }
 
 /// As many files and connections may be open as the system lets this program have. Returns how many; `None` is no limit.

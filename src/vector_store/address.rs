@@ -10,7 +10,7 @@ use crate::config::{EMBEDDED, QDRANT_PREFIX, VectorStoreConfig};
 use crate::types::Installation;
 
 /// Folder of the embedded store below the data folder.
-const FOLDER: &str = "vectors";
+pub const FOLDER: &str = "vectors";
 
 /// Opens the store at `address` for `installation`. A Qdrant server need not be there: the connection is made when it is first needed.
 pub async fn open_at(

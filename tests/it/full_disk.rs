@@ -16,14 +16,14 @@ const DISK_MIB: u64 = 160;
 const RATINGS: usize = 30;
 
 /// A file system of [`DISK_MIB`] on the data folder, unmounted when dropped.
-struct SmallDisk {
+pub(crate) struct SmallDisk {
     mounted_at: PathBuf,
     filler: PathBuf,
 }
 
 impl SmallDisk {
     /// `None` where mounting is not allowed.
-    fn under(world: &World) -> Option<Self> {
+    pub(crate) fn under(world: &World) -> Option<Self> {
         let (image, mounted_at) = (world.path("disk.img"), world.path("data"));
         std::fs::create_dir_all(&mounted_at).expect("mkdir");
         File::create(&image).and_then(|file| file.set_len(DISK_MIB << 20)).expect("an image");
@@ -41,7 +41,7 @@ impl SmallDisk {
     }
 
     /// Leaves no byte: ever smaller pieces until not one more fits.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut file =
             File::options().create(true).append(true).open(&self.filler).expect("filler");
         for piece in [1 << 20, 4096, 1] {
@@ -52,7 +52,7 @@ impl SmallDisk {
         assert_eq!(last.map_err(|error| error.kind()), Err(io::ErrorKind::StorageFull));
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         std::fs::remove_file(&self.filler).expect("removed");
     }
 }

@@ -1,7 +1,9 @@
 //! The one integration binary: drives the real program as its users do, over HTTP and the command line.
 //! `harness` starts it and waits for conditions with a deadline; nothing here sleeps for luck.
 
+mod backup;
 mod cli;
+mod corpus;
 mod crash;
 mod demo;
 mod deployment;
@@ -16,10 +18,12 @@ mod house_rules;
 mod hub;
 mod ingest;
 mod installer;
+mod model_based;
 mod model_switch;
 mod models;
 mod qdrant;
 mod release;
+mod repair;
 mod search;
 mod serving;
 mod sources;

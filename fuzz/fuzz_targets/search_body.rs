@@ -1,0 +1,7 @@
+//! See `targets`.
+#![no_main]
+
+#[path = "../application.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::search_body(data));

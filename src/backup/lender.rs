@@ -1,0 +1,204 @@
+//! A running server has its vectors to itself. It lends them to a backup through a socket in its data folder, which only
+//! the user who runs it (or root) can use: nothing of this is open to the network. One JSON text a line, each way.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::vectors::{Held, POINTS_PER_BATCH, PointSource, StoreSource};
+use crate::data_dir::BACKUP_SOCKET;
+use crate::vector_store::{Payload, Point, StoreError, VectorStore};
+
+/// A request names at most [`POINTS_PER_BATCH`] ids.
+const REQUEST_BYTES_MAX: u64 = 64 * POINTS_PER_BATCH as u64 + 4096;
+/// An answer is made by us; a limit all the same, for whatever else may listen there.
+const ANSWER_BYTES_MAX: u64 = 1 << 30;
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Question {
+    Held,
+    Points { collection: String, dim: usize, ids: Vec<Uuid> },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Answer {
+    Held(Held),
+    Points(Vec<LentPoint>),
+    Failed(String),
+}
+
+/// A point with its vector as bytes: as decimal numbers it would be three times as long.
+#[derive(Debug, Serialize, Deserialize)]
+struct LentPoint {
+    id: Uuid,
+    payload: Payload,
+    vector: String,
+}
+
+impl From<Point> for LentPoint {
+    fn from(point: Point) -> Self {
+        let bytes: Vec<u8> = point.vector.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self { id: point.id, payload: point.payload, vector: STANDARD_NO_PAD.encode(bytes) }
+    }
+}
+
+impl LentPoint {
+    fn into_point(self) -> Result<Point, StoreError> {
+        let bytes = STANDARD_NO_PAD
+            .decode(&self.vector)
+            .map_err(|error| StoreError::Internal(format!("a vector was garbled: {error}")))?;
+        let (values, _) = bytes.as_chunks::<4>();
+        let vector = values.iter().map(|value| f32::from_le_bytes(*value)).collect();
+        Ok(Point { id: self.id, vector, payload: self.payload })
+    }
+}
+
+/// The server's side.
+pub struct Lender {
+    listener: UnixListener,
+    path: PathBuf,
+    store: Arc<dyn VectorStore>,
+}
+
+impl Lender {
+    /// Opens the socket. The caller has the data folder's lock, so whatever is there was left by a crash.
+    pub fn open(data_dir: &Path, store: Arc<dyn VectorStore>) -> io::Result<Self> {
+        let path = data_dir.join(BACKUP_SOCKET);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self { listener, path, store })
+    }
+
+    /// Answers one backup after the other, until stopped.
+    pub async fn run(self, stop: CancellationToken) {
+        while let Some(accepted) = stop.run_until_cancelled(self.listener.accept()).await {
+            let Ok((stream, _)) = accepted else {
+                // Out of file descriptors.
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            };
+            let is_ours = stream.peer_cred().is_ok_and(|peer| {
+                peer.uid() == rustix::process::geteuid().as_raw() || peer.uid() == 0
+            });
+            if !is_ours {
+                tracing::warn!("another user asked for the vectors, and was refused");
+                continue;
+            }
+            tracing::info!("lending the vectors to a backup");
+            let lent = stop.run_until_cancelled(lend(stream, &self.store)).await;
+            if let Some(Err(error)) = lent {
+                tracing::warn!(%error, "the backup went away");
+            }
+        }
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn lend(stream: UnixStream, store: &Arc<dyn VectorStore>) -> io::Result<()> {
+    let (from, mut to) = stream.into_split();
+    let mut from = BufReader::new(from);
+    let source = StoreSource::new(store.clone());
+    while let Some(question) = read_line(&mut from, REQUEST_BYTES_MAX).await? {
+        let answered = match question {
+            Question::Held => source.held().await.map(Answer::Held),
+            Question::Points { collection, dim, ids } => source
+                .points(&collection, dim, &ids)
+                .await
+                .map(|points| Answer::Points(points.into_iter().map(LentPoint::from).collect())),
+        };
+        let answer = answered.unwrap_or_else(|error| Answer::Failed(error.to_string()));
+        write_line(&mut to, &answer).await?;
+    }
+    Ok(())
+}
+
+async fn read_line<T: for<'de> Deserialize<'de>>(
+    from: &mut (impl AsyncBufRead + Unpin),
+    bytes_max: u64,
+) -> io::Result<Option<T>> {
+    let mut line = Vec::new();
+    from.take(bytes_max).read_until(b'\n', &mut line).await?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    if line.last() != Some(&b'\n') {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is cut off or too long"));
+    }
+    Ok(Some(serde_json::from_slice(&line)?))
+}
+
+async fn write_line(to: &mut OwnedWriteHalf, text: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(text)?;
+    line.push(b'\n');
+    to.write_all(&line).await
+}
+
+/// The vectors of a running server.
+pub struct Borrowed {
+    line: Mutex<(BufReader<OwnedReadHalf>, OwnedWriteHalf)>,
+}
+
+impl Borrowed {
+    /// Asks the server that works with this data folder.
+    pub async fn from(data_dir: &Path) -> io::Result<Self> {
+        let (from, to) = UnixStream::connect(data_dir.join(BACKUP_SOCKET)).await?.into_split();
+        Ok(Self { line: Mutex::new((BufReader::new(from), to)) })
+    }
+
+    async fn ask(&self, question: &Question) -> Result<Answer, StoreError> {
+        let mut line = self.line.lock().await;
+        let (from, to) = &mut *line;
+        let asked = async {
+            write_line(to, question).await?;
+            read_line(from, ANSWER_BYTES_MAX).await
+        };
+        let gone = |reason: String| {
+            StoreError::Unavailable(format!("the server that has it went away: {reason}"))
+        };
+        match asked.await {
+            Ok(Some(Answer::Failed(reason))) => Err(StoreError::Internal(reason)),
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(gone("it closed the line".to_owned())),
+            Err(error) => Err(gone(error.to_string())),
+        }
+    }
+}
+
+#[async_trait]
+impl PointSource for Borrowed {
+    async fn held(&self) -> Result<Held, StoreError> {
+        match self.ask(&Question::Held).await? {
+            Answer::Held(held) => Ok(held),
+            _ => Err(StoreError::Internal("the server answered something else".to_owned())),
+        }
+    }
+
+    async fn points(
+        &self,
+        collection: &str,
+        dim: usize,
+        ids: &[Uuid],
+    ) -> Result<Vec<Point>, StoreError> {
+        let collection = collection.to_owned();
+        match self.ask(&Question::Points { collection, dim, ids: ids.to_vec() }).await? {
+            Answer::Points(points) => points.into_iter().map(LentPoint::into_point).collect(),
+            _ => Err(StoreError::Internal("the server answered something else".to_owned())),
+        }
+    }
+}
