@@ -63,7 +63,7 @@ lint: ## Formatting, clippy with warnings as errors, documentation
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
-bench: ## Benchmarks (see docs/benchmarks.md)
+bench: ## Benchmarks; the library of a million takes most of an hour (docs/benchmarks.md)
 	cargo bench --locked
 
 # Best effort: without it the built-in engine runs, which needs nothing.
