@@ -77,7 +77,7 @@ clients: ## Generate a Python and a TypeScript client from the API document, and
 site: ## The documents as a site, into target/book (needs mdBook: cargo install mdbook)
 	tools/site.sh
 
-bench: ## Benchmarks (see docs/benchmarks.md)
+bench: ## Benchmarks; the library of a million takes most of an hour (docs/benchmarks.md)
 	cargo bench --locked
 
 # Best effort: without it the built-in engine runs, which needs nothing.

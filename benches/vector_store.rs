@@ -6,6 +6,9 @@
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![allow(missing_docs, reason = "no library")]
 
+#[path = "library/vectors.rs"]
+mod vectors;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -20,46 +23,13 @@ use image_search::vector_store::{
 };
 use uuid::Uuid;
 
-const DIM: usize = 512;
+use vectors::{CLUSTERS, DIM, Numbers, picture_vector, query_vector};
+
 const QUERIES: u64 = 200;
 const BATCH: usize = 1000;
 const LIMIT: usize = 10;
-const CLUSTERS: u64 = 500;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
-
-struct Numbers(u64);
-
-impl Numbers {
-    /// Roughly normal: the sum of four uniform numbers.
-    fn next(&mut self) -> f32 {
-        (0..4).map(|_| self.uniform() - 0.5).sum::<f32>() * 1.73
-    }
-
-    fn uniform(&mut self) -> f32 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 40) as f32 / (1_u32 << 24) as f32
-    }
-}
-
-fn normalised(mut values: Vec<f32>) -> Vec<f32> {
-    let norm = values.iter().map(|value| value * value).sum::<f32>().sqrt();
-    for value in &mut values {
-        *value /= norm;
-    }
-    values
-}
-
-/// A centre with noise of `spread` times its length around it; without structure if `uniform`.
-fn vector(seed: u64, spread: f32, uniform: bool) -> Vec<f32> {
-    let mut noise = Numbers(seed.wrapping_mul(0x2545_F491_4F6C_DD1D));
-    let mut centre = Numbers((seed % CLUSTERS).wrapping_mul(0x1357_9BDF_0246_8ACE) ^ 0xABCD);
-    let weight = if uniform { 0.0 } else { 1.0 };
-    normalised((0..DIM).map(|_| weight * centre.next() + spread * noise.next()).collect())
-}
 
 fn point(number: u64, uniform: bool) -> Point {
     let percent = (Numbers(number).uniform() * 100.0) as i64;
@@ -70,7 +40,7 @@ fn point(number: u64, uniform: bool) -> Point {
     ];
     Point {
         id: Uuid::from_u128(u128::from(number)),
-        vector: vector(number, 1.0, uniform),
+        vector: picture_vector(number, uniform),
         payload: payload.into(),
     }
 }
@@ -120,7 +90,7 @@ async fn recall_and_latency(
 ) -> Outcome<String> {
     let (mut found, mut wanted, mut times, mut exact_times) = (0, 0, Vec::new(), Vec::new());
     for seed in 0..QUERIES {
-        let vector = vector(1_000_000_000 + seed * 31, 3.0, uniform);
+        let vector = query_vector(seed, uniform);
         let query = SearchQuery { vector, limit: LIMIT, filter: filter.cloned(), exact: false };
         let begin = Instant::now();
         let hits = collection.search(query.clone()).await?;

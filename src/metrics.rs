@@ -74,6 +74,8 @@ pub struct Metrics {
     pub in_flight: Gauge,
     /// Sources whose disk, share or folder is away.
     pub sources_away: Gauge,
+    /// How long the last comparison of a whole source with the catalog took.
+    pub scan_seconds: Gauge<f64, AtomicU64>,
     /// Searches by how they ended.
     pub searches: Family<OutcomeLabel, Counter>,
     /// Whole time of answered searches.
@@ -104,6 +106,7 @@ impl Default for Metrics {
             stage_seconds: Family::new_with_constructor(seconds),
             in_flight: Gauge::default(),
             sources_away: Gauge::default(),
+            scan_seconds: Gauge::default(),
             searches: Family::default(),
             search_seconds: seconds(),
             searches_waiting: Gauge::default(),
@@ -140,6 +143,12 @@ impl Default for Metrics {
             "sources_away",
             "Sources whose disk, share or folder is away",
             metrics.sources_away.clone(),
+        );
+        registry.register_with_unit(
+            "source_scan",
+            "Time of the last comparison of a whole source with the catalog",
+            Unit::Seconds,
+            metrics.scan_seconds.clone(),
         );
         registry.register("searches", "Searches by how they ended", metrics.searches.clone());
         registry.register_with_unit(

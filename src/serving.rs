@@ -195,7 +195,7 @@ impl Serving {
 
     /// Makes `located` the model that pictures are indexed with, and that answers as soon as it can. What indexed before has
     /// ended; what is returned does not run yet.
-    pub(crate) async fn adopt(
+    pub async fn adopt(
         &self,
         located: LocatedModel,
         embedder: Arc<Embedder>,

@@ -44,6 +44,7 @@ async fn compare_again_and_again(shared: &Shared, followed: &Followed, first_wai
         let started = Instant::now();
         let compared = shared.reconciler(followed).compare_all().await;
         let took = started.elapsed();
+        shared.parts.metrics.scan_seconds.set(took.as_secs_f64());
         shared.count_away();
         shared.scanned_once.store(true, Ordering::Relaxed);
         shared.work.notify_one();

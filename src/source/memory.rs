@@ -127,6 +127,32 @@ impl MemorySource {
         self.hint(Scope::Under(name.clone()));
     }
 
+    /// Gives every picture below the folder `from` the same name below the folder `to`, and its bytes with it.
+    pub fn move_folder(&self, from: &ImageName, to: &ImageName) {
+        let mut state = self.inner.state.lock();
+        for name in state.below(from) {
+            let moved = format!("{to}{}", &name.as_str()[from.as_str().len()..]);
+            if let (Some(picture), Ok(moved)) =
+                (state.pictures.remove(&name), ImageName::new(moved))
+            {
+                state.pictures.insert(moved, picture);
+            }
+        }
+        drop(state);
+        self.hint(Scope::Under(from.clone()));
+        self.hint(Scope::Under(to.clone()));
+    }
+
+    /// Removes every picture below the folder.
+    pub fn remove_folder(&self, folder: &ImageName) {
+        let mut state = self.inner.state.lock();
+        for name in state.below(folder) {
+            state.pictures.remove(&name);
+        }
+        drop(state);
+        self.hint(Scope::Under(folder.clone()));
+    }
+
     /// Tells those who listen where to look.
     pub fn hint(&self, scope: Scope) {
         let _ = self.inner.hints.send(scope);
@@ -156,6 +182,15 @@ impl State {
             modified_ms: self.clock,
         };
         self.pictures.insert(name.clone(), picture);
+    }
+
+    fn below(&self, folder: &ImageName) -> Vec<ImageName> {
+        let names = self.pictures.range(folder.clone()..).map(|(name, _)| name);
+        names
+            .take_while(|name| name.as_str().starts_with(folder.as_str()))
+            .filter(|name| name.is_at_or_below(folder))
+            .cloned()
+            .collect()
     }
 
     fn fingerprint(&self, name: &ImageName) -> Result<Fingerprint, SourceError> {

@@ -1,6 +1,5 @@
-//! What a library costs as it grows: each statement of the catalog at 10 thousand, 100 thousand and 1 million rows, in
-//! milliseconds. `cargo bench --bench library [-- ROWS…]`. Half of the rows wait to be indexed. Prints; asserts nothing.
-#![expect(clippy::print_stdout, reason = "a benchmark's output is its figures")]
+//! What the catalog costs as a library grows: each statement at several sizes, in milliseconds, while half of the rows wait to
+//! be indexed.
 
 use std::time::{Duration, Instant};
 
@@ -11,21 +10,10 @@ use image_search::catalog::{
 };
 use image_search::types::{ContentHash, Fingerprint, ImageName, Scope, now_ms};
 
-const SIZES: &[u64] = &[10_000, 100_000, 1_000_000];
 const SOURCE: &str = "folder:/pictures";
 const MODEL: &str = "clip@1";
 const PAGE: u32 = 1000;
 const ROUNDS: usize = 50;
-
-fn main() -> Result<()> {
-    let sizes: Vec<u64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
-    let sizes = if sizes.is_empty() { SIZES.to_vec() } else { sizes };
-    let runtime = tokio::runtime::Runtime::new()?;
-    for rows in sizes {
-        runtime.block_on(measure(rows))?;
-    }
-    Ok(())
-}
 
 fn name(number: u64) -> Result<ImageName> {
     Ok(ImageName::new(format!("{:04}/{number:07}.jpg", number / 1000))?)
@@ -84,7 +72,7 @@ where
     Ok(())
 }
 
-async fn measure(rows: u64) -> Result<()> {
+pub(crate) async fn measure(rows: u64) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("catalog.db");
     let options = SqliteOptions { lock_wait_ms: 5000, ..SqliteOptions::default() };

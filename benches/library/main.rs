@@ -1,0 +1,29 @@
+//! What a large library costs. `cargo bench --bench library [-- ROWS]` makes one of so many synthetic pictures (default
+//! 1,000,000) and prints what every step takes as it goes, and all of it as a table at the end. `-- catalog [ROWS…]` prints the
+//! milliseconds of each statement of the catalog (default at 10 thousand, 100 thousand and 1 million rows).
+//! Keys of the configuration can be set in the environment (`IMAGE_SEARCH_…`). Prints; asserts nothing.
+#![expect(clippy::print_stdout, reason = "a benchmark's output is its figures")]
+
+mod catalog;
+mod process;
+mod synthetic;
+mod vectors;
+mod whole;
+
+use anyhow::Result;
+
+const ROWS: u64 = 1_000_000;
+const CATALOG_ROWS: &[u64] = &[10_000, 100_000, 1_000_000];
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rows: Vec<u64> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
+    let runtime = tokio::runtime::Runtime::new()?;
+    if arguments.iter().any(|argument| argument == "catalog") {
+        for rows in if rows.is_empty() { CATALOG_ROWS } else { &rows } {
+            runtime.block_on(catalog::measure(*rows))?;
+        }
+        return Ok(());
+    }
+    runtime.block_on(whole::measure(rows.first().copied().unwrap_or(ROWS)))
+}
