@@ -8,6 +8,7 @@ mod feedback;
 mod images;
 mod leases;
 mod ledger;
+mod previews;
 mod queue;
 mod rows;
 mod sources;
