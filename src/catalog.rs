@@ -29,9 +29,7 @@ pub const SUSPECT_INTERRUPTIONS: i64 = 3;
 
 /// The tables, as the rest of the program sees them. Times are milliseconds since 1970.
 #[async_trait]
-pub trait Catalog:
-    Images + Previews + Sources + Queue + Vectors + Feedback + StoreLedger
-{
+pub trait Catalog: Images + Previews + Sources + Queue + Vectors + Feedback + StoreLedger {
     /// Really asks the database, and says so if it cannot be written to.
     async fn health(&self) -> Result<(), CatalogError>;
 
@@ -109,8 +107,7 @@ pub trait Images: Send + Sync + 'static {
 #[async_trait]
 pub trait Previews: Send + Sync + 'static {
     /// Keeps them, in place of earlier ones.
-    async fn keep_previews(&self, previews: &[(ContentHash, Preview)])
-    -> Result<(), CatalogError>;
+    async fn keep_previews(&self, previews: &[(ContentHash, Preview)]) -> Result<(), CatalogError>;
 
     /// Those that there are.
     async fn previews(

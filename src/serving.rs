@@ -373,8 +373,8 @@ impl Serving {
                 tracing::warn!(%error, "could not change over to the next model; trying again");
             }
             let is_wanted = self.wanted_now.swap(false, Ordering::Relaxed);
-            let due = (is_wanted || Instant::now() >= next_try)
-                && !self.parts.config.models.offline;
+            let due =
+                (is_wanted || Instant::now() >= next_try) && !self.parts.config.models.offline;
             if self.wants_preferred() && (due || self.preferred_is_here()) {
                 match self.fetch_preferred().await {
                     Ok(ingest) => ingest.spawn(),

@@ -74,7 +74,11 @@ impl ZipWriter {
         self.put(end).await
     }
 
-    async fn copy(&mut self, size_bytes: u32, mut reader: impl AsyncRead + Unpin) -> io::Result<()> {
+    async fn copy(
+        &mut self,
+        size_bytes: u32,
+        mut reader: impl AsyncRead + Unpin,
+    ) -> io::Result<()> {
         let mut left = size_bytes as usize;
         while left > 0 {
             let mut chunk = vec![0; left.min(CHUNK_BYTES)];
@@ -156,7 +160,8 @@ mod tests {
     #[tokio::test]
     async fn python_reads_it_and_finds_every_byte_and_date() {
         let large = vec![7; CHUNK_BYTES * 2 + 1];
-        let files: [(&str, &[u8]); 3] = [("a/größe.txt", b"one"), ("empty", b""), ("large", &large)];
+        let files: [(&str, &[u8]); 3] =
+            [("a/größe.txt", b"one"), ("empty", b""), ("large", &large)];
         let dir = tempfile::tempdir().expect("temp");
         let path = dir.path().join("it.zip");
         std::fs::write(&path, zipped(&files).await.expect("written")).expect("kept");

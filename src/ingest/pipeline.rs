@@ -396,10 +396,8 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
         let contents: Vec<_> =
             fresh.values().map(|image| (image.hash, image.facts.clone())).collect();
         catalog.intend_vectors(model, &contents, now_ms()).await?;
-        let previews: Vec<_> = fresh
-            .values()
-            .filter_map(|image| Some((image.hash, image.preview.clone()?)))
-            .collect();
+        let previews: Vec<_> =
+            fresh.values().filter_map(|image| Some((image.hash, image.preview.clone()?))).collect();
         catalog.keep_previews(&previews).await?;
         let points = fresh.values().filter_map(|image| point(shared, image)).collect();
         let write = shared.begin_write().await?;

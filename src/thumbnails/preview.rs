@@ -13,7 +13,8 @@ pub(super) fn of(rgb: &RgbImage) -> Option<Preview> {
     let (width, height) = rgb.dimensions();
     let wanted = u64::from(EDGE) * u64::from(width) / u64::from(width.max(height).max(1));
     let small = scale(rgb, (wanted as u32).max(1)).ok()?;
-    let rgba: Vec<u8> = small.pixels().flat_map(|image::Rgb([r, g, b])| [*r, *g, *b, 255]).collect();
+    let rgba: Vec<u8> =
+        small.pixels().flat_map(|image::Rgb([r, g, b])| [*r, *g, *b, 255]).collect();
     let (width, height) = (small.width() as usize, small.height() as usize);
     Some(Preview::new(thumbhash::rgba_to_thumb_hash(width, height, &rgba)))
 }

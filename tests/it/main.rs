@@ -16,6 +16,7 @@ mod hub;
 mod ingest;
 mod model_switch;
 mod models;
+mod page_fields;
 mod qdrant;
 mod search;
 mod serving;

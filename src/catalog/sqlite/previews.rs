@@ -21,18 +21,14 @@ statements! {
 
 #[async_trait]
 impl Previews for SqliteCatalog {
-    async fn keep_previews(
-        &self,
-        previews: &[(ContentHash, Preview)],
-    ) -> Result<(), CatalogError> {
+    async fn keep_previews(&self, previews: &[(ContentHash, Preview)]) -> Result<(), CatalogError> {
         if previews.is_empty() {
             return Ok(());
         }
         let mut write = self.writer.begin(Purpose::Grow).await?;
         for (hash, preview) in previews {
-            let keep = sqlx::query(KEEP_PREVIEW)
-                .bind(hash.as_bytes().as_slice())
-                .bind(preview.as_bytes());
+            let keep =
+                sqlx::query(KEEP_PREVIEW).bind(hash.as_bytes().as_slice()).bind(preview.as_bytes());
             write.execute(keep).await?;
         }
         write.commit().await
