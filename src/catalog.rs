@@ -22,14 +22,14 @@ pub use self::records::{
     PictureFacts, Rating, RatingChange, RecentCursor, RecentPage, SavedRating, SeenImage,
     SourceRow, StateCounts, UsedModel,
 };
-use crate::types::{ContentHash, Fingerprint, ImageName, Impression, ModelId, Scope};
+use crate::types::{ContentHash, Fingerprint, ImageName, Impression, ModelId, Preview, Scope};
 
 /// From how many interruptions on an image is handled alone, because it may be what kills the process.
 pub const SUSPECT_INTERRUPTIONS: i64 = 3;
 
 /// The tables, as the rest of the program sees them. Times are milliseconds since 1970.
 #[async_trait]
-pub trait Catalog: Images + Sources + Queue + Vectors + Feedback + StoreLedger {
+pub trait Catalog: Images + Previews + Sources + Queue + Vectors + Feedback + StoreLedger {
     /// Really asks the database, and says so if it cannot be written to.
     async fn health(&self) -> Result<(), CatalogError>;
 
@@ -101,6 +101,19 @@ pub trait Images: Send + Sync + 'static {
         limit: u32,
         start: PageStart<ImageName>,
     ) -> Result<FailurePage, CatalogError>;
+}
+
+/// A few bytes for each content, with which a picture's place is painted before the picture is there.
+#[async_trait]
+pub trait Previews: Send + Sync + 'static {
+    /// Keeps them, in place of earlier ones.
+    async fn keep_previews(&self, previews: &[(ContentHash, Preview)]) -> Result<(), CatalogError>;
+
+    /// Those that there are.
+    async fn previews(
+        &self,
+        hashes: &[ContentHash],
+    ) -> Result<HashMap<ContentHash, Preview>, CatalogError>;
 }
 
 /// Where images come from, as the catalog remembers it.

@@ -1,6 +1,7 @@
 //! Configuration: one struct per concern, filled from layers (built-in defaults < file < environment < flags).
 //! `config/default.toml` is the reference of every key; a key that no struct here has is an error.
 
+mod downloads;
 mod vector_store;
 
 use std::collections::HashMap;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clip::Precision;
 use serde::Deserialize;
 
+pub use self::downloads::DownloadConfig;
 use self::vector_store::WithPlainAddress;
 pub use self::vector_store::{
     EMBEDDED, EmbeddedOptions, QDRANT_PREFIX, QdrantOptions, Quantization, VectorStoreConfig,
@@ -40,6 +42,7 @@ pub struct Config {
     pub vector_store: VectorStoreConfig,
     /// Small pictures for lists.
     pub thumbnails: ThumbnailConfig,
+    pub downloads: DownloadConfig,
     /// Writing pictures over HTTP.
     pub uploads: UploadConfig,
     pub log: LogConfig,
@@ -490,6 +493,7 @@ impl Config {
             });
         }
         self.models.validate()?;
+        self.downloads.validate()?;
         check(
             (1..=100).contains(&self.thumbnails.quality),
             "thumbnails.quality",

@@ -3,6 +3,7 @@
 
 mod connections;
 mod document;
+mod downloads;
 mod error;
 mod events;
 mod feedback;
@@ -11,6 +12,7 @@ mod images;
 mod operations;
 mod other_pages;
 mod page;
+mod previews;
 mod problem_code;
 mod range;
 mod request;
@@ -18,6 +20,7 @@ mod search;
 pub mod server;
 mod status;
 mod uploads;
+mod zip;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -60,6 +63,10 @@ fn api(app: &SharedApp) -> OpenApiRouter<SharedApp> {
     let query_body = DefaultBodyLimit::max(
         config.server.query_picture_bytes_max.saturating_add(MULTIPART_OVERHEAD_BYTES),
     );
+    let names_body = DefaultBodyLimit::max(
+        downloads::body_bytes_max(config.downloads.pictures_max)
+            .saturating_add(MULTIPART_OVERHEAD_BYTES),
+    );
     let upload_bytes = usize::try_from(config.uploads.file_bytes_max).unwrap_or(usize::MAX);
     let upload_body = DefaultBodyLimit::max(
         upload_bytes
@@ -75,11 +82,13 @@ fn api(app: &SharedApp) -> OpenApiRouter<SharedApp> {
                 .layer(json_body),
         )
         .merge(OpenApiRouter::new().routes(routes!(uploads::upload_images)).layer(upload_body))
+        .merge(OpenApiRouter::new().routes(routes!(downloads::download_zip)).layer(names_body))
         .routes(routes!(images::list_images))
         .routes(routes!(images::image_info))
         .routes(routes!(images::get_image))
         .routes(routes!(uploads::delete_image))
         .routes(routes!(status::get_status))
+        .routes(routes!(status::download_model))
         .routes(routes!(events::get_events))
         .routes(routes!(status::list_failures))
         .routes(routes!(operations::healthz))
@@ -93,9 +102,11 @@ pub fn router(app: Arc<App>, bound: IpAddr) -> Router {
     let document = document::finished(document).to_pretty_json().unwrap_or_default();
     let own_hosts = Arc::new(OwnHosts::new(&app.config.server, bound));
     let listeners = Arc::new(events::Listeners::new(&app));
+    let downloads = Arc::new(downloads::Downloads::new(app.config.downloads.concurrent_max));
     let timeout = Duration::from_millis(app.config.server.request_timeout_ms);
     let compress = SizeAbove::new(1024)
         .and(NotForContentType::const_new("image/"))
+        .and(NotForContentType::const_new("application/zip"))
         .and(NotForContentType::SSE);
     routes
         .merge(page::routes(document))
@@ -122,6 +133,7 @@ pub fn router(app: Arc<App>, bound: IpAddr) -> Router {
             Problem::unexplained().into_response()
         }))
         .layer(axum::Extension(listeners))
+        .layer(axum::Extension(downloads))
         // What went wrong is logged where it is known why; a 503 while the model loads is nothing to shout about.
         .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(app)
@@ -182,6 +194,15 @@ fn thumbnail_url(name: &ImageName, hash: &ContentHash) -> String {
         utf8_percent_encode(name.as_str(), PATH_ESCAPES),
         version(hash)
     )
+}
+
+/// Address of something that every browser shows: the picture itself, or a large JPEG of it.
+fn viewable_url(name: &ImageName, hash: &ContentHash, format: &str) -> String {
+    let format = clip::PictureFormat::ALL.into_iter().find(|known| known.as_str() == format);
+    if format.is_none_or(clip::PictureFormat::shown_by_browsers) {
+        return image_url(name, hash);
+    }
+    format!("{}&width={}", thumbnail_url(name, hash), crate::thumbnails::LARGE_EDGE)
 }
 
 fn version(hash: &ContentHash) -> String {

@@ -6,6 +6,7 @@ mod loading;
 mod state;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -90,13 +91,16 @@ pub struct Serving {
     parts: ServingParts,
     models: Models,
     state: watch::Sender<ServingState>,
+    /// Somebody wants the preferred model at once.
+    wanted_now: AtomicBool,
 }
 
 impl Serving {
     /// In the state [`ServingState::Loading`], until [`Self::run`] or [`Self::bring_up`].
     pub fn new(parts: ServingParts) -> Result<Self, ModelError> {
         let models = Models::open(&parts.config)?;
-        Ok(Self { parts, models, state: watch::Sender::new(ServingState::Loading) })
+        let state = watch::Sender::new(ServingState::Loading);
+        Ok(Self { parts, models, state, wanted_now: AtomicBool::new(false) })
     }
 
     /// How far the model is, now.
@@ -371,7 +375,9 @@ impl Serving {
             if let Err(error) = self.finish_switch().await {
                 tracing::warn!(%error, "could not change over to the next model; trying again");
             }
-            let due = Instant::now() >= next_try && !self.parts.config.models.offline;
+            let is_wanted = self.wanted_now.swap(false, Ordering::Relaxed);
+            let due =
+                (is_wanted || Instant::now() >= next_try) && !self.parts.config.models.offline;
             if self.wants_preferred() && (due || self.preferred_is_here()) {
                 match self.fetch_preferred().await {
                     Ok(ingest) => ingest.spawn(),
@@ -421,6 +427,21 @@ impl Serving {
         self.parts.config.model == models::AUTO
             && state.answering().is_some_and(is_bundled)
             && state.next().is_none()
+    }
+
+    /// Name and megabytes of the model that the bundled one stands in for, if it can be downloaded.
+    pub fn available(&self) -> Option<(String, u64)> {
+        let models = &self.parts.config.models;
+        if models.offline || !self.wants_preferred() {
+            return None;
+        }
+        let entry = self.models.entry(&models.preferred).ok()?;
+        Some((entry.name.clone(), entry.megabytes))
+    }
+
+    /// Tries at once to get it, instead of when it is time for the next try.
+    pub fn fetch_now(&self) {
+        self.wanted_now.store(true, Ordering::Relaxed);
     }
 
     /// Downloads the preferred model while another one answers, then makes its vectors.

@@ -1,6 +1,7 @@
 //! Small JPEG pictures for lists, made on first request and kept below the data folder by content hash and width.
 //! Bounded in widths, in bytes on disk (the oldest go first) and in how many are made at once.
 
+mod preview;
 pub mod kept;
 
 use std::collections::HashMap;
@@ -13,16 +14,18 @@ use clip::{Decoded, Wanted};
 use fast_image_resize::images::Image;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::codecs::jpeg::JpegEncoder;
-use image::{ExtendedColorType, RgbImage};
+use image::{ExtendedColorType, ImageFormat, RgbImage};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::config::ThumbnailConfig;
 use crate::decoder::{DecodeFailure, Decoder};
-use crate::types::ContentHash;
+use crate::types::{ContentHash, Preview};
 
 /// The widths there are; a request is rounded up to the next.
 pub const WIDTHS: [u32; 4] = [160, 320, 640, 1280];
+/// Longest edge of the large JPEG of a picture that browsers cannot show.
+pub const LARGE_EDGE: u32 = 4096;
 /// The width that the page asks for first.
 const EARLY_WIDTH: u32 = 320;
 /// A thumbnail is at most this many times as high as wide; longer strips are scaled further down.
@@ -40,6 +43,7 @@ pub struct Thumbnails {
     /// One at work for each thumbnail; whoever else wants it waits and then finds it.
     making: Mutex<HashMap<(ContentHash, u32), Turn>>,
     written_bytes: AtomicU64,
+    filling: Semaphore,
 }
 
 /// Why there is no thumbnail.
@@ -59,11 +63,15 @@ impl Thumbnails {
         let turns = Semaphore::new(config.concurrent_max);
         // As if full: the first write measures the folder.
         let written_bytes = AtomicU64::new(config.cache_bytes_max);
-        Self { dir, config, decoder, turns, making: Mutex::default(), written_bytes }
+        let (making, filling) = (Mutex::default(), Semaphore::new(1));
+        Self { dir, config, decoder, turns, making, written_bytes, filling }
     }
 
     /// The width that is served for a wanted one.
     pub fn width(wanted: u32) -> u32 {
+        if wanted == LARGE_EDGE {
+            return LARGE_EDGE;
+        }
         WIDTHS.into_iter().find(|width| *width >= wanted).unwrap_or(WIDTHS[WIDTHS.len() - 1])
     }
 
@@ -106,19 +114,47 @@ impl Thumbnails {
     }
 
     /// Makes the thumbnail that lists ask for from a picture that was decoded for another purpose, which costs a few
-    /// milliseconds now instead of reading and decoding the file again later. Blocks.
-    pub fn make_early(&self, hash: &ContentHash, decoded: &Decoded) {
+    /// milliseconds now instead of reading and decoding the file again later. Returns the preview of the picture. Blocks.
+    pub fn make_early(&self, hash: &ContentHash, decoded: &Decoded) -> Option<Preview> {
+        let small = match scale(&decoded.rgb, EARLY_WIDTH) {
+            Ok(small) => decoded.to_srgb(small),
+            // Whoever asks for it later is told.
+            Err(error) => {
+                tracing::debug!(%error, "could not make a thumbnail");
+                return None;
+            }
+        };
         let is_large_enough =
             decoded.rgb.width() >= EARLY_WIDTH || decoded.rgb.width() == decoded.width;
-        if !self.config.while_indexing || !is_large_enough || self.path(hash, EARLY_WIDTH).is_file()
-        {
-            return;
+        let is_wanted = self.config.while_indexing && is_large_enough;
+        if is_wanted && !self.path(hash, EARLY_WIDTH).is_file() {
+            match encode(&small, self.config.quality) {
+                Ok(jpeg) => self.keep(hash, EARLY_WIDTH, &jpeg),
+                Err(error) => tracing::debug!(%error, "could not make a thumbnail"),
+            }
         }
-        match shrink(decoded, EARLY_WIDTH, self.config.quality) {
-            Ok(jpeg) => self.keep(hash, EARLY_WIDTH, &jpeg),
-            // Whoever asks for it later is told.
-            Err(error) => tracing::debug!(%error, "could not make a thumbnail"),
-        }
+        preview::of(&small)
+    }
+
+    /// The previews of those contents that have a thumbnail here: of pictures that were indexed before there were previews.
+    /// One at a time does this; whoever comes meanwhile gets none.
+    pub async fn previews_of_kept(
+        self: &Arc<Self>,
+        hashes: Vec<ContentHash>,
+    ) -> Vec<(ContentHash, Preview)> {
+        let Ok(_alone) = self.filling.try_acquire() else { return Vec::new() };
+        let thumbnails = self.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            let of_kept = |hash: ContentHash| {
+                let jpeg = [EARLY_WIDTH, 640, 160]
+                    .into_iter()
+                    .find_map(|width| std::fs::read(thumbnails.path(&hash, width)).ok())?;
+                let small = image::load_from_memory_with_format(&jpeg, ImageFormat::Jpeg).ok()?;
+                Some((hash, preview::of(&small.into_rgb8())?))
+            };
+            hashes.into_iter().filter_map(of_kept).collect()
+        });
+        made.await.unwrap_or_default()
     }
 
     async fn make<E: From<ThumbnailError>>(
@@ -129,7 +165,9 @@ impl Thumbnails {
         read: impl AsyncFnOnce() -> Result<Vec<u8>, E>,
     ) -> Result<Vec<u8>, E> {
         let _turn = self.turns.acquire().await;
-        let share = self.decoder.share_for_file(size_bytes).await;
+        // The large one is itself as large as a picture.
+        let own_bytes = if width == LARGE_EDGE { u64::from(width * width) * 3 } else { 0 };
+        let share = self.decoder.share_for_file(size_bytes + own_bytes).await;
         let bytes = read().await?;
         let thumbnails = self.clone();
         let shrink = move |decoded: Decoded| {
@@ -195,7 +233,10 @@ fn drop_oldest(dir: &Path, bytes_max: u64) -> u64 {
 
 /// A JPEG of the picture in the colours of the screen.
 fn shrink(decoded: &Decoded, width: u32, quality: u8) -> Result<Vec<u8>, ThumbnailError> {
-    let small = decoded.to_srgb(scale(&decoded.rgb, width)?);
+    encode(&decoded.to_srgb(scale(&decoded.rgb, width)?), quality)
+}
+
+fn encode(small: &RgbImage, quality: u8) -> Result<Vec<u8>, ThumbnailError> {
     let mut jpeg = Vec::new();
     JpegEncoder::new_with_quality(&mut jpeg, quality)
         .encode(small.as_raw(), small.width(), small.height(), ExtendedColorType::Rgb8)
@@ -206,7 +247,8 @@ fn shrink(decoded: &Decoded, width: u32, quality: u8) -> Result<Vec<u8>, Thumbna
 fn scale(rgb: &RgbImage, width: u32) -> Result<RgbImage, ThumbnailError> {
     let failed = |error: &dyn std::fmt::Display| ThumbnailError::Scale(error.to_string());
     let by_width = f64::from(width) / f64::from(rgb.width());
-    let by_height = f64::from(width * HEIGHT_FACTOR_MAX) / f64::from(rgb.height());
+    let height_factor = if width == LARGE_EDGE { 1 } else { HEIGHT_FACTOR_MAX };
+    let by_height = f64::from(width * height_factor) / f64::from(rgb.height());
     let scale = by_width.min(by_height).min(1.0);
     let side = |pixels: u32| ((f64::from(pixels) * scale).round() as u32).max(1);
     let (to_width, to_height) = (side(rgb.width()), side(rgb.height()));
@@ -236,6 +278,8 @@ mod tests {
         assert_eq!(size(1000, 500, 320), (320, 160));
         assert_eq!(size(100, 50, 320), (100, 50));
         assert_eq!(size(10, 9000, 320), (1, 1280));
+        assert_eq!(size(3000, 6000, LARGE_EDGE), (2048, 4096));
+        assert_eq!(size(4032, 3024, LARGE_EDGE), (4032, 3024));
         assert_eq!(
             (Thumbnails::width(1), Thumbnails::width(321), Thumbnails::width(9999)),
             (160, 640, 1280)

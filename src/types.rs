@@ -144,6 +144,20 @@ impl ContentHash {
     }
 }
 
+/// A ThumbHash: 5 to 30 bytes that paint a picture's colours where the picture is not there yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview(Vec<u8>);
+
+impl Preview {
+    pub fn new(thumbhash: Vec<u8>) -> Self {
+        Self(thumbhash)
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl fmt::Display for ContentHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex(&self.0))

@@ -13,10 +13,14 @@ export interface Shown {
 export interface World {
   images: Shown[];
   waiting: Shown[];
+  skipped: { what: string; files: number }[];
   rich: boolean;
   sources: { location: string; away: boolean; reason: string | null }[];
   // Tests bend any field of it.
   change: (status: any) => any;
+  /** Bodies of the searches, oldest first. */
+  searches: any[];
+  refusesZip?: boolean;
   thumbnailDelayMs: number;
   thumbnails: { name: string; width: number; outcome: 'open' | 'sent' | 'cancelled' }[];
   publish(): void;

@@ -48,7 +48,7 @@ test('shows copies as one tile, which fans out', async ({ page, mock }) => {
   await expect(page.getByRole('dialog')).toBeHidden();
 });
 
-test('selects with shift and with the keyboard, copies names, downloads', async ({ page, mock, context }) => {
+test('selects with shift and with the keyboard, copies paths, downloads as a zip file', async ({ page, mock, context, complaints }) => {
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   await mock.start({ total: 100 });
   await page.goto(`${mock.url}/?q=harbour`);
@@ -60,14 +60,23 @@ test('selects with shift and with the keyboard, copies names, downloads', async 
   await tile(3).focus();
   await page.keyboard.press('x');
   await expect(bar.getByText('3 selected')).toBeVisible();
-  await bar.getByRole('button', { name: 'Copy names' }).click();
-  await expect(bar.getByText('3 names are copied.')).toBeVisible();
-  const names = (await page.evaluate(() => navigator.clipboard.readText())).split('\n');
+  await bar.getByRole('button', { name: 'Copy paths' }).click();
+  await expect(bar.getByText('3 paths are copied.')).toBeVisible();
+  const paths = (await page.evaluate(() => navigator.clipboard.readText())).split('\n');
+  expect(paths.every((path) => path.startsWith('/home/me/pictures/'))).toBe(true);
+  const names = paths.map((path) => path.replace('/home/me/pictures/', ''));
   expect(names).toEqual(await Promise.all([0, 1, 2].map((index) => tile(index).locator('img').getAttribute('alt'))));
-  const files: string[] = [];
-  page.on('download', (download) => void download.path().then((path) => files.push(`${download.suggestedFilename()} ${readFileSync(path).length > 100}`)));
-  await bar.getByRole('button', { name: 'Download' }).click();
-  await expect.poll(() => files.toSorted()).toEqual(names.map((name) => `${name.split('/').at(-1)} true`).toSorted());
+  const saved = page.waitForEvent('download');
+  await bar.getByRole('button', { name: 'Download as zip' }).click();
+  const file = await saved;
+  expect(file.suggestedFilename()).toBe('pictures.zip');
+  // The stand-in's file is the list of what was asked for.
+  expect(JSON.parse(readFileSync(await file.path(), 'utf8'))).toEqual(names);
+  mock.world.refusesZip = true;
+  await bar.getByRole('button', { name: 'Download as zip' }).click();
+  await expect(bar.getByText('The download did not begin.')).toBeVisible();
+  expect(complaints.splice(0).every((each) => each.includes('frame-ancestors')), 'only that the refusal is not shown').toBe(true);
+  await expect(page.getByRole('heading', { name: 'Pictures of “harbour”' })).toBeVisible();
   await page.keyboard.press('Escape');
   await expect(bar).toBeHidden();
   await tile(0).click();

@@ -4,9 +4,13 @@ import { expect, test } from './mock';
 
 test('names the model that answers, and the folder', async ({ page, mock }) => {
   await mock.start({ total: 30 });
-  mock.world.change = (status) => ({ ...status, model: { ...status.model, name: 'emoji-clip', model_name: 'CLIP', banner: 'This is not CLIP but the small bundled model.' } });
+  const available = { name: 'ViT-B-32__openai', megabytes: 606 };
+  mock.world.change = (status) => ({ ...status, model: { ...status.model, name: 'emoji-clip', model_name: 'CLIP', banner: 'This is not CLIP but the small bundled model.', available } });
   await page.goto(mock.url);
   await expect(page.getByText('A small built-in model answers for now.')).toBeVisible();
+  const asked = page.waitForRequest('**/api/v1/model/download');
+  await page.getByRole('button', { name: 'Get the full model (606 MB)' }).click();
+  expect((await asked).method()).toBe('POST');
   await page.getByRole('button', { name: 'Why?' }).click();
   const panel = page.getByRole('dialog');
   await expect(panel.getByText('Small built-in model (emoji-clip)')).toBeVisible();

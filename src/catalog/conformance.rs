@@ -3,6 +3,7 @@
 
 pub(crate) mod feedback;
 pub(crate) mod images;
+pub(crate) mod previews;
 pub(crate) mod queue;
 pub(crate) mod sources;
 pub(crate) mod vectors;
@@ -45,6 +46,7 @@ macro_rules! conformance {
                 counts_stay_exact,
                 odd_names_survive,
             ];
+            previews: [previews_are_kept_by_content_and_go_with_the_last_vector];
             sources: [
                 images_of_unconfigured_sources_are_hidden_and_dropped,
                 images_of_a_source_that_is_away_answer_but_are_not_leased,

@@ -104,6 +104,18 @@ impl FailureCode {
     pub fn is_of_content(&self) -> bool {
         !matches!(self, Self::ReadError | Self::PermissionDenied | Self::ModelFailed)
     }
+
+    /// Whether trying again can help though the file stays as it is: what was in the way, or a limit, may have changed.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(
+            self,
+            Self::EmptyFile
+                | Self::NotAnImage
+                | Self::TruncatedImage
+                | Self::CorruptImage
+                | Self::NotAFile
+        )
+    }
 }
 
 impl From<String> for FailureCode {

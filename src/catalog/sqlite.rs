@@ -9,6 +9,7 @@ mod images;
 mod leases;
 mod ledger;
 mod migrations;
+mod previews;
 mod queue;
 mod rows;
 pub mod snapshot;

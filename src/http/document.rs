@@ -18,6 +18,15 @@ const COMMON_ANSWERS: &[(&str, &str)] = &[
     ),
 ];
 
+/// What stands in the reader's boxes: bodies that can be sent as they are. Without one, every field would be filled in, also
+/// those that exclude each other.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("/api/v1/search-image", r#"{"text": "tennis", "limit": 10}"#),
+    ("/api/v1/create-feedback", r#"{"user_feedback": 5, "jwt": "the jwt of an answer"}"#),
+    ("/api/v1/download-zip", r#"{"image_names": ["tennis.png"]}"#),
+    ("/api/v1/failures/retry", "{}"),
+];
+
 #[derive(OpenApi)]
 #[openapi(
     info(title = "image-search", description = "Drop pictures in a folder, search them by words, rate the result."),
@@ -47,6 +56,7 @@ pub(super) fn finished(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
             answers.entry((*status).to_owned()).or_insert_with(|| refusal(description));
         }
     }
+    give_examples(&mut document);
     let key = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("The API key of uploads.api_key or uploads.api_key_file."))
@@ -54,6 +64,19 @@ pub(super) fn finished(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
     let components = document.components.get_or_insert_with(Components::new);
     components.add_security_scheme("api_key", SecurityScheme::Http(key));
     document
+}
+
+fn give_examples(document: &mut utoipa::openapi::OpenApi) {
+    for (path, example) in EXAMPLES {
+        let operation = document.paths.paths.get_mut(*path).and_then(|item| item.post.as_mut());
+        let Some(RefOr::T(body)) = operation.and_then(|post| post.request_body.as_mut()) else {
+            continue;
+        };
+        let json = body.content.get_mut("application/json");
+        if let (Some(RefOr::T(json)), Ok(example)) = (json, serde_json::from_str(example)) {
+            json.example = Some(example);
+        }
+    }
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
@@ -64,4 +87,18 @@ fn refusal(description: &str) -> RefOr<Response> {
     let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     let answer = ResponseBuilder::new().description(description);
     answer.content("application/problem+json", problem).build().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_example_is_json_and_belongs_to_an_address() {
+        for (path, example) in EXAMPLES {
+            assert!(path.starts_with("/api/v1/"), "{path}");
+            let example: serde_json::Value = serde_json::from_str(example).expect("JSON");
+            assert!(example.is_object(), "{path}");
+        }
+    }
 }

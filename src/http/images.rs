@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::{Problem, ProblemCode};
 use super::range::Wanted;
 use super::request::{ApiPath, ApiQuery};
-use super::{SharedApp, image_url, ingest, thumbnail_url, version};
+use super::{SharedApp, image_url, ingest, previews, thumbnail_url, version, viewable_url};
 use crate::catalog::{ImageRow, PageStart, RecentCursor};
 use crate::feedback::timestamp;
 use crate::source::{Opened, Source, SourceError};
@@ -97,6 +97,9 @@ struct ListedImage {
     width: u32,
     /// Height in pixels, as it is shown.
     height: u32,
+    /// A ThumbHash of it, as base64: 5 to 30 bytes that paint its colours until it is there. Missing if it was not made yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preview: Option<String>,
 }
 
 /// List pictures, newest first.
@@ -113,6 +116,8 @@ pub(super) async fn list_images(
 ) -> Result<axum::Json<ImageList>, Problem> {
     let (limit, start) = page.bounds::<RecentCursor>()?;
     let page = app.catalog.recent(limit, start).await?;
+    let hashes: Vec<_> = page.images.iter().filter_map(|row| row.hash).collect();
+    let previews = previews::of(&app, &hashes).await?;
     let listed = |row: ImageRow| {
         let (hash, facts) = (row.hash?, row.facts?);
         let (image_url, thumbnail_url) =
@@ -123,6 +128,7 @@ pub(super) async fn list_images(
             thumbnail_url,
             width: facts.width,
             height: facts.height,
+            preview: previews.get(&hash).cloned(),
         })
     };
     Ok(axum::Json(ImageList {
@@ -163,6 +169,11 @@ pub(super) struct ImageInfo {
     image_url: String,
     /// Where a small JPEG of it is. Add `&width=160`, `320`, `640` or `1280`.
     thumbnail_url: String,
+    /// Where something is that every browser shows: the picture itself, or a large JPEG of it.
+    viewable_url: String,
+    /// A ThumbHash of it, as base64: 5 to 30 bytes that paint its colours until it is there. Missing if it was not made yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preview: Option<String>,
     /// Further images with the same content.
     #[schema(value_type = Vec<String>)]
     other_names: Vec<ImageName>,
@@ -194,6 +205,8 @@ pub(super) async fn image_info(
     Ok(axum::Json(ImageInfo {
         image_url: image_url(&row.name, &hash),
         thumbnail_url: thumbnail_url(&row.name, &hash),
+        viewable_url: viewable_url(&row.name, &hash, &facts.format),
+        preview: previews::of(&app, &[hash]).await?.remove(&hash),
         image_name: row.name,
         width: facts.width,
         height: facts.height,
@@ -211,7 +224,7 @@ pub(super) async fn image_info(
 pub(super) struct Variant {
     /// The first 16 digits of the content hash: if it is the current one, the answer may be kept for ever.
     v: Option<String>,
-    /// Width of a thumbnail in pixels, rounded up to 160, 320, 640 or 1280; 320 if missing.
+    /// Width of a thumbnail in pixels, rounded up to 160, 320, 640 or 1280; 320 if missing. With 4096, neither edge is longer than that.
     width: Option<u32>,
 }
 
@@ -267,7 +280,7 @@ pub(super) fn no_image() -> Problem {
     Problem::not_found("There is no such image.")
 }
 
-async fn open(app: &SharedApp, row: &ImageRow) -> Result<Opened, Problem> {
+pub(super) async fn open(app: &SharedApp, row: &ImageRow) -> Result<Opened, Problem> {
     let source = app.source(&row.source).ok_or_else(no_image)?;
     let opened = match source.open(&row.name).await {
         Err(SourceError::NotFound(_)) => return Err(missing(app, source).await),

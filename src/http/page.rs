@@ -56,8 +56,8 @@ fn documentation(path: &str) -> Response {
             let mut response =
                 ([(header::CONTENT_TYPE, file.content_type)], file.bytes.into_owned())
                     .into_response();
-            // Swagger UI sets styles and draws icons from data addresses; scripts still come from here only.
-            let policy = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'";
+            // Swagger UI sets styles, draws icons from data addresses and pictures from blobs; scripts still come from here only.
+            let policy = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; object-src 'none'; frame-ancestors 'none'";
             response
                 .headers_mut()
                 .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::error::Problem;
 use super::forms::Form;
 use super::request::ApiJson;
-use super::{SharedApp, image_url, model_not_ready, thumbnail_url};
+use super::{SharedApp, image_url, model_not_ready, previews, thumbnail_url};
 use crate::search::{self, Query, SearchError, Window};
 use crate::types::ImageName;
 
@@ -73,6 +73,9 @@ pub(super) struct Match {
     width: u32,
     /// Height in pixels, as it is shown.
     height: u32,
+    /// A ThumbHash of it, as base64: 5 to 30 bytes that paint its colours until it is there. Missing if it was not made yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preview: Option<String>,
     /// Further images with the same content.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
@@ -88,6 +91,7 @@ impl From<search::Match> for Match {
             score: found.score,
             width: found.width,
             height: found.height,
+            preview: None,
             other_names: found.other_names,
         }
     }
@@ -126,7 +130,13 @@ pub(super) async fn search_image(
         SearchError::ModelNotReady => model_not_ready(&app),
         other => other.into(),
     })?;
-    let matches = answer.matches.into_iter().map(Match::from).collect();
+    let hashes: Vec<_> = answer.matches.iter().map(|found| found.hash).collect();
+    let mut previews = previews::of(&app, &hashes).await?;
+    let painted = |found: search::Match| {
+        let preview = previews.remove(&found.hash);
+        Match { preview, ..Match::from(found) }
+    };
+    let matches = answer.matches.into_iter().map(painted).collect();
     Ok(axum::Json(SearchResponse { text, model_name: answer.model_name, matches, jwt: answer.jwt }))
 }
 

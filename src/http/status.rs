@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
@@ -67,6 +67,17 @@ struct ModelStatus {
     next: Option<NextModelStatus>,
     /// What users should know about this model, or why it failed.
     banner: Option<String>,
+    /// The model that `POST /api/v1/model/download` fetches, while the small bundled one stands in for it.
+    available: Option<AvailableModel>,
+}
+
+/// A model that can be downloaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct AvailableModel {
+    /// Short name of the model.
+    name: String,
+    /// About how large the download is.
+    megabytes: u64,
 }
 
 /// How far the model is: it is looked for and loaded, downloaded first if it is not here, waits for the vector store, answers,
@@ -235,7 +246,7 @@ pub(super) async fn snapshot(app: &SharedApp) -> Result<Status, Problem> {
     let config = &app.config;
     Ok(Status {
         version: env!("CARGO_PKG_VERSION"),
-        model: model_status(&serving, counts),
+        model: ModelStatus { available: available(app), ..model_status(&serving, counts) },
         store: store_status(app, &serving).await,
         images: ImageCounts {
             total: counts.pending + counts.indexed + counts.failed,
@@ -263,6 +274,11 @@ pub(super) async fn snapshot(app: &SharedApp) -> Result<Status, Problem> {
             query_picture_bytes_max: config.server.query_picture_bytes_max,
         },
     })
+}
+
+fn available(app: &SharedApp) -> Option<AvailableModel> {
+    let (name, megabytes) = app.serving.available()?;
+    Some(AvailableModel { name, megabytes })
 }
 
 fn model_status(serving: &ServingState, counts: StateCounts) -> ModelStatus {
@@ -371,6 +387,8 @@ struct FailureEntry {
     reason: String,
     /// How often it was tried.
     attempts: u32,
+    /// Whether trying again can help while the file stays as it is.
+    retryable: bool,
 }
 
 impl PartialSchema for FailureCode {
@@ -392,6 +410,7 @@ impl From<FailedImage> for FailureEntry {
     fn from(failed: FailedImage) -> Self {
         Self {
             image_name: failed.name,
+            retryable: failed.failure.code.is_retryable(),
             code: failed.failure.code,
             reason: failed.failure.reason,
             attempts: failed.attempts,
@@ -458,12 +477,7 @@ pub(super) async fn retry_failures(
     headers: HeaderMap,
     ApiJson(wanted): ApiJson<RetryRequest>,
 ) -> Result<axum::Json<RetryResponse>, Problem> {
-    if !is_from_own_page(&headers) && !has_api_key(&app, &headers) {
-        return Err(Problem::new(
-            ProblemCode::CrossSiteRequest,
-            "Only the server's own page may ask for this. Programs send the API key as Authorization: Bearer …, or the server's address as Origin.",
-        ));
-    }
+    check_asker(&app, &headers)?;
     let names = wanted
         .image_names
         .map(|names| names.into_iter().map(ImageName::new).collect::<Result<Vec<_>, _>>())
@@ -473,4 +487,40 @@ pub(super) async fn retry_failures(
         ingest.wake();
     }
     Ok(axum::Json(RetryResponse { retried }))
+}
+
+fn check_asker(app: &SharedApp, headers: &HeaderMap) -> Result<(), Problem> {
+    if is_from_own_page(headers) || has_api_key(app, headers) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        ProblemCode::CrossSiteRequest,
+        "Only the server's own page may ask for this. Programs send the API key as Authorization: Bearer …, or the server's address as Origin.",
+    ))
+}
+
+/// Download the preferred model now.
+///
+/// While the small bundled model stands in for it: `model.available` of the status says so. The status shows how far it is. Only for
+/// the server's own page, and for programs with the API key or with the server's own address as `Origin`.
+#[utoipa::path(
+    post, path = "/api/v1/model/download", tag = "operation", security((), ("api_key" = [])),
+    responses(
+        (status = 202, body = AvailableModel, description = "It is being downloaded."),
+        (status = 403, body = Problem, content_type = "application/problem+json", description = "The request comes neither from the server's own page nor with the API key."),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no model to download.")
+    )
+)]
+pub(super) async fn download_model(
+    State(app): State<SharedApp>,
+    headers: HeaderMap,
+) -> Result<(StatusCode, axum::Json<AvailableModel>), Problem> {
+    check_asker(&app, &headers)?;
+    let model = available(&app).ok_or_else(|| {
+        Problem::not_found(
+            "There is no model to download: the configured one answers already or is on its way, or downloads are off (models.offline).",
+        )
+    })?;
+    app.serving.fetch_now();
+    Ok((StatusCode::ACCEPTED, axum::Json(model)))
 }

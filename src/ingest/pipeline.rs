@@ -18,7 +18,7 @@ use crate::catalog::{CompletedImage, Failure, FailureCode, LeasedImage, PictureF
 use crate::decoder::Share;
 use crate::metrics::Stage;
 use crate::source::SourceError;
-use crate::types::{ContentHash, Fingerprint, now_ms};
+use crate::types::{ContentHash, Fingerprint, Preview, now_ms};
 use crate::vector_store::{Point, payload};
 
 /// How long a batch that is not full waits for one more picture.
@@ -43,13 +43,18 @@ struct Decoded {
     item: Item,
     hash: ContentHash,
     facts: PictureFacts,
+    preview: Option<Preview>,
     pixels: Pixels,
 }
+
+/// What decoding gives: the colours to paint in its place, and what the model looks at.
+type Seen = (Option<Preview>, Pixels);
 
 struct Embedded {
     item: Item,
     hash: ContentHash,
     facts: PictureFacts,
+    preview: Option<Preview>,
     /// `None`: this content has a vector already.
     vector: Option<Vec<f32>>,
 }
@@ -116,11 +121,13 @@ impl Stages {
     async fn prepare(&self, item: Item) {
         let prepared = self.read_and_decode(&item.image).await;
         match prepared {
-            Ok((hash, facts, Some(pixels))) => {
-                drop(self.decoded.send(Decoded { item, hash, facts, pixels }).await);
+            Ok((hash, facts, Some((preview, pixels)))) => {
+                let decoded = Decoded { item, hash, facts, preview, pixels };
+                drop(self.decoded.send(decoded).await);
             }
             Ok((hash, facts, None)) => {
-                drop(self.embedded.send(Embedded { item, hash, facts, vector: None }).await);
+                let known = Embedded { item, hash, facts, preview: None, vector: None };
+                drop(self.embedded.send(known).await);
             }
             Err(setback) => note_setback(&self.shared, &item, &setback, &self.stop).await,
         }
@@ -129,7 +136,7 @@ impl Stages {
     async fn read_and_decode(
         &self,
         image: &LeasedImage,
-    ) -> Result<(ContentHash, PictureFacts, Option<Pixels>), Setback> {
+    ) -> Result<(ContentHash, PictureFacts, Option<Seen>), Setback> {
         let decoder = &self.shared.parts.decoder;
         let size_bytes = image.fingerprint.size_bytes.min(decoder.limits().max_bytes);
         let share = decoder.share_for_file(size_bytes).await;
@@ -147,9 +154,9 @@ impl Stages {
             return Ok((hash, facts.clone(), None));
         }
         let started = Instant::now();
-        let (facts, pixels) = self.decode(bytes, hash, share).await?;
+        let (facts, seen) = self.decode(bytes, hash, share).await?;
         self.shared.parts.metrics.observe(Stage::Decode, started.elapsed());
-        Ok((hash, facts, Some(pixels)))
+        Ok((hash, facts, Some(seen)))
     }
 
     async fn read(&self, image: &LeasedImage) -> Result<(Vec<u8>, ContentHash), Setback> {
@@ -187,15 +194,15 @@ impl Stages {
         bytes: Vec<u8>,
         hash: ContentHash,
         share: Share,
-    ) -> Result<(PictureFacts, Pixels), Setback> {
+    ) -> Result<(PictureFacts, Seen), Setback> {
         let IngestParts { decoder, embedder, thumbnails, .. } = &self.shared.parts;
         let wanted = embedder.wanted(thumbnails.early_width());
         let (embedder, thumbnails) = (embedder.clone(), thumbnails.clone());
         let preprocess = move |decoded: clip::Decoded| {
-            thumbnails.make_early(&hash, &decoded);
+            let preview = thumbnails.make_early(&hash, &decoded);
             let format = decoded.format.as_str().to_owned();
             let facts = PictureFacts { format, width: decoded.width, height: decoded.height };
-            (facts, embedder.preprocess(&decoded))
+            (facts, (preview, embedder.preprocess(&decoded)))
         };
         decoder.decode(bytes, share, wanted, preprocess).await.map_err(|error| {
             Setback::Permanent(Failure { code: error.code().into(), reason: error.to_string() })
@@ -321,12 +328,12 @@ async fn embed(
     let mut pixels = Vec::with_capacity(batch.len());
     let mut place: HashMap<ContentHash, usize> = HashMap::with_capacity(batch.len());
     let mut waiting = Vec::with_capacity(batch.len());
-    for Decoded { item, hash, facts, pixels: picture } in batch {
+    for Decoded { item, hash, facts, preview, pixels: picture } in batch {
         let index = *place.entry(hash).or_insert_with(|| {
             pixels.push(picture);
             pixels.len() - 1
         });
-        waiting.push((item, hash, facts, index));
+        waiting.push((item, hash, facts, preview, index));
     }
     let started = Instant::now();
     let count = pixels.len();
@@ -335,11 +342,11 @@ async fn embed(
         Err(error) => vec![Err(error); count],
     };
     shared.parts.metrics.observe(Stage::Embed, started.elapsed());
-    for (item, hash, facts, index) in waiting {
+    for (item, hash, facts, preview, index) in waiting {
         match vectors.get(index) {
             Some(Ok(vector)) => {
                 let vector = Some(vector.clone());
-                let _ = embedded.send(Embedded { item, hash, facts, vector }).await;
+                let _ = embedded.send(Embedded { item, hash, facts, preview, vector }).await;
             }
             failed => {
                 let reason = match failed {
@@ -388,6 +395,9 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
         let contents: Vec<_> =
             fresh.values().map(|image| (image.hash, image.facts.clone())).collect();
         catalog.intend_vectors(model, &contents, now_ms()).await?;
+        let previews: Vec<_> =
+            fresh.values().filter_map(|image| Some((image.hash, image.preview.clone()?))).collect();
+        catalog.keep_previews(&previews).await?;
         let points = fresh.values().filter_map(|image| point(shared, image)).collect();
         let write = shared.begin_write().await?;
         shared.parts.collection.upsert(points).await?;

@@ -21,6 +21,7 @@ mod installer;
 mod model_based;
 mod model_switch;
 mod models;
+mod page_fields;
 mod qdrant;
 mod release;
 mod repair;

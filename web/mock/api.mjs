@@ -90,7 +90,9 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
     ],
     rich,
     sources: [{ location: '/home/me/pictures', away: false, reason: null }],
-    skipped: { videos: 8, documents: 4 },
+    skipped: [{ what: 'video', files: 8 }, { what: 'office document', files: 4 }],
+    /** The bodies of all searches, oldest first. */
+    searches: [],
     /** Changes of the status, for tests that need a certain one. */
     change: (status) => status,
     thumbnailDelayMs: 0,
@@ -120,7 +122,7 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
       limits: { text_chars_max: 1000, limit_max: 200, query_picture_bytes_max: 26_214_400 },
     };
     if (world.rich) {
-      plain.images = { ...plain.images, skipped: world.skipped, missing: 0 };
+      plain.images = { ...plain.images, skipped: world.skipped.reduce((sum, { files }) => sum + files, 0), missing: 0 };
       plain.sources = world.sources;
       plain.limits.queries_max = 4;
     }
@@ -137,8 +139,9 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
   const shown = (image) => {
     if (!world.rich) return image;
     const kind = digest(image.image_name)[0];
-    return { ...image, preview: PREVIEWS[kind % KINDS], ...(kind % 11 === 0 ? { other_names: [1, 2].map((n) => `copies/${n}/${image.image_name}`), other_names_total: 5 } : {}) };
+    return { ...image, taken: takenOf(image), preview: PREVIEWS[kind % KINDS], ...(kind % 11 === 0 ? { other_names: [1, 2].map((n) => `copies/${n}/${image.image_name}`), other_names_total: 5 } : {}) };
   };
+  const kept = (images, filter) => (filter ? images.filter((image) => fits(image, filter)) : images);
   const rank = (text) => {
     const scored = world.images.map((image) => {
       const isNamed = text.split(' ').some((word) => word && image.image_name.includes(word));
@@ -170,14 +173,14 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
       return response.write(`event: status\ndata: ${JSON.stringify(status())}\n\n`);
     }
     if (route === 'GET /images') {
-      const { images } = world;
+      const images = kept(world.images, filterOfParams(url.searchParams));
       const next = offset + limit < images.length ? String(offset + limit) : undefined;
       return send(response, 200, { images: images.slice(offset, offset + limit).map(shown), total: images.length, ...(world.rich ? { next } : {}) });
     }
     if (route === 'GET /image-info') {
       const found = world.images.find(({ image_name }) => image_name === url.searchParams.get('image_name'));
       if (!found) return send(response, 404, { code: 'not_found', detail: 'There is no such image.' });
-      return send(response, 200, { ...shown(found), format: 'jpeg', size_bytes: 1_482_113, modified: '2026-03-14T15:09:26Z', content_hash: digest(found.image_name).toString('hex'), other_names: ['copies/same.jpg'] });
+      return send(response, 200, { ...shown(found), format: 'jpeg', size_bytes: 1_482_113, modified: '2026-03-14T15:09:26Z', content_hash: digest(found.image_name).toString('hex'), other_names: ['copies/same.jpg'], viewable_url: found.image_url, ...(world.rich ? { camera: CAMERAS[digest(found.image_name)[1] % 2], gps: { lat: 48.1, lon: 11.6 } } : {}) });
     }
     if (route === 'POST /search-image') return search(request, response);
     if (route === 'POST /create-feedback') {
@@ -186,7 +189,9 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
       rated.set(jwt, user_feedback);
       return send(response, first ? 201 : 200, { id: String(jwt), user_feedback });
     }
-    if (route === 'GET /failures') return send(response, 200, { failures: world.failures.slice(offset, offset + limit), total: world.failures.length });
+    if (route === 'GET /failures') return send(response, 200, { failures: world.failures.slice(offset, offset + limit), total: world.failures.length, skipped: world.skipped });
+    if (route === 'POST /model/download') return send(response, 202, { name: 'ViT-B-32__openai', megabytes: 606 });
+    if (route === 'POST /download-zip') return zip(request, response);
     if (route === 'POST /failures/retry') {
       const { image_names } = JSON.parse((await read(request)).toString());
       const tried = world.failures.filter(({ image_name }) => !image_names || image_names.includes(image_name));
@@ -202,16 +207,27 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
   async function search(request, response) {
     const body = await read(request);
     const json = request.headers['content-type']?.includes('json') ? JSON.parse(body.toString()) : {};
-    if (json.queries && !world.rich) return send(response, 422, { code: 'invalid_request', detail: 'unknown field `queries`' });
     const form = (name) => new RegExp(`name="${name}"\\r\\n\\r\\n([^\\r]+)`).exec(body.toString('latin1'))?.[1];
-    const parts = (json.queries ?? [json]).map(({ text, image_name }) => text ?? image_name);
+    const [queries, filter] = [json.queries, json.filter].map((given, at) => given ?? JSON.parse(form(['queries', 'filter'][at]) ?? 'null'));
+    world.searches.push({ ...json, ...(queries ? { queries } : {}), ...(filter ? { filter } : {}), ...(form('limit') ? { form: true } : {}) });
+    if ((json.queries || json.filter || json.strength) && !world.rich) return send(response, 422, { code: 'invalid_request', detail: 'unknown field `queries`' });
+    const parts = (queries ?? [json]).filter(({ weight }) => !(weight < 0)).map(({ text, image_name }) => text ?? image_name);
     const asked = parts.filter(Boolean).join(' ') || form('text') || 'picture';
     if (!rankings.has(asked)) rankings.clear(), rankings.set(asked, rank(asked));
-    const ranking = asked === 'nothing' ? [] : rankings.get(asked);
+    const unwanted = (queries ?? []).filter(({ weight, image_name }) => weight < 0 && image_name).map(({ image_name }) => image_name);
+    const ranking = asked === 'nothing' ? [] : kept(rankings.get(asked), filter).filter(({ image_name }) => !unwanted.includes(image_name));
     const from = json.offset ?? Number(form('offset') ?? 0);
     const matches = ranking.slice(from, from + (json.limit ?? Number(form('limit') ?? 10)));
     const strong = world.rich ? { strong_total: ranking.filter(({ strength }) => strength === 'strong').length } : {};
     return send(response, 200, { text: json.text, model_name: 'Mock', matches, jwt: `mock.${asked}.${Math.random()}`, ...strong });
+  }
+
+  /** Not a real one: what is asked for, as text. */
+  async function zip(request, response) {
+    const names = /\[[^\r]*\]/.exec((await read(request)).toString())?.[0];
+    if (!names || world.refusesZip) return send(response, 413, { code: 'too_large', detail: 'Too many.' });
+    response.writeHead(200, { 'Content-Type': 'application/zip', 'Content-Disposition': 'attachment; filename="pictures.zip"' });
+    return response.end(names);
   }
 
   async function change(request, response, url) {
@@ -244,6 +260,35 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
     response.writeHead(200, { 'Content-Type': 'image/png', 'Cache-Control': 'public, max-age=31536000, immutable' });
     return response.end(draw(name, found.width / found.height));
   }
+}
+
+const CAMERAS = ['NIKON D750', 'Apple iPhone 12'];
+const DAY_MS = 24 * 3600 * 1000;
+// Three pictures a day, the first of them on this one.
+const LAST_DAY_MS = Date.UTC(2026, 2, 14, 12);
+
+function takenOf(image) {
+  const index = Number(image.image_url.split('?v=')[1] ?? 0);
+  return new Date(LAST_DAY_MS - Math.floor(index / 3) * DAY_MS).toISOString().slice(0, 19);
+}
+
+function filterOfParams(params) {
+  const names = ['folder', 'taken_after', 'taken_before', 'formats', 'orientation', 'camera', 'near'];
+  const found = Object.fromEntries(names.flatMap((name) => (params.has(name) ? [[name, params.get(name)]] : [])));
+  return Object.keys(found).length > 0 ? found : null;
+}
+
+function fits(image, { folder, taken_after, taken_before, formats, orientation, camera }) {
+  const taken = takenOf(image);
+  const shape = image.width > image.height ? 'landscape' : image.width < image.height ? 'portrait' : 'square';
+  return (
+    (!folder || image.image_name.startsWith(`${folder}/`)) &&
+    (!taken_after || taken >= taken_after) &&
+    (!taken_before || taken < taken_before) &&
+    (!formats || formats.includes('jpeg')) &&
+    (!orientation || shape === orientation) &&
+    (!camera || CAMERAS[digest(image.image_name)[1] % 2] === camera)
+  );
 }
 
 function send(response, code, body) {

@@ -26,6 +26,15 @@ export function date(rfc3339: string): string {
   return Number.isNaN(time.getTime()) ? rfc3339 : time.toLocaleDateString(language, { year: 'numeric', month: 'long', day: 'numeric' });
 }
 
+/** `2024-05-06` as people write it. */
+export function day(ymd: string): string {
+  return new Date(`${ymd}T12:00:00`).toLocaleDateString(language, { year: 'numeric', month: 'short', day: 'numeric' });
+}
+
+/** `2024-05` with its year, or without. */
+export const month = (key: string) => new Date(`${key}-15T12:00:00`).toLocaleDateString(language, { year: 'numeric', month: 'long' });
+export const monthShort = (key: string) => new Date(`${key}-15T12:00:00`).toLocaleDateString(language, { month: 'short' });
+
 /** `a/b.jpg` -> `b.jpg` */
 export function fileName(imageName: string): string {
   return imageName.slice(imageName.lastIndexOf('/') + 1);

@@ -230,6 +230,7 @@ async fn no_statement_walks_over_the_library() {
         super::images::STATEMENTS,
         super::leases::STATEMENTS,
         super::ledger::STATEMENTS,
+        super::previews::STATEMENTS,
         super::queue::STATEMENTS,
         super::sources::STATEMENTS,
         super::vectors::STATEMENTS,
@@ -243,9 +244,10 @@ async fn no_statement_walks_over_the_library() {
         let plan = sqlx::query(explain).fetch_all(&catalog.readers).await;
         for step in plan.unwrap_or_else(|error| panic!("{name}: {error}")) {
             let step: String = step.get("detail");
-            let walks = ["images", "vectors", "impressions", "feedback"].iter().any(|table| {
-                step == format!("SCAN {table}") || step.starts_with(&format!("SCAN {table} "))
-            });
+            let walks =
+                ["images", "vectors", "previews", "impressions", "feedback"].iter().any(|table| {
+                    step == format!("SCAN {table}") || step.starts_with(&format!("SCAN {table} "))
+                });
             if walks || (step.contains("TEMP B-TREE") && !may_sort.contains(name)) {
                 wrong.push(format!("{name}: {step}"));
             }

@@ -10,19 +10,21 @@ type Previewed = { preview?: string | null };
 export type Strength = 'strong' | 'fair' | 'weak';
 export type SourceStatus = { location: string; away?: boolean; reason?: string | null };
 export type Status = Omit<Schemas['Status'], 'images'> & {
-  images: Omit<Schemas['ImageCounts'], 'skipped' | 'missing'> & { skipped?: number | Record<string, number>; missing?: number };
+  images: Omit<Schemas['ImageCounts'], 'skipped' | 'missing'> & { skipped?: number; missing?: number };
   sources?: SourceStatus[];
   limits: { queries_max?: number };
   /** The model that can be fetched with a press of a button, when there is one. */
-  model: { available?: string | null };
+  model: { available?: { name: string; megabytes: number } | null };
 };
-export type Match = Schemas['Match'] & Previewed & { strength?: Strength; other_names_total?: number };
+/** When it was taken, where the server knows: RFC 3339, perhaps without an offset. */
+type Dated = { taken?: string };
+export type Match = Schemas['Match'] & Previewed & Dated & { strength?: Strength; other_names_total?: number; near_duplicates?: Match[] };
 export type SearchResponse = Omit<Schemas['SearchResponse'], 'matches'> & { matches: Match[]; strong_total?: number };
-export type ListedImage = Schemas['ListedImage'] & Previewed & { other_names?: string[]; other_names_total?: number };
+export type ListedImage = Schemas['ListedImage'] & Previewed & Dated & { other_names?: string[]; other_names_total?: number };
 export type ImageList = { images: ListedImage[]; total: number; next?: string | null };
-export type ImageInfo = Schemas['ImageInfo'] & Previewed & { other_names_total?: number };
+export type ImageInfo = Schemas['ImageInfo'] & Previewed & Dated & { other_names_total?: number; viewable_url?: string; camera?: string; lens?: string; gps?: { lat: number; lon: number } };
 export type FailureEntry = Schemas['FailureEntry'] & { retryable?: boolean };
-export type FailureList = { failures: FailureEntry[]; total: number };
+export type FailureList = { failures: FailureEntry[]; total: number; skipped?: { what: string; files: number }[] };
 export type ImageFeedback = Schemas['ImageFeedback'];
 export type UploadResponse = Schemas['UploadResponse'];
 
@@ -37,17 +39,29 @@ export class ApiError extends Error {
 }
 
 /** Several parts are searched together; only servers that say `limits.queries_max` take more than one. */
-export type QueryPart = ({ text: string } | { image_name: string }) & { weight?: number };
-export type SearchQuery = { parts: QueryPart[] } | { picture: Blob; text?: string };
+export type QueryPart = ({ text: string } | { image_name: string } | { picture: true }) & { weight?: number };
+/** `picture` stands for the part that says so. */
+export interface SearchQuery {
+  parts: QueryPart[];
+  picture?: Blob;
+  filter?: Record<string, unknown>;
+  /** Whether to say how well each match fits, and to show near-duplicates as one. */
+  judged?: boolean;
+}
 
 export function searchImage(query: SearchQuery, limit: number, offset: number, signal: AbortSignal): Promise<SearchResponse> {
-  if ('parts' in query) {
-    const [only, ...more] = query.parts;
-    return post('/api/v1/search-image', { ...(more.length > 0 ? { queries: query.parts } : only), limit, offset }, signal);
+  const [only, ...more] = query.parts;
+  const isPlain = more.length === 0 && only?.weight === undefined;
+  const judged = query.judged ? { strength: true, collapse: true } : {};
+  const filter = query.filter ? { filter: query.filter } : {};
+  if (!query.picture) {
+    return post('/api/v1/search-image', { ...(isPlain ? only : { queries: query.parts }), ...judged, ...filter, limit, offset }, signal);
   }
   const form = new FormData();
   form.set('image', query.picture, 'picture');
-  if (query.text) form.set('text', query.text);
+  if (!isPlain) form.set('queries', JSON.stringify(query.parts));
+  for (const [name, value] of Object.entries(judged)) form.set(name, String(value));
+  if (query.filter) form.set('filter', JSON.stringify(query.filter));
   form.set('limit', String(limit));
   form.set('offset', String(offset));
   return request('/api/v1/search-image', { method: 'POST', body: form, signal });
@@ -58,9 +72,20 @@ export function createFeedback(body: Schemas['FeedbackRequest']): Promise<Schema
 }
 
 /** `after` is the `next` of the page before, which stays right while pictures come and go; without one, an offset. */
-export function listImages(limit: number, from: { offset: number } | { after: string }, signal: AbortSignal): Promise<ImageList> {
-  const where = 'after' in from ? `after=${encodeURIComponent(from.after)}` : `offset=${from.offset}`;
-  return request(`/api/v1/images?limit=${limit}&${where}`, { signal });
+export function listImages(
+  limit: number,
+  from: { offset: number } | { after: string },
+  signal: AbortSignal,
+  filter: Record<string, unknown> = {},
+): Promise<ImageList> {
+  const params = new URLSearchParams({ limit: String(limit), ...('after' in from ? { after: from.after } : { offset: String(from.offset) }) });
+  for (const [name, value] of Object.entries(filter)) params.set(name, flat(value));
+  return request(`/api/v1/images?${params}`, { signal });
+}
+
+/** As query strings carry it: lists and places with commas. */
+function flat(value: unknown): string {
+  return typeof value === 'object' && value !== null ? Object.values(value).join(',') : String(value);
 }
 
 export function imageInfo(name: string, signal: AbortSignal): Promise<ImageInfo> {
@@ -80,8 +105,8 @@ export function retryFailures(names: string[] | null): Promise<Schemas['RetryRes
 }
 
 /** Starts the download of the model that `status.model.available` names. */
-export function fetchModel(apiKey: string): Promise<unknown> {
-  return request('/api/v1/model/download', { method: 'POST', headers: { Authorization: `Bearer ${apiKey}` } });
+export function fetchModel(): Promise<unknown> {
+  return request('/api/v1/model/download', { method: 'POST' });
 }
 
 function imagePath(name: string): string {
@@ -160,5 +185,6 @@ export function thumbnail(picture: { thumbnail_url: string }, width: 160 | 320 |
 }
 
 export function asError(error: unknown): ApiError {
+  if (error instanceof DOMException && error.name === 'AbortError') return new ApiError('aborted', 'aborted');
   return error instanceof ApiError ? error : new ApiError('unexpected', String(error));
 }

@@ -95,8 +95,20 @@ describe('rowHeight', () => {
   });
 });
 
+describe('several divides', () => {
+  it('begin a row each, also above the first picture, and lose no picture', () => {
+    const divides = [0, 1, 2, 40].map((at) => ({ at, space: 48 }));
+    const layout = justify(ratios, 1000, 200, 8, divides);
+    expect(layout.boxes).toHaveLength(ratios.length);
+    expect(layout.boxes[0]!.top).toBe(48);
+    for (const { at } of divides) expect(layout.rows.some(({ first }) => first === at)).toBe(true);
+    expect(layout.rows.map(({ top }) => top)).toEqual(layout.rows.map(({ top }) => top).toSorted((a, b) => a - b));
+    expect(justify(ratios, 1000, 200, 8, [{ at: ratios.length, space: 48 }])).toEqual(justify(ratios, 1000, 200, 8));
+  });
+});
+
 describe('divide', () => {
-  const divided = justify(ratios, 1000, 200, 8, { at: 33, space: 56 });
+  const divided = justify(ratios, 1000, 200, 8, [{ at: 33, space: 56 }]);
 
   it('begins a new row, below a space, and leaves everything before it in place', () => {
     const settled = layout.rows.find(({ end }) => end > 33)!.first;
@@ -109,7 +121,7 @@ describe('divide', () => {
   });
 
   it('does nothing outside the list', () => {
-    for (const at of [0, 500, 900]) expect(justify(ratios, 1000, 200, 8, { at, space: 56 })).toEqual(layout);
+    for (const at of [-1, 500, 900]) expect(justify(ratios, 1000, 200, 8, [{ at, space: 56 }])).toEqual(layout);
   });
 });
 

@@ -53,15 +53,18 @@ export interface Divide {
   space: number;
 }
 
-export function justify(ratios: readonly number[], width: number, target: number, gap: number, divide: Divide | null = null): Layout {
+/** `divides` in the order of the pictures. */
+export function justify(ratios: readonly number[], width: number, target: number, gap: number, divides: readonly Divide[] = []): Layout {
   const layout: Layout = { boxes: [], rows: [], height: 0 };
   if (width <= 0) return layout;
-  const at = divide && divide.at > 0 && divide.at < ratios.length ? divide.at : ratios.length;
-  fill(layout, ratios, 0, at, width, target, gap);
-  if (at < ratios.length) {
-    layout.height += divide!.space;
-    fill(layout, ratios, at, ratios.length, width, target, gap);
+  let from = 0;
+  for (const { at, space } of divides) {
+    if (at < from || at >= ratios.length) continue;
+    fill(layout, ratios, from, at, width, target, gap);
+    layout.height += space;
+    from = at;
   }
+  fill(layout, ratios, from, ratios.length, width, target, gap);
   return layout;
 }
 

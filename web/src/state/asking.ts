@@ -1,7 +1,9 @@
 // The ways to ask: typing, a chip, a picture of the user, one of the results. All end in the address.
 import { tick } from 'svelte';
-import { textOf, withWords } from './address';
+import { textOf, withFilter, withNot, withoutPicture as wordsOf, withWords, type Query } from './address';
+import { canCombine } from './combining';
 import { debounce } from './debounce';
+import type { Filter } from './filter';
 import { navigation } from './navigation.svelte';
 import { panels } from './panels.svelte';
 import { keepPicture, pictureOf } from './pictures';
@@ -12,13 +14,10 @@ import { bytes } from '../words';
 
 const TYPING_PAUSE_MS = 200;
 
-/** Whether words and a picture can be searched together. */
-export const canCombine = () => (live.now?.limits.queries_max ?? 1) > 1;
-
 export const typed = debounce((text: string) => {
   const words = text.trim();
   const { query } = navigation.address;
-  const beside = canCombine() ? query : ({ kind: 'none' } as const);
+  const beside: Query = canCombine() || query.kind === 'text' ? query : only(query);
   navigation.search(withWords(beside, words), true);
 }, TYPING_PAUSE_MS);
 
@@ -31,26 +30,27 @@ export function submit() {
 
 export function searchFor(text: string) {
   typed.cancel();
-  navigation.search({ kind: 'text', text });
+  navigation.search({ ...only(navigation.address.query), kind: 'text', text });
   navigation.settle();
   recent.add(text);
 }
 
 export function goHome() {
   typed.cancel();
-  if (navigation.address.query.kind !== 'none') navigation.search({ kind: 'none' });
+  const { query } = navigation.address;
+  if (query.kind !== 'none' || query.filter) navigation.search({ kind: 'none' });
   else window.scrollTo(0, 0);
 }
 
 /** The words stay, the picture beside them goes. */
 export function withoutPicture() {
   typed.cancel();
-  navigation.search(withWords({ kind: 'none' }, textOf(navigation.address.query)));
+  navigation.search(wordsOf(navigation.address.query));
 }
 
 export function alike(name: string) {
   typed.cancel();
-  navigation.search({ kind: 'like', name });
+  navigation.search({ ...only(navigation.address.query), kind: 'like', name });
   // What was clicked is gone; the heading is the natural place to go on.
   void tick().then(() => document.querySelector<HTMLElement>('h1')?.focus({ preventScroll: true }));
 }
@@ -70,5 +70,37 @@ export async function searchWith(file: File) {
   }
   typed.cancel();
   const words = canCombine() ? textOf(navigation.address.query) : '';
-  navigation.search({ kind: 'picture', id, ...(words ? { text: words } : {}) });
+  navigation.search({ ...only(navigation.address.query), kind: 'picture', id, ...(words ? { text: words } : {}) });
+}
+
+/** The field is emptied; the filter stays. */
+export function clearSearch() {
+  typed.cancel();
+  navigation.search(only(navigation.address.query));
+}
+
+/** What was asked is not like this picture, or not these words. */
+export function refine(kind: 'not' | 'notLike', what: string, isNot: boolean) {
+  const { query } = navigation.address;
+  if (query.kind === 'none') return;
+  typed.cancel();
+  navigation.search(withNot(query, kind, what, isNot));
+  navigation.settle();
+}
+
+/** How much the words count beside the picture. */
+export const weigh = debounce((mix: number) => {
+  const { query } = navigation.address;
+  if (query.kind === 'like' || query.kind === 'picture') navigation.search({ ...query, mix }, true);
+}, TYPING_PAUSE_MS);
+
+export function filterBy(filter: Filter) {
+  typed.cancel();
+  navigation.search(withFilter(navigation.address.query, filter));
+  navigation.settle();
+}
+
+/** The filter without a question. */
+function only({ filter }: Query): { kind: 'none'; filter?: Filter } {
+  return { kind: 'none', ...(filter ? { filter } : {}) };
 }

@@ -3,6 +3,8 @@
 class Panels {
   open = $state<'none' | 'status' | 'upload'>('none');
   message = $state('');
+  /** Whether everything that the list can be filtered by is shown. */
+  filters = $state(false);
 }
 
 export const panels = new Panels();

@@ -1,14 +1,16 @@
 // What the grid shows: the answer to the query, page after page, or the newest pictures when nothing is asked.
 // Only the latest request counts: starting one aborts the one before. Lists that were left are kept for a while, so
 // that going back shows them at once.
-import { ApiError, asError, listImages, searchImage, type ListedImage, type SearchQuery, type Strength } from '../api/client';
+import { ApiError, asError, listImages, searchImage, type ListedImage, type Match, type QueryPart, type SearchQuery, type Strength } from '../api/client';
 import { t } from '../texts';
-import { sameQuery, type Query } from './address';
+import { filterOf, MIX_EVEN, sameQuery, type Query, type Search } from './address';
+import { canCombine } from './combining';
+import { askedFilter } from './filter';
 import { pictureOf } from './pictures';
 import { rating, type KeptRating } from './rating.svelte';
 import { live } from './status.svelte';
 
-export type Picture = ListedImage & { score?: number; strength?: Strength };
+export type Picture = ListedImage & { score?: number; strength?: Strength; near_duplicates?: Match[] };
 export type Phase = 'idle' | 'loading' | 'ready' | 'failed';
 
 // Small first, so that pictures appear early; larger while scrolling.
@@ -21,6 +23,7 @@ const LIST_MAX = 500;
 // A reload loads no more than this to return to its place.
 const RESTORED_MAX = 4000;
 const RETRIES_MAX = 5;
+const STATUS_WAIT_MS = 1500;
 const LISTS_KEPT_MAX = 12;
 
 interface Kept {
@@ -77,14 +80,14 @@ class Results {
   show(query: Query, list: number, wanted = 0) {
     const isSame = sameQuery(query, this.query);
     if (isSame && list === this.#list && (this.phase === 'ready' || this.phase === 'loading')) return;
-    const fromOrTo = query.kind === 'none' || this.query.kind === 'none';
+    const fromOrTo = (query.kind === 'none') !== (this.query.kind === 'none');
     this.#list = list;
     this.query = query;
     this.#retries = 0;
     this.fresh = 0;
     const kept = this.#kept.get(list);
     if (kept && sameQuery(kept.query, query)) return this.#restore(kept);
-    if (fromOrTo && !isSame) this.#clear();
+    if (fromOrTo) this.#clear();
     void this.#first(wanted);
   }
 
@@ -123,7 +126,7 @@ class Results {
     const signal = this.#start();
     const indexedThen = live.now?.images.indexed ?? -1;
     try {
-      const { images, total, next } = await listImages(Math.min(LIST_MAX, Math.max(FIRST_PAGE, this.#offset)), { offset: 0 }, signal);
+      const { images, total, next } = await listImages(Math.min(LIST_MAX, Math.max(FIRST_PAGE, this.#offset)), { offset: 0 }, signal, askedFilter(filterOf(this.query)));
       this.#reset();
       this.#append(images);
       this.#listed(total, next, images.length);
@@ -240,7 +243,7 @@ class Results {
     const query = this.query;
     const indexedThen = live.now?.images.indexed ?? -1;
     if (query.kind === 'none') {
-      const { images, total, next } = await listImages(wanted, !first && this.#next ? { after: this.#next } : { offset }, signal);
+      const { images, total, next } = await listImages(wanted, !first && this.#next ? { after: this.#next } : { offset }, signal, askedFilter(filterOf(query)));
       if (first) {
         this.#reset();
         this.indexedThen = indexedThen;
@@ -249,6 +252,9 @@ class Results {
       this.#listed(total, next, images.length);
       return;
     }
+    // The status says what this server can be asked.
+    if (!live.now) await Promise.race([live.known, pause(STATUS_WAIT_MS)]);
+    signal.throwIfAborted();
     const answer = await searchImage(asked(query), Math.min(wanted, WINDOW_MAX - offset), offset, signal);
     if (first) {
       this.#reset();
@@ -278,13 +284,28 @@ class Results {
   }
 }
 
-function asked(query: Exclude<Query, { kind: 'none' }>): SearchQuery {
-  if (query.kind === 'text') return { parts: [{ text: query.text }] };
-  const beside = query.text ? { text: query.text } : null;
-  if (query.kind === 'like') return { parts: [{ image_name: query.name }, ...(beside ? [beside] : [])] };
+const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
+
+const NOT_WEIGHT = -0.5;
+
+function asked(query: Search): SearchQuery {
+  const parts: QueryPart[] = [];
+  const hasPicture = query.kind !== 'text';
+  const isRefined = Boolean(query.not?.length || query.notLike?.length || (hasPicture && query.text));
+  // Alone, a part has no weight, and asks as every server understands it.
+  const weight = (share: number) => (isRefined ? { weight: Math.min(1, share / MIX_EVEN) } : {});
+  const mix = hasPicture && query.text ? (query.mix ?? MIX_EVEN) : MIX_EVEN;
+  if (query.text) parts.push({ text: query.text, ...weight(mix) });
+  if (query.kind === 'like') parts.push({ image_name: query.name, ...weight(100 - mix) });
+  if (query.kind === 'picture') parts.push({ picture: true, ...weight(100 - mix) });
+  for (const text of query.not ?? []) parts.push({ text, weight: NOT_WEIGHT });
+  for (const image_name of query.notLike ?? []) parts.push({ image_name, weight: NOT_WEIGHT });
+  const filter = askedFilter(filterOf(query));
+  const search: SearchQuery = { parts, judged: canCombine(), ...(filter ? { filter } : {}) };
+  if (query.kind !== 'picture') return search;
   const picture = pictureOf(query.id);
   if (!picture) throw new ApiError('picture_gone', t.field.pictureGone);
-  return { picture, ...beside };
+  return { ...search, picture };
 }
 
 export const results = new Results();

@@ -12,8 +12,16 @@ class Live {
   /** Grows with every reconnection, for those who have something to ask again. */
   reconnected = $state(0);
 
+  /** The first status is there, or there is none for now. */
+  readonly known: Promise<void>;
+  #isKnown: () => void = () => {};
+
   #events: EventSource | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor() {
+    this.known = new Promise((done) => (this.#isKnown = done));
+  }
 
   start() {
     document.addEventListener('visibilitychange', () => (document.hidden ? this.#close() : this.#open()));
@@ -40,6 +48,7 @@ class Live {
 
   #heard(status: Status) {
     this.now = status;
+    this.#isKnown();
     if (this.offline) this.reconnected++;
     this.offline = false;
   }
@@ -56,6 +65,7 @@ class Live {
       this.#heard(await getStatus());
     } catch {
       this.offline = true;
+      this.#isKnown();
     }
     if (!document.hidden && !this.#events) this.#timer = setTimeout(() => this.#open(), RECONNECT_MS);
   }

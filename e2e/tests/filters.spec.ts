@@ -1,0 +1,96 @@
+// Filters: by date with bars that show where the pictures lie, folder, type, shape, camera, place; all in the address.
+import { expect, test } from './mock';
+
+test('the home view has months as headings, in the order in which the pictures were taken', async ({ page, mock }) => {
+  await mock.start({ total: 600 });
+  await page.goto(mock.url);
+  await expect(page.getByRole('heading', { name: 'March 2026' })).toBeVisible();
+  const february = page.getByRole('heading', { name: 'February 2026' });
+  await expect(async () => {
+    await page.mouse.wheel(0, 1500);
+    await expect(february).toBeInViewport({ timeout: 300 });
+  }).toPass();
+  // Every heading stands above its own pictures: March has 14 days of three.
+  const above = await february.evaluate((heading) => {
+    const line = heading.getBoundingClientRect().top;
+    return Math.max(...[...document.querySelectorAll<HTMLElement>('a[data-index]')].filter((tile) => tile.getBoundingClientRect().top < line).map((tile) => Number(tile.dataset.index)));
+  });
+  expect(above).toBe(14 * 3 - 1);
+});
+
+test('bars show where the pictures lie; one is chosen, kept in the address, and let go', async ({ page, mock }) => {
+  await mock.start({ total: 2000 });
+  await page.goto(mock.url);
+  await page.getByRole('button', { name: 'Filter', exact: true }).click();
+  const bars = page.getByRole('group', { name: 'When the pictures were taken' });
+  await expect(bars.getByRole('button', { name: '2026: 219 pictures' })).toBeVisible();
+  await bars.getByRole('button', { name: '2025: 1,095 pictures' }).click();
+  await expect(page.getByRole('heading', { name: 'December 2025' })).toBeVisible();
+  expect(Object.fromEntries(new URL(page.url()).searchParams)).toEqual({ from: '2025-01-01', to: '2025-12-31' });
+  // Within a year, its months.
+  const february = bars.getByRole('button', { name: 'Feb: 84 pictures' });
+  const may = bars.getByRole('button', { name: 'May: 93 pictures' });
+  await february.hover();
+  await page.mouse.down();
+  await may.hover();
+  await page.mouse.up();
+  await expect(page.getByRole('heading', { name: 'May 2025' })).toBeVisible();
+  await page.reload();
+  await expect(page.getByRole('heading', { name: 'May 2025' })).toBeVisible();
+  const chip = page.getByRole('list', { name: 'Only these' }).getByText('Feb 1, 2025 – May 31, 2025');
+  await expect(chip).toBeVisible();
+  await page.getByRole('button', { name: /^Remove the filter: Feb 1/ }).click();
+  await expect(page.getByRole('heading', { name: 'March 2026' })).toBeVisible();
+  expect(new URL(page.url()).search).toBe('');
+});
+
+test('bars are reached with the keys', async ({ page, mock }) => {
+  await mock.start({ total: 2000 });
+  await page.goto(mock.url);
+  await page.getByRole('button', { name: 'Filter', exact: true }).press('Enter');
+  await page.getByRole('button', { name: /^2025: / }).press('Enter');
+  await expect(page.getByRole('heading', { name: 'December 2025' })).toBeVisible();
+});
+
+test('filters results, tells the server, and goes with the next search', async ({ page, mock }) => {
+  await mock.start({ total: 400 });
+  await page.goto(`${mock.url}/?q=harbour`);
+  await page.getByRole('button', { name: 'Filter', exact: true }).click();
+  await page.getByLabel('Shape').selectOption('Portrait');
+  await expect.poll(() => mock.world.searches.at(-1)).toMatchObject({ text: 'harbour', filter: { orientation: 'portrait' } });
+  await page.getByLabel('Type').selectOption('JPEG');
+  await page.getByLabel('Folder').selectOption('harbour');
+  await expect.poll(() => mock.world.searches.at(-1).filter).toEqual({ folder: 'harbour', formats: ['jpeg'], orientation: 'portrait' });
+  const ratios = await page.locator('a[data-index] img').evaluateAll((all: HTMLImageElement[]) => all.map((img) => Number(img.getAttribute('width')) / Number(img.getAttribute('height'))));
+  expect(ratios.length).toBeGreaterThan(3);
+  expect(Math.max(...ratios)).toBeLessThan(1);
+  await page.getByLabel('Search pictures by words').fill('coast');
+  await expect.poll(() => mock.world.searches.at(-1)).toMatchObject({ text: 'coast', filter: { folder: 'harbour' } });
+  await page.getByRole('link', { name: /^image-search/ }).click();
+  await expect(page.getByRole('list', { name: 'Only these' })).toBeHidden();
+});
+
+test('folder, camera and place are chosen from the large picture', async ({ page, mock }) => {
+  await mock.start({ total: 100 });
+  await page.goto(mock.url);
+  const open = async () => {
+    await page.locator('a[data-index="0"]').click();
+    return page.getByRole('dialog');
+  };
+  const folder = (await page.locator('a[data-index="0"] img').getAttribute('alt'))!.split('/')[0]!;
+  await (await open()).getByRole('navigation', { name: 'Folder' }).getByRole('button', { name: folder }).click();
+  await expect(page.getByRole('list', { name: 'Only these' }).getByText(`In ${folder}`)).toBeVisible();
+  await (await open()).getByRole('button', { name: /^(NIKON|Apple)/ }).click();
+  await expect(page.getByRole('list', { name: 'Only these' }).getByRole('listitem')).toHaveCount(2);
+  await (await open()).getByRole('button', { name: 'Only from around here' }).click();
+  await expect(page.getByText('Within 10 km')).toBeVisible();
+  expect(new URL(page.url()).searchParams.get('near')).toBe('48.1,11.6,10');
+});
+
+test('a filter that leaves nothing says so, and is taken away with one press', async ({ page, mock }) => {
+  await mock.start({ total: 50 });
+  await page.goto(`${mock.url}/?from=1990-01-01&to=1990-12-31`);
+  await expect(page.getByRole('heading', { name: 'Nothing matches this filter' })).toBeVisible();
+  await page.getByRole('button', { name: 'Show everything' }).click();
+  await expect(page.locator('a[data-index]').first()).toBeVisible();
+});
