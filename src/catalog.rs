@@ -6,15 +6,20 @@ pub mod address;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod error;
+mod facts;
 mod ledger;
 mod records;
 pub mod sqlite;
+mod taken;
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
 
 pub use self::error::CatalogError;
+pub use self::facts::{
+    ContentFacts, FacetChanges, Facts, Header, ImageFacets, NamedImage, ReadHeader, UnreadImage,
+};
 pub use self::ledger::StoreLedger;
 pub use self::records::{
     CompletedImage, ConfiguredSource, FailedImage, Failure, FailureCode, FailurePage, FeedbackRow,
@@ -22,6 +27,7 @@ pub use self::records::{
     PictureFacts, Rating, RatingChange, RecentCursor, RecentPage, SavedRating, SeenImage,
     SourceRow, StateCounts, UsedModel,
 };
+pub use self::taken::ImageTaken;
 use crate::types::{ContentHash, Fingerprint, ImageName, Impression, ModelId, Preview, Scope};
 
 /// From how many interruptions on an image is handled alone, because it may be what kills the process.
@@ -29,7 +35,9 @@ pub const SUSPECT_INTERRUPTIONS: i64 = 3;
 
 /// The tables, as the rest of the program sees them. Times are milliseconds since 1970.
 #[async_trait]
-pub trait Catalog: Images + Previews + Sources + Queue + Vectors + Feedback + StoreLedger {
+pub trait Catalog:
+    Images + Previews + Sources + Queue + Vectors + Facts + Feedback + StoreLedger
+{
     /// Really asks the database, and says so if it cannot be written to.
     async fn health(&self) -> Result<(), CatalogError>;
 
@@ -83,7 +91,7 @@ pub trait Images: Send + Sync + 'static {
     /// One image by name, if it is there.
     async fn image(&self, name: &ImageName) -> Result<Option<ImageRow>, CatalogError>;
 
-    /// Images with known content, newest first. An offset costs as much as it skips, a cursor nothing.
+    /// Images with known content, those taken last first. An offset costs as much as it skips, a cursor nothing.
     async fn recent(
         &self,
         limit: u32,

@@ -109,6 +109,7 @@ pub struct TokenConfig {
 pub struct IngestConfig {
     pub scan_interval_ms: u64,
     pub scan_share_max_percent: u32,
+    pub headers_share_max_percent: u32,
     pub away_when_emptied: bool,
     pub settle_ms: u64,
     pub images_max: usize,
@@ -467,6 +468,12 @@ impl Config {
             (1..=100).contains(&self.ingest.scan_share_max_percent),
             "ingest.scan_share_max_percent",
             self.ingest.scan_share_max_percent.to_string(),
+            "1 to 100",
+        )?;
+        check(
+            (1..=100).contains(&self.ingest.headers_share_max_percent),
+            "ingest.headers_share_max_percent",
+            self.ingest.headers_share_max_percent.to_string(),
             "1 to 100",
         )?;
         check(

@@ -1,10 +1,11 @@
 //! Keeps the index equal to the sources. A `follower` per source has the `reconciler` compare it with the catalog, the `worker`
-//! brings pending images through the `pipeline` (read, decode, embed, store), `housekeeping` removes what nobody needs and lets
+//! brings pending images through the `pipeline` (read, decode, embed, store), `headers` reads what older versions did not, `housekeeping` removes what nobody needs and lets
 //! the store maintain itself.
 
 mod comparing;
 mod followed;
 mod follower;
+mod headers;
 mod housekeeping;
 mod pipeline;
 mod reading;
@@ -180,6 +181,7 @@ impl Ingest {
         self.tasks.spawn(worker::run(self.shared.clone(), self.stop.clone()));
         self.tasks.spawn(housekeeping::run(self.shared.clone(), self.stop.clone()));
         self.tasks.spawn(store_guard::run(self.shared.clone(), self.stop.clone()));
+        self.tasks.spawn(headers::run(self.shared.clone(), self.stop.clone()));
         self.tasks.close();
     }
 
@@ -198,6 +200,11 @@ impl Ingest {
         self.shared.scanned_once.store(true, Ordering::Relaxed);
         let worker = tokio::spawn(worker::run(self.shared.clone(), self.stop.clone()));
         self.until_nothing_can_be_done().await?;
+        if let Some(read) =
+            self.stop.run_until_cancelled(headers::read_all(&self.shared, 0.0)).await
+        {
+            read?;
+        }
         self.stop.cancel();
         let _ = worker.await;
         housekeeping::clean_up(&self.shared, false).await?;

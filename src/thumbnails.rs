@@ -1,8 +1,8 @@
 //! Small JPEG pictures for lists, made on first request and kept below the data folder by content hash and width.
 //! Bounded in widths, in bytes on disk (the oldest go first) and in how many are made at once.
 
-mod preview;
 pub mod kept;
+mod preview;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

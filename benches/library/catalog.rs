@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use image_search::catalog::sqlite::{SqliteCatalog, SqliteOptions};
 use image_search::catalog::{
-    Catalog, CompletedImage, Images, PageStart, PictureFacts, Queue, SeenImage, Vectors,
+    Catalog, CompletedImage, Header, Images, PageStart, PictureFacts, Queue, SeenImage, Vectors,
 };
 use image_search::types::{ContentHash, Fingerprint, ImageName, Scope, now_ms};
 
@@ -48,6 +48,7 @@ async fn index(catalog: &SqliteCatalog, images: u64) -> Result<Duration> {
                 image_id: image.id,
                 hash: content(image.id),
                 facts: facts(),
+                header: Header::default(),
             })
             .collect();
         left = left.saturating_sub(catalog.complete(MODEL, &token, &done, now).await?);

@@ -1,6 +1,7 @@
 //! What every `Catalog` must do, one test per case. An implementation's tests say `conformance!(make)` with a function that
 //! makes a [`Fixture`]: one empty catalog, on which any number of handles can be opened.
 
+pub(crate) mod facts;
 pub(crate) mod feedback;
 pub(crate) mod images;
 pub(crate) mod previews;
@@ -72,6 +73,12 @@ macro_rules! conformance {
                 lost_vectors_make_their_images_pending,
                 used_models_are_noted_and_forgotten_with_their_vectors,
             ];
+            facts: [
+                images_are_listed_by_when_they_were_taken,
+                headers_count_only_for_the_content_that_they_were_read_of,
+                changes_of_facets_are_told_once_each,
+                words_find_names_folders_and_cameras,
+            ];
             feedback: [feedback_is_stored_once_per_impression];
             workers: [
                 two_workers_complete_every_image_once_through_kills,
@@ -135,7 +142,12 @@ pub(crate) async fn index_all(catalog: &dyn Catalog, model: &str, content: &[u8]
     catalog.intend_vectors(model, &[(hash, facts())], 10).await.expect("intend");
     let done: Vec<CompletedImage> = leased
         .iter()
-        .map(|image| CompletedImage { image_id: image.id, hash, facts: facts() })
+        .map(|image| CompletedImage {
+            image_id: image.id,
+            hash,
+            facts: facts(),
+            header: Header::default(),
+        })
         .collect();
     catalog.complete(model, "t", &done, 11).await.expect("complete")
 }

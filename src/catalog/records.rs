@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::facts::Header;
+use super::taken::ImageTaken;
 use crate::types::{Away, ContentHash, Fingerprint, ImageName, Impression, ModelId};
 
 /// Where an image is on its way.
@@ -222,12 +224,14 @@ pub struct PictureFacts {
 }
 
 /// An image whose vector is durably stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CompletedImage {
     pub image_id: i64,
     pub hash: ContentHash,
     /// Facts of the content.
     pub facts: PictureFacts,
+    /// What else was found out about it.
+    pub header: Header,
 }
 
 /// Why a try failed.
@@ -255,16 +259,16 @@ pub enum PageStart<Cursor> {
     After(Cursor),
 }
 
-/// Place in the list of the newest images.
+/// Place in the list of images by when they were taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecentCursor {
-    pub discovered_ms: i64,
+    pub taken_ms: i64,
     pub id: i64,
 }
 
 impl fmt::Display for RecentCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.discovered_ms, self.id)
+        write!(f, "{}.{}", self.taken_ms, self.id)
     }
 }
 
@@ -278,8 +282,8 @@ impl FromStr for RecentCursor {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let number = |text: &str| text.parse::<i64>().map_err(|_| BadCursor);
-        let (discovered_ms, id) = text.split_once('.').ok_or(BadCursor)?;
-        Ok(Self { discovered_ms: number(discovered_ms)?, id: number(id)? })
+        let (taken_ms, id) = text.split_once('.').ok_or(BadCursor)?;
+        Ok(Self { taken_ms: number(taken_ms)?, id: number(id)? })
     }
 }
 
@@ -326,6 +330,8 @@ pub struct ImageRow {
     /// Content and facts are those of an earlier version of the file; the new one has not been read yet.
     pub outdated: bool,
     pub fingerprint: Fingerprint,
+    /// When it was taken, once that was found out.
+    pub taken: Option<ImageTaken>,
 }
 
 /// Number of images by state. Those that are missing, or hidden with their source, count only as that.
@@ -414,7 +420,7 @@ mod tests {
     fn states_and_cursors_are_read_back_and_nothing_else_is() {
         assert_eq!("failed".parse(), Ok(ImageState::Failed));
         assert!("lost".parse::<ImageState>().is_err());
-        let cursor = RecentCursor { discovered_ms: 1_700_000_000_000, id: 42 };
+        let cursor = RecentCursor { taken_ms: 1_700_000_000_000, id: 42 };
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
         for bad in ["", "1", "1.", "x.y", "1.2.3"] {
             assert_eq!(bad.parse::<RecentCursor>(), Err(BadCursor), "{bad}");

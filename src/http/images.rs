@@ -16,7 +16,7 @@ use super::error::{Problem, ProblemCode};
 use super::range::Wanted;
 use super::request::{ApiPath, ApiQuery};
 use super::{SharedApp, image_url, ingest, previews, thumbnail_url, version, viewable_url};
-use crate::catalog::{ImageRow, PageStart, RecentCursor};
+use crate::catalog::{ImageRow, ImageTaken, PageStart, RecentCursor};
 use crate::feedback::timestamp;
 use crate::source::{Opened, Source, SourceError};
 use crate::thumbnails::Thumbnails;
@@ -71,7 +71,7 @@ impl Page {
     }
 }
 
-/// A page of the indexed pictures, newest first.
+/// A page of the indexed pictures, those taken last first.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ImageList {
     /// The pictures of this page.
@@ -100,9 +100,13 @@ struct ListedImage {
     /// A ThumbHash of it, as base64: 5 to 30 bytes that paint its colours until it is there. Missing if it was not made yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     preview: Option<String>,
+    #[serde(flatten)]
+    taken: Taken,
 }
 
-/// List pictures, newest first.
+/// List pictures, those taken last first.
+///
+/// When a picture was taken is what its header says, else a date in its name or folder, else when the file was changed.
 #[utoipa::path(
     get, path = "/api/v1/images", tag = "images", params(Page),
     responses(
@@ -129,6 +133,7 @@ pub(super) async fn list_images(
             width: facts.width,
             height: facts.height,
             preview: previews.get(&hash).cloned(),
+            taken: row.taken.into(),
         })
     };
     Ok(axum::Json(ImageList {
@@ -144,6 +149,45 @@ pub(super) async fn list_images(
 pub(super) struct WhichImage {
     /// Name of the image, as a match or a list has it.
     image_name: String,
+}
+
+/// When a picture was taken.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Taken {
+    /// RFC 3339; without an offset it is what the camera's clock showed.
+    #[schema(example = "2024-05-06T07:08:09+02:00")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    taken: Option<String>,
+    /// Who says so: `exif_original`, `exif_digitized`, `xmp`, `name` (a date in name or folder), `exif_modified` or `file`.
+    /// Missing while the header of a picture that an older version indexed has not been read.
+    #[schema(example = "exif_original")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    taken_from: Option<String>,
+}
+
+impl From<Option<ImageTaken>> for Taken {
+    fn from(known: Option<ImageTaken>) -> Self {
+        let taken = known.as_ref().map(ImageTaken::to_text);
+        Self { taken, taken_from: known.and_then(|known| known.from) }
+    }
+}
+
+/// A place on earth.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Gps {
+    /// In degrees; north is positive.
+    lat: f64,
+    /// In degrees; east is positive.
+    lon: f64,
+    /// Above the sea.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    altitude_m: Option<f64>,
+}
+
+impl From<clip::Gps> for Gps {
+    fn from(gps: clip::Gps) -> Self {
+        Self { lat: gps.latitude, lon: gps.longitude, altitude_m: gps.altitude_m }
+    }
 }
 
 /// What is known of one picture.
@@ -162,6 +206,22 @@ pub(super) struct ImageInfo {
     size_bytes: u64,
     /// When the file was changed last, as RFC 3339.
     modified: String,
+    #[serde(flatten)]
+    taken: Taken,
+    /// Maker and model of the camera.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    camera: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lens: Option<String>,
+    /// Where it was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gps: Option<Gps>,
+    /// Whether it has no colours; missing if that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grey: Option<bool>,
+    /// Folder it is in; missing for those in none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folder: Option<String>,
     /// BLAKE3 of the file's bytes, as 64 hexadecimal digits.
     #[schema(value_type = String)]
     content_hash: ContentHash,
@@ -179,7 +239,7 @@ pub(super) struct ImageInfo {
     other_names: Vec<ImageName>,
 }
 
-/// Get size, format, date and duplicates of one picture.
+/// Get size, format, dates, camera, place and duplicates of one picture.
 #[utoipa::path(
     get, path = "/api/v1/image-info", tag = "images", params(WhichImage),
     responses(
@@ -202,6 +262,8 @@ pub(super) async fn image_info(
         .map(|content| content.names)
         .unwrap_or_default();
     let other_names = names.into_iter().filter(|name| *name != row.name).collect();
+    let known = app.catalog.content_facts(&hash).await?.unwrap_or_default();
+    let folder = row.name.as_str().rsplit_once('/').map(|(folder, _)| folder.to_owned());
     Ok(axum::Json(ImageInfo {
         image_url: image_url(&row.name, &hash),
         thumbnail_url: thumbnail_url(&row.name, &hash),
@@ -213,6 +275,12 @@ pub(super) async fn image_info(
         format: facts.format,
         size_bytes: row.fingerprint.size_bytes,
         modified: timestamp(row.fingerprint.modified_ms),
+        taken: row.taken.into(),
+        camera: known.camera,
+        lens: known.lens,
+        gps: known.gps.map(Gps::from),
+        grey: known.is_grey,
+        folder,
         content_hash: hash,
         other_names,
     }))

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::reading::{self, Read};
 use super::{IngestError, IngestParts, Shared, pauses};
-use crate::catalog::{CompletedImage, Failure, FailureCode, LeasedImage, PictureFacts};
+use crate::catalog::{CompletedImage, Failure, FailureCode, Header, LeasedImage, PictureFacts};
 use crate::decoder::Share;
 use crate::metrics::Stage;
 use crate::source::SourceError;
@@ -25,6 +25,10 @@ use crate::vector_store::{Point, payload};
 const BATCH_LINGER_MS: u64 = 10;
 /// Most images stored by one flush.
 const STORE_BATCH_MAX: usize = 128;
+
+/// Pixels that are looked at, to tell whether a picture has colours, and how far apart the three numbers of a grey one are.
+const GREY_SAMPLES_MAX: usize = 65_536;
+const GREY_SPREAD_MAX: u8 = 8;
 
 /// The token under which a batch was leased; alive as long as an item of the batch is.
 pub(super) struct Lease {
@@ -39,22 +43,25 @@ pub(super) struct Item {
     pub(super) _slot: OwnedSemaphorePermit,
 }
 
-struct Decoded {
-    item: Item,
+/// What an image is of.
+#[derive(Clone)]
+struct Content {
     hash: ContentHash,
     facts: PictureFacts,
+    header: Header,
+    /// The colours to paint in its place; `None` for a content that was known before.
     preview: Option<Preview>,
+}
+
+struct Decoded {
+    item: Item,
+    content: Content,
     pixels: Pixels,
 }
 
-/// What decoding gives: the colours to paint in its place, and what the model looks at.
-type Seen = (Option<Preview>, Pixels);
-
 struct Embedded {
     item: Item,
-    hash: ContentHash,
-    facts: PictureFacts,
-    preview: Option<Preview>,
+    content: Content,
     /// `None`: this content has a vector already.
     vector: Option<Vec<f32>>,
 }
@@ -121,13 +128,11 @@ impl Stages {
     async fn prepare(&self, item: Item) {
         let prepared = self.read_and_decode(&item.image).await;
         match prepared {
-            Ok((hash, facts, Some((preview, pixels)))) => {
-                let decoded = Decoded { item, hash, facts, preview, pixels };
-                drop(self.decoded.send(decoded).await);
+            Ok((content, Some(pixels))) => {
+                drop(self.decoded.send(Decoded { item, content, pixels }).await);
             }
-            Ok((hash, facts, None)) => {
-                let known = Embedded { item, hash, facts, preview: None, vector: None };
-                drop(self.embedded.send(known).await);
+            Ok((content, None)) => {
+                drop(self.embedded.send(Embedded { item, content, vector: None }).await);
             }
             Err(setback) => note_setback(&self.shared, &item, &setback, &self.stop).await,
         }
@@ -136,7 +141,7 @@ impl Stages {
     async fn read_and_decode(
         &self,
         image: &LeasedImage,
-    ) -> Result<(ContentHash, PictureFacts, Option<Seen>), Setback> {
+    ) -> Result<(Content, Option<Pixels>), Setback> {
         let decoder = &self.shared.parts.decoder;
         let size_bytes = image.fingerprint.size_bytes.min(decoder.limits().max_bytes);
         let share = decoder.share_for_file(size_bytes).await;
@@ -151,12 +156,13 @@ impl Stages {
             .await
             .map_err(|error| Setback::Trouble(error.into()))?;
         if let Some(facts) = known.get(&hash) {
-            return Ok((hash, facts.clone(), None));
+            let header = Header { facts: clip::read_facts(&bytes), is_grey: None };
+            return Ok((Content { hash, facts: facts.clone(), header, preview: None }, None));
         }
         let started = Instant::now();
-        let (facts, seen) = self.decode(bytes, hash, share).await?;
+        let (content, pixels) = self.decode(bytes, hash, share).await?;
         self.shared.parts.metrics.observe(Stage::Decode, started.elapsed());
-        Ok((hash, facts, Some(seen)))
+        Ok((content, Some(pixels)))
     }
 
     async fn read(&self, image: &LeasedImage) -> Result<(Vec<u8>, ContentHash), Setback> {
@@ -194,7 +200,7 @@ impl Stages {
         bytes: Vec<u8>,
         hash: ContentHash,
         share: Share,
-    ) -> Result<(PictureFacts, Seen), Setback> {
+    ) -> Result<(Content, Pixels), Setback> {
         let IngestParts { decoder, embedder, thumbnails, .. } = &self.shared.parts;
         let wanted = embedder.wanted(thumbnails.early_width());
         let (embedder, thumbnails) = (embedder.clone(), thumbnails.clone());
@@ -202,12 +208,24 @@ impl Stages {
             let preview = thumbnails.make_early(&hash, &decoded);
             let format = decoded.format.as_str().to_owned();
             let facts = PictureFacts { format, width: decoded.width, height: decoded.height };
-            (facts, (preview, embedder.preprocess(&decoded)))
+            let pixels = embedder.preprocess(&decoded);
+            let header = Header { is_grey: Some(is_grey(&decoded)), facts: decoded.facts };
+            (Content { hash, facts, header, preview }, pixels)
         };
         decoder.decode(bytes, share, wanted, preprocess).await.map_err(|error| {
             Setback::Permanent(Failure { code: error.code().into(), reason: error.to_string() })
         })
     }
+}
+
+/// Whether no pixel has a colour, by a good number of them. What JPEG makes of grey is never quite grey.
+fn is_grey(decoded: &clip::Decoded) -> bool {
+    let pixels = decoded.rgb.pixels();
+    let step = pixels.len() / GREY_SAMPLES_MAX + 1;
+    pixels.step_by(step).all(|pixel| {
+        let [red, green, blue] = pixel.0;
+        red.max(green).max(blue) - red.min(green).min(blue) <= GREY_SPREAD_MAX
+    })
 }
 
 fn read_setback(error: &SourceError) -> Setback {
@@ -328,12 +346,12 @@ async fn embed(
     let mut pixels = Vec::with_capacity(batch.len());
     let mut place: HashMap<ContentHash, usize> = HashMap::with_capacity(batch.len());
     let mut waiting = Vec::with_capacity(batch.len());
-    for Decoded { item, hash, facts, preview, pixels: picture } in batch {
-        let index = *place.entry(hash).or_insert_with(|| {
+    for Decoded { item, content, pixels: picture } in batch {
+        let index = *place.entry(content.hash).or_insert_with(|| {
             pixels.push(picture);
             pixels.len() - 1
         });
-        waiting.push((item, hash, facts, preview, index));
+        waiting.push((item, content, index));
     }
     let started = Instant::now();
     let count = pixels.len();
@@ -342,11 +360,11 @@ async fn embed(
         Err(error) => vec![Err(error); count],
     };
     shared.parts.metrics.observe(Stage::Embed, started.elapsed());
-    for (item, hash, facts, preview, index) in waiting {
+    for (item, content, index) in waiting {
         match vectors.get(index) {
             Some(Ok(vector)) => {
                 let vector = Some(vector.clone());
-                let _ = embedded.send(Embedded { item, hash, facts, preview, vector }).await;
+                let _ = embedded.send(Embedded { item, content, vector }).await;
             }
             failed => {
                 let reason = match failed {
@@ -389,14 +407,16 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
     let fresh: HashMap<ContentHash, &Embedded> = batch
         .iter()
         .filter(|image| image.vector.is_some())
-        .map(|image| (image.hash, image))
+        .map(|image| (image.content.hash, image))
         .collect();
     if !fresh.is_empty() {
         let contents: Vec<_> =
-            fresh.values().map(|image| (image.hash, image.facts.clone())).collect();
+            fresh.iter().map(|(hash, image)| (*hash, image.content.facts.clone())).collect();
         catalog.intend_vectors(model, &contents, now_ms()).await?;
-        let previews: Vec<_> =
-            fresh.values().filter_map(|image| Some((image.hash, image.preview.clone()?))).collect();
+        let previews: Vec<_> = fresh
+            .values()
+            .filter_map(|image| Some((image.content.hash, image.content.preview.clone()?)))
+            .collect();
         catalog.keep_previews(&previews).await?;
         let points = fresh.values().filter_map(|image| point(shared, image)).collect();
         let write = shared.begin_write().await?;
@@ -404,8 +424,9 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
         shared.end_write(write).await?;
     }
     let mut by_lease: HashMap<&str, Vec<CompletedImage>> = HashMap::new();
-    for Embedded { item, hash, facts, .. } in batch {
-        let done = CompletedImage { image_id: item.image.id, hash: *hash, facts: facts.clone() };
+    for Embedded { item, content, .. } in batch {
+        let Content { hash, facts, header, .. } = content.clone();
+        let done = CompletedImage { image_id: item.image.id, hash, facts, header };
         by_lease.entry(&item.lease.token).or_default().push(done);
     }
     for (token, done) in by_lease {
@@ -417,8 +438,8 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
 }
 
 fn point(shared: &Shared, image: &Embedded) -> Option<Point> {
-    let PictureFacts { format, width, height } = &image.facts;
-    let payload = payload::of_picture(&image.hash, format, *width, *height);
-    let id = shared.parts.embedder.id().point_id(&image.hash);
+    let Content { hash, facts: PictureFacts { format, width, height }, .. } = &image.content;
+    let payload = payload::of_picture(hash, format, *width, *height);
+    let id = shared.parts.embedder.id().point_id(hash);
     Some(Point { id, vector: image.vector.clone()?, payload })
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::catalog::sqlite::{SqliteCatalog, SqliteOptions};
-use crate::catalog::{CompletedImage, PictureFacts, SeenImage, StoreLedger, UsedModel};
+use crate::catalog::{CompletedImage, Header, PictureFacts, SeenImage, StoreLedger, UsedModel};
 use crate::catalog::{Images, Queue, Vectors};
 use crate::types::{Fingerprint, ImageName};
 use crate::vector_store::conformance::{Subject, vector};
@@ -93,7 +93,12 @@ impl Site {
             .map(|image| {
                 let number = image.name.as_str().trim_end_matches(".png");
                 let number = number.parse().expect("a number");
-                CompletedImage { image_id: image.id, hash: hash(number), facts: facts() }
+                CompletedImage {
+                    image_id: image.id,
+                    hash: hash(number),
+                    facts: facts(),
+                    header: Header::default(),
+                }
             })
             .collect();
         let indexed = self.catalog.complete(&model, "token", &done, 2).await.expect("completed");

@@ -59,11 +59,11 @@ statements! {
         WHERE images.name = ?1 AND missing_since_ms IS NULL AND unconfigured_since_ms IS NULL";
     CONFIGURED = "SELECT key, id FROM sources WHERE unconfigured_since_ms IS NULL ORDER BY key";
     RECENT = "SELECT *, ?4 AS source_id FROM images
-        WHERE source = ?1 AND format IS NOT NULL AND missing_since_ms IS NULL AND discovered_ms < ?2
-        ORDER BY discovered_ms DESC, id DESC LIMIT ?3";
-    /// A scan discovers thousands in one millisecond: the cursor's own is a list in itself.
+        WHERE source = ?1 AND format IS NOT NULL AND missing_since_ms IS NULL AND taken_ms < ?2
+        ORDER BY taken_ms DESC, id DESC LIMIT ?3";
+    /// Thousands may be taken, as far as is known, in one millisecond: the cursor's own is a list in itself.
     RECENT_AT = "SELECT *, ?5 AS source_id FROM images
-        WHERE source = ?1 AND format IS NOT NULL AND missing_since_ms IS NULL AND discovered_ms = ?2 AND id < ?3
+        WHERE source = ?1 AND format IS NOT NULL AND missing_since_ms IS NULL AND taken_ms = ?2 AND id < ?3
         ORDER BY id DESC LIMIT ?4";
     FAILED = "SELECT name, failure_code, failure, attempts FROM images
         WHERE source = ?1 AND state = 'failed' AND missing_since_ms IS NULL AND name > ?2 ORDER BY name LIMIT ?3";
@@ -110,7 +110,7 @@ impl SqliteCatalog {
         Ok(counts)
     }
 
-    async fn configured(&self) -> Result<Vec<(i64, String)>, CatalogError> {
+    pub(super) async fn configured(&self) -> Result<Vec<(i64, String)>, CatalogError> {
         let rows = sqlx::query(CONFIGURED).fetch_all(&self.readers).await?;
         rows.iter().map(|row| Ok((row.try_get("key")?, row.try_get("id")?))).collect()
     }
@@ -124,7 +124,7 @@ impl SqliteCatalog {
     ) -> Result<Vec<(RecentCursor, ImageRow)>, CatalogError> {
         let mut rows = sqlx::query(RECENT_AT)
             .bind(key)
-            .bind(after.discovered_ms)
+            .bind(after.taken_ms)
             .bind(after.id)
             .bind(limit)
             .bind(id)
@@ -134,7 +134,7 @@ impl SqliteCatalog {
         if rest > 0 {
             let older = sqlx::query(RECENT)
                 .bind(key)
-                .bind(after.discovered_ms)
+                .bind(after.taken_ms)
                 .bind(rest)
                 .bind(id)
                 .fetch_all(&self.readers)
@@ -142,10 +142,7 @@ impl SqliteCatalog {
             rows.extend(older);
         }
         let placed = |row: &SqliteRow| {
-            let place = RecentCursor {
-                discovered_ms: row.try_get("discovered_ms")?,
-                id: row.try_get("id")?,
-            };
+            let place = RecentCursor { taken_ms: row.try_get("taken_ms")?, id: row.try_get("id")? };
             Ok((place, image_at(row)?))
         };
         rows.iter().map(placed).collect()
@@ -269,7 +266,7 @@ impl Images for SqliteCatalog {
         limit: u32,
         start: PageStart<RecentCursor>,
     ) -> Result<RecentPage, CatalogError> {
-        let newest = RecentCursor { discovered_ms: i64::MAX, id: i64::MAX };
+        let newest = RecentCursor { taken_ms: i64::MAX, id: i64::MAX };
         let (after, offset) = match start {
             PageStart::Offset(offset) => (newest, offset),
             PageStart::After(cursor) => (cursor, 0),
@@ -280,7 +277,7 @@ impl Images for SqliteCatalog {
         for source in self.configured().await? {
             found.extend(self.recent_of(&source, after, wanted).await?);
         }
-        found.sort_by_key(|(place, _)| std::cmp::Reverse((place.discovered_ms, place.id)));
+        found.sort_by_key(|(place, _)| std::cmp::Reverse((place.taken_ms, place.id)));
         let mut page: Vec<_> =
             found.into_iter().skip(offset as usize).take(limit as usize + 1).collect();
         let more = page.len() > limit as usize;

@@ -5,8 +5,9 @@ use async_trait::async_trait;
 use sqlx::Row;
 
 use super::SqliteCatalog;
+use super::facts::note_header;
 use super::leases::{end_empty_lease, end_lease, note_lease};
-use super::rows::{leased_at, name_list, optional_hash_at};
+use super::rows::{leased_at, name_at, name_list, optional_hash_at};
 use super::statements;
 use super::vectors::note_orphans;
 use super::writer::{Purpose, Write};
@@ -68,7 +69,7 @@ statements! {
     /// What is freed queues behind the others, so that what may have killed us is not first again.
     FREE_OWN = free!("holder = ?1");
     END_OWN = "DELETE FROM leases WHERE holder = ?1";
-    HELD = "SELECT content_hash, outdated FROM images WHERE id = ?1 AND lease_token = ?2 AND state = 'pending'";
+    HELD = "SELECT content_hash, outdated, name, modified_ms FROM images WHERE id = ?1 AND lease_token = ?2 AND state = 'pending'";
     PUT_BACK = "UPDATE images SET lease_token = NULL WHERE id = ?1";
     CONFIRM_VECTOR = "UPDATE vectors SET stored = 1 WHERE model = ?1 AND content_hash = ?2 AND deleting_token IS NULL";
     COUNT_ON_VECTOR = "UPDATE vectors SET orphaned_ms = NULL
@@ -106,6 +107,8 @@ statements! {
 struct Held {
     hash: Option<ContentHash>,
     outdated: bool,
+    name: ImageName,
+    modified_ms: i64,
 }
 
 /// `None` if the token does not hold it (any more).
@@ -116,7 +119,14 @@ async fn held(
 ) -> Result<Option<Held>, CatalogError> {
     let rows = write.fetch(sqlx::query(HELD).bind(image_id).bind(token)).await?;
     rows.first()
-        .map(|row| Ok(Held { hash: optional_hash_at(row)?, outdated: row.try_get("outdated")? }))
+        .map(|row| {
+            Ok(Held {
+                hash: optional_hash_at(row)?,
+                outdated: row.try_get("outdated")?,
+                name: name_at(row)?,
+                modified_ms: row.try_get("modified_ms")?,
+            })
+        })
         .transpose()
 }
 
@@ -204,6 +214,8 @@ impl Queue for SqliteCatalog {
                 .bind(now_ms);
             indexed += write.execute(complete).await?;
             write.execute(sqlx::query(COUNT_ON_VECTOR).bind(hash)).await?;
+            let file = (&before.name, before.modified_ms);
+            note_header(&mut write, image.image_id, file, &image.hash, &image.header).await?;
             replaced.extend(before.hash.filter(|before| *before != image.hash));
         }
         note_orphans(&mut write, &replaced, now_ms).await?;

@@ -5,8 +5,8 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use crate::catalog::{
-    CatalogError, FailedImage, Failure, FeedbackRow, ImageRating, ImageRow, LeasedImage,
-    PictureFacts, Rating, SourceRow, UsedModel,
+    CatalogError, FailedImage, Failure, FeedbackRow, ImageRating, ImageRow, ImageTaken,
+    LeasedImage, PictureFacts, Rating, SourceRow, UsedModel,
 };
 use crate::types::{
     Away, ContentHash, Fingerprint, ImageName, Impression, ImpressionResult, ModelId,
@@ -78,7 +78,14 @@ pub(super) fn image_at(row: &SqliteRow) -> Result<ImageRow, CatalogError> {
         facts: has_facts.then(|| facts_at(row)).transpose()?,
         outdated: row.try_get("outdated")?,
         fingerprint: fingerprint_at(row)?,
+        taken: taken_at(row)?,
     })
+}
+
+fn taken_at(row: &SqliteRow) -> Result<Option<ImageTaken>, CatalogError> {
+    let Some(ms) = row.try_get::<Option<i64>, _>("taken_ms")? else { return Ok(None) };
+    let offset_minutes = row.try_get("taken_offset_minutes")?;
+    Ok(Some(ImageTaken { ms, offset_minutes, from: row.try_get("taken_from")? }))
 }
 
 pub(super) fn failed_at(row: &SqliteRow) -> Result<FailedImage, CatalogError> {

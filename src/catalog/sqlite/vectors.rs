@@ -8,6 +8,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::SqliteCatalog;
+use super::facts::forget_contents;
 use super::leases::{end_lease, note_lease};
 use super::rows::{facts_at, hash_at, hex_list, number_at, used_model_at};
 use super::statements;
@@ -61,7 +62,7 @@ statements! {
     FORGET_COUNT = "DELETE FROM vector_counts WHERE model = ?1 AND known = 0";
 }
 
-/// Notes which of these contents have no image any more: the grace of their vectors begins.
+/// Notes which of these contents have no image any more: the grace of their vectors begins, their facts are forgotten.
 pub(super) async fn note_orphans(
     write: &mut Write<'_>,
     hashes: &[ContentHash],
@@ -71,7 +72,8 @@ pub(super) async fn note_orphans(
         return Ok(());
     }
     let note = sqlx::query(NOTE_ORPHANS).bind(hex_list(hashes)).bind(now_ms);
-    write.execute(note).await.map(drop)
+    write.execute(note).await?;
+    forget_contents(write, hashes).await
 }
 
 #[async_trait]
