@@ -91,6 +91,11 @@ pub struct SearchConfig {
     pub concurrent_max: usize,
     pub waiting_max: usize,
     pub deadline_ms: u64,
+    pub queries_max: usize,
+    pub sample_pictures: usize,
+    pub strong_total_max: usize,
+    pub collapse_max: usize,
+    pub near_duplicate_cosine: f32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -156,6 +161,25 @@ impl SearchConfig {
             "search.concurrent_max",
             self.concurrent_max.to_string(),
             "at least 1",
+        )?;
+        // The token names every part.
+        check(
+            (1..=16).contains(&self.queries_max),
+            "search.queries_max",
+            self.queries_max.to_string(),
+            "1 to 16",
+        )?;
+        check(
+            (64..=16_384).contains(&self.sample_pictures),
+            "search.sample_pictures",
+            self.sample_pictures.to_string(),
+            "64 to 16384",
+        )?;
+        check(
+            (0.0..=1.0).contains(&self.near_duplicate_cosine),
+            "search.near_duplicate_cosine",
+            self.near_duplicate_cosine.to_string(),
+            "0 to 1",
         )
     }
 }

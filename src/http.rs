@@ -12,6 +12,7 @@ mod operations;
 mod other_pages;
 mod page;
 mod problem_code;
+mod query_parts;
 mod range;
 mod request;
 mod search;

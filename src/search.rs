@@ -1,12 +1,22 @@
 //! One search: take a turn, embed the query, ask the vector store, name the contents through the catalog, sign the token.
 //! Turns are bounded: beyond `search.concurrent_max` searches wait, beyond `search.waiting_max` they are refused at once.
 
+mod calibration;
+mod combined;
+pub mod duplicates;
+mod nonsense;
+mod strength;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clip::{Decoded, Pixels};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
+use self::calibration::{Calibrations, MadeOf};
+pub use self::combined::{Part, parts_of};
+use self::duplicates::Nearness;
+pub use self::strength::Strength;
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::SearchConfig;
 use crate::decoder::{DecodeFailure, Decoder, Share};
@@ -31,15 +41,28 @@ pub struct Searcher {
     turns: Semaphore,
     places: Semaphore,
     decoder: Arc<Decoder>,
+    calibrations: Calibrations,
 }
 
 /// What is searched for.
 #[derive(Debug, Clone)]
 pub enum Query {
+    /// Words; of which `-word` and `not:word` are not wanted, unless they stand in quotation marks.
     Text(String),
     /// The bytes of a picture, and the memory that was set aside for them.
     Picture(Vec<u8>, Share),
     Like(ImageName),
+    /// Several parts, none of which has parts of its own.
+    Combined(Vec<Part>),
+}
+
+/// What a request asks for besides the ranking.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// Say how surely each match is one, and how many are strong.
+    pub strength: bool,
+    /// Show near-duplicates as one match, with the others behind it.
+    pub collapse: bool,
 }
 
 /// Which part of the ranking.
@@ -60,6 +83,10 @@ pub struct Match {
     pub score: f32,
     pub width: u32,
     pub height: u32,
+    /// Only if asked for, and if the library is large enough to say.
+    pub strength: Option<Strength>,
+    /// Matches that look nearly the same, best first; only if asked for.
+    pub near_duplicates: Vec<Match>,
 }
 
 #[derive(Debug, Clone)]
@@ -68,8 +95,27 @@ pub struct Answer {
     pub model_name: String,
     /// Best first.
     pub matches: Vec<Match>,
+    /// How many contents are strong matches, at most `search.strong_total_max`; only if asked for.
+    pub strong_total: Option<u32>,
     /// Allows one rating of this answer.
     pub jwt: String,
+}
+
+/// A query as it is searched for.
+struct Asked {
+    /// What the token calls it.
+    words: String,
+    vector: Vec<f32>,
+    made_of: MadeOf,
+}
+
+/// What a search found.
+struct Found {
+    matches: Vec<Match>,
+    /// The best scores of the collection, best first.
+    scores: Vec<f32>,
+    /// Whether the collection has no further ones.
+    is_all: bool,
 }
 
 /// Why there is no answer.
@@ -90,6 +136,10 @@ pub enum SearchError {
     /// No indexed image of that name.
     #[error("there is no indexed image {0}")]
     NoSuchImage(ImageName),
+    #[error("the parts of the query cancel each other out; change a weight, or leave a part away")]
+    CancelsOut,
+    #[error("the query has {parts} parts; at most {limit} are allowed (search.queries_max)")]
+    TooManyParts { parts: usize, limit: usize },
     #[error(transparent)]
     Embed(EmbedError),
     /// The vector store failed.
@@ -123,7 +173,8 @@ impl Searcher {
     ) -> Self {
         let turns = Semaphore::new(config.concurrent_max);
         let places = Semaphore::new(config.concurrent_max + config.waiting_max);
-        Self { serving, catalog, tokens, metrics, config, turns, places, decoder }
+        let calibrations = Calibrations::new(config.sample_pictures);
+        Self { serving, catalog, tokens, metrics, config, turns, places, decoder, calibrations }
     }
 
     /// The signer of the tokens, which also verifies them.
@@ -132,15 +183,26 @@ impl Searcher {
     }
 
     /// Searches, within the deadline.
-    pub async fn search(&self, query: Query, window: Window) -> Result<Answer, SearchError> {
+    pub async fn search(
+        &self,
+        query: Query,
+        window: Window,
+        extras: Extras,
+    ) -> Result<Answer, SearchError> {
         let started = Instant::now();
         let deadline = Duration::from_millis(self.config.deadline_ms);
-        let answer = tokio::time::timeout(deadline, self.search_in_turn(query, window)).await;
+        let answer =
+            tokio::time::timeout(deadline, self.search_in_turn(query, window, extras)).await;
         let answer = answer.unwrap_or(Err(SearchError::Deadline(self.config.deadline_ms)));
         self.metrics.count_search(match &answer {
             Ok(_) => Outcome::Ok,
             Err(SearchError::Overloaded | SearchError::Deadline(_)) => Outcome::Overloaded,
-            Err(SearchError::Picture(_) | SearchError::NoSuchImage(_)) => Outcome::Refused,
+            Err(
+                SearchError::Picture(_)
+                | SearchError::NoSuchImage(_)
+                | SearchError::CancelsOut
+                | SearchError::TooManyParts { .. },
+            ) => Outcome::Refused,
             Err(_) => Outcome::Failed,
         });
         if answer.is_ok() {
@@ -149,21 +211,29 @@ impl Searcher {
         answer
     }
 
-    async fn search_in_turn(&self, query: Query, window: Window) -> Result<Answer, SearchError> {
+    async fn search_in_turn(
+        &self,
+        query: Query,
+        window: Window,
+        extras: Extras,
+    ) -> Result<Answer, SearchError> {
         let answering = self.serving.borrow().answering().cloned();
         let serving = answering.ok_or(SearchError::ModelNotReady)?;
         let (_place, _turn) = self.take_turn().await?;
-        let (words, vector) = self.vector_of(&serving, query).await?;
-        let matches = self.find(&serving, vector, window).await?;
+        let asked = self.ask(&serving, query).await?;
+        let mut found = self.find(&serving, &asked.vector, window, extras).await?;
+        let strong_total =
+            if extras.strength { self.judge(&serving, &asked, &mut found).await? } else { None };
         let results: Vec<(ContentHash, f32)> =
-            matches.iter().map(|found| (found.hash, found.score)).collect();
+            found.matches.iter().map(|found| (found.hash, found.score)).collect();
         let (jwt, _) = self.tokens.sign(
-            &words,
+            &asked.words,
             &serving.embedder.id().to_string(),
             &results,
             now_ms() / 1000,
         )?;
-        Ok(Answer { model_name: serving.embedder.display_name().to_owned(), matches, jwt })
+        let model_name = serving.embedder.display_name().to_owned();
+        Ok(Answer { model_name, matches: found.matches, strong_total, jwt })
     }
 
     /// A permit is a turn; dropped = given back.
@@ -175,21 +245,48 @@ impl Searcher {
         Ok((place, turn.map_err(|_| SearchError::Overloaded)?))
     }
 
-    /// What the token calls the query, and its vector.
-    async fn vector_of(
-        &self,
-        serving: &Answering,
-        query: Query,
-    ) -> Result<(String, Vec<f32>), SearchError> {
+    /// The query as it is searched for.
+    async fn ask(&self, serving: &Answering, query: Query) -> Result<Asked, SearchError> {
+        let (parts, words) = match query {
+            Query::Text(text) => match combined::parse(&text) {
+                Some(parts) => (parts, Some(text)),
+                None => return self.ask_one(serving, Query::Text(text)).await,
+            },
+            Query::Combined(parts) => (parts, None),
+            one => return self.ask_one(serving, one).await,
+        };
+        let limit = self.config.queries_max;
+        if parts.len() > limit {
+            return Err(SearchError::TooManyParts { parts: parts.len(), limit });
+        }
+        let calibration = self.calibrations.of(serving).await?;
+        let (weights, queries): (Vec<f32>, Vec<Query>) =
+            parts.into_iter().map(|part| (part.weight, part.query)).unzip();
+        let asked = queries.into_iter().map(|query| self.ask_one(serving, query));
+        let asked = futures::future::try_join_all(asked).await?;
+        let has_picture = asked.iter().any(|asked| asked.made_of == MadeOf::Picture);
+        let name = |(asked, weight): (&Asked, &f32)| combined::name(asked, *weight);
+        let names: Vec<String> = asked.iter().zip(&weights).map(name).collect();
+        let weighted: Vec<(Vec<f32>, f32)> =
+            asked.into_iter().map(|asked| asked.vector).zip(weights).collect();
+        Ok(Asked {
+            words: words.unwrap_or_else(|| names.join("; ")),
+            vector: combined::combine(&weighted, &calibration.sample)?,
+            made_of: if has_picture { MadeOf::Picture } else { MadeOf::Words },
+        })
+    }
+
+    async fn ask_one(&self, serving: &Answering, query: Query) -> Result<Asked, SearchError> {
         match query {
             Query::Text(text) => {
-                let vector = serving.embedder.embed_text(&text).await?;
-                Ok((text, vector.to_vec()))
+                let vector = combined::embed_words(serving, &text).await?;
+                Ok(Asked { words: text, vector, made_of: MadeOf::Words })
             }
             Query::Picture(bytes, share) => {
                 let words = format!("picture:{}", ContentHash::of(&bytes));
                 let pixels = self.decode(serving, bytes, share).await?;
-                Ok((words, serving.embedder.embed_query_picture(pixels).await?))
+                let vector = serving.embedder.embed_query_picture(pixels).await?;
+                Ok(Asked { words, vector, made_of: MadeOf::Picture })
             }
             Query::Like(name) => {
                 let image = self.catalog.image(&name).await?;
@@ -198,10 +295,41 @@ impl Searcher {
                     .ok_or_else(|| SearchError::NoSuchImage(name.clone()))?;
                 let found =
                     serving.collection.get(&[serving.embedder.id().point_id(&hash)]).await?.pop();
-                let point = found.ok_or(SearchError::NoSuchImage(name))?;
-                Ok((format!("picture:{hash}"), point.vector))
+                let vector = found.ok_or(SearchError::NoSuchImage(name))?.vector;
+                Ok(Asked { words: format!("picture:{hash}"), vector, made_of: MadeOf::Picture })
+            }
+            // No caller makes one, and what adds nothing is nothing.
+            Query::Combined(_) => Err(SearchError::CancelsOut),
+        }
+    }
+
+    /// Says how strong each match is; returns how many there are in all that are strong.
+    async fn judge(
+        &self,
+        serving: &Answering,
+        asked: &Asked,
+        found: &mut Found,
+    ) -> Result<Option<u32>, SearchError> {
+        let calibration = self.calibrations.of(serving).await?;
+        let judged = |best: &[f32]| calibration.judge(asked.made_of, &asked.vector, best);
+        let Some(mut scores) = judged(&found.scores) else { return Ok(None) };
+        let most = self.config.strong_total_max;
+        let all_strong = found.scores.last().is_some_and(|last| *last >= scores.strong);
+        if all_strong && !found.is_all && found.scores.len() < most {
+            let (vector, filter) = (asked.vector.clone(), None);
+            let query = SearchQuery { vector, limit: most, filter, exact: false };
+            let hits = serving.collection.search(query).await?;
+            found.scores = hits.iter().map(|hit| hit.score).collect();
+            scores = judged(&found.scores).unwrap_or(scores);
+        }
+        for found in &mut found.matches {
+            found.strength = Some(scores.strength(found.score));
+            for near in &mut found.near_duplicates {
+                near.strength = Some(scores.strength(near.score));
             }
         }
+        let strong = found.scores.iter().filter(|score| **score >= scores.strong).count();
+        Ok(Some(strong.min(most) as u32))
     }
 
     async fn decode(
@@ -219,22 +347,53 @@ impl Searcher {
     async fn find(
         &self,
         serving: &Answering,
-        vector: Vec<f32>,
+        vector: &[f32],
         window: Window,
-    ) -> Result<Vec<Match>, SearchError> {
+        extras: Extras,
+    ) -> Result<Found, SearchError> {
         let (limit, offset) = (window.limit as usize, window.offset as usize);
         let wanted = limit + offset;
         let (mut ask, mut widenings) = (wanted + SPARE_HITS, 0);
         loop {
             let query =
-                SearchQuery { vector: vector.clone(), limit: ask, filter: None, exact: false };
+                SearchQuery { vector: vector.to_vec(), limit: ask, filter: None, exact: false };
             let hits = serving.collection.search(query).await?;
-            let matches = self.name(&hits).await?;
-            if matches.len() >= wanted || hits.len() < ask || widenings == WIDENINGS_MAX {
-                return Ok(matches.into_iter().skip(offset).take(limit).collect());
+            let mut matches = self.name(&hits).await?;
+            if extras.collapse {
+                let (nearness, most) = (self.nearness(serving), self.config.collapse_max);
+                matches = duplicates::collapse(serving, matches, nearness, most).await?;
+            }
+            let is_all = hits.len() < ask;
+            if matches.len() >= wanted || is_all || widenings == WIDENINGS_MAX {
+                let scores = hits.iter().map(|hit| hit.score).collect();
+                let matches = matches.into_iter().skip(offset).take(limit).collect();
+                return Ok(Found { matches, scores, is_all });
             }
             ask *= 4;
             widenings += 1;
+        }
+    }
+
+    /// What counts as nearly the same picture for the model that answers.
+    pub fn nearness(&self, serving: &Answering) -> Nearness {
+        let configured = self.config.near_duplicate_cosine;
+        let of_model = serving.located.traits.near_duplicate_cosine;
+        Nearness::from_cosine(if configured > 0.0 { configured } else { of_model })
+    }
+
+    /// Learns what scores mean as soon as a model answers, so that the first search need not wait for it.
+    pub async fn warm_up(&self) {
+        let mut states = self.serving.clone();
+        loop {
+            let answering = states.borrow_and_update().answering().cloned();
+            if let Some(answering) = answering
+                && let Err(error) = self.calibrations.of(&answering).await
+            {
+                tracing::debug!(%error, "could not learn yet what scores mean");
+            }
+            if states.changed().await.is_err() {
+                return;
+            }
         }
     }
 
@@ -259,6 +418,8 @@ impl Searcher {
                 score,
                 width: content.facts.width,
                 height: content.facts.height,
+                strength: None,
+                near_duplicates: Vec::new(),
             })
         };
         Ok(hashes.into_iter().filter_map(named).collect())

@@ -9,7 +9,7 @@ use super::{remote, say, write_out};
 use crate::app::App;
 use crate::config::Config;
 use crate::data_dir::running_server;
-use crate::search::{Query, Window};
+use crate::search::{Extras, Query, Window};
 
 #[derive(Args)]
 pub(super) struct SearchArgs {
@@ -65,7 +65,7 @@ async fn search_here(config: Config, args: &SearchArgs) -> anyhow::Result<Value>
     let answer = async {
         app.serving.only_answer().await?;
         let window = Window { limit: args.limit, offset: 0 };
-        anyhow::Ok(app.searcher.search(Query::Text(text.clone()), window).await?)
+        anyhow::Ok(app.searcher.search(Query::Text(text.clone()), window, Extras::default()).await?)
     };
     let answer = answer.await;
     app.shut_down().await;

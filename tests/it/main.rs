@@ -17,6 +17,7 @@ mod ingest;
 mod model_switch;
 mod models;
 mod qdrant;
+mod relevance;
 mod search;
 mod serving;
 mod sources;
