@@ -1,6 +1,7 @@
 //! Configuration: one struct per concern, filled from layers (built-in defaults < file < environment < flags).
 //! `config/default.toml` is the reference of every key; a key that no struct here has is an error.
 
+mod in_force;
 mod vector_store;
 
 use std::collections::HashMap;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clip::Precision;
 use serde::Deserialize;
 
+pub use self::in_force::InForce;
 use self::vector_store::WithPlainAddress;
 pub use self::vector_store::{
     EMBEDDED, EmbeddedOptions, QDRANT_PREFIX, QdrantOptions, Quantization, VectorStoreConfig,
@@ -422,6 +424,15 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         flags: Overrides,
     ) -> Result<Self, ConfigError> {
+        Ok(Self::load_with_layers(file, environment, flags)?.0)
+    }
+
+    /// The same, with the merged layers, to be printed.
+    pub fn load_with_layers(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: Overrides,
+    ) -> Result<(Self, InForce), ConfigError> {
         let (variables, others): (HashMap<_, _>, HashMap<_, _>) =
             environment.into_iter().partition(|(key, _)| key.starts_with("IMAGE_SEARCH_"));
         let environment = config::Environment::with_prefix("IMAGE_SEARCH")
@@ -444,13 +455,14 @@ impl Config {
         for (key, value) in flags {
             layers = layers.set_override(key, value)?;
         }
-        let mut config: Self = layers.build()?.try_deserialize()?;
+        let merged = layers.build()?;
+        let mut config: Self = merged.clone().try_deserialize()?;
         config.models.fill_from(&others);
         if config.models.cache_dir == Path::new("") {
             config.models.cache_dir = config.data_dir.join("models");
         }
         config.validate()?;
-        Ok(config)
+        Ok((config, InForce(merged)))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

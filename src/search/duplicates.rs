@@ -172,6 +172,9 @@ impl Groups {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::ModelId;
+    use crate::vector_store::embedded::EmbeddedStore;
+    use crate::vector_store::{CollectionSpec, VectorStore};
 
     #[test]
     fn near_is_what_the_cosine_says_whatever_the_length() {
@@ -198,5 +201,59 @@ mod tests {
         let mut sizes: Vec<usize> = groups.into_sorted().iter().map(Vec::len).collect();
         sizes.sort_unstable();
         assert_eq!(sizes, [2, 4]);
+    }
+
+    /// Vectors around 500 centres; every tenth one has a copy that differs a little.
+    fn point(number: u64, model: &ModelId) -> Point {
+        let mut state = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut noise = |seed: &mut u64| {
+            *seed ^= *seed << 13;
+            *seed ^= *seed >> 7;
+            *seed ^= *seed << 17;
+            (*seed >> 40) as f32 / (1_u32 << 23) as f32 - 1.0
+        };
+        let is_copy = number % 10 == 1;
+        let original = if is_copy { number - 1 } else { number };
+        let mut centre = (original % 500 + 1).wrapping_mul(0x2545_F491_4F6C_DD1D);
+        let mut own = (original + 1).wrapping_mul(0xD134_2543_DE82_EF95);
+        let spread = if is_copy { 0.1 } else { 0.0 };
+        let mut vector: Vec<f32> = (0..512)
+            .map(|_| noise(&mut centre) + noise(&mut own) + spread * noise(&mut state))
+            .collect();
+        let length = dot(&vector, &vector).sqrt();
+        vector.iter_mut().for_each(|value| *value /= length);
+        let hash = ContentHash::of(&number.to_le_bytes());
+        Point {
+            id: model.point_id(&hash),
+            vector,
+            payload: payload::of_picture(&hash, "png", 1, 1),
+        }
+    }
+
+    /// `COUNT=100000 cargo test --lib groups_of_a_large_library -- --ignored --nocapture`
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "takes minutes; its figures stand in docs/benchmarks.md"]
+    async fn groups_of_a_large_library() {
+        let count: u64 =
+            std::env::var("COUNT").map_or(100_000, |count| count.parse().expect("a number"));
+        let dir = tempfile::tempdir().expect("temp");
+        let options = crate::config::built_in().vector_store.embedded;
+        let store = EmbeddedStore::open(dir.path(), options).expect("opened");
+        let spec = CollectionSpec::of_pictures("many".to_owned(), 512);
+        let collection = store.open(&spec).await.expect("opened");
+        let model = ModelId { name: "many".into(), revision: "1".into() };
+        for start in (0..count).step_by(1000) {
+            let points = (start..(start + 1000).min(count)).map(|number| point(number, &model));
+            collection.upsert(points.collect()).await.expect("stored");
+        }
+        while collection.maintain(false).await.expect("maintained") {}
+        let started = std::time::Instant::now();
+        let found = groups(&*collection, Nearness::from_cosine(0.97), 2, &mut |_| {}).await;
+        let found = found.expect("found");
+        let (expected, seconds) = (count / 10, started.elapsed().as_secs_f64());
+        println!("{count} vectors: {} of {expected} groups in {seconds:.1} s", found.len());
+        assert!(
+            found.len() as u64 >= expected * 97 / 100 && found.iter().all(|group| group.len() == 2)
+        );
     }
 }

@@ -2,6 +2,7 @@
 //! `harness` starts it and waits for conditions with a deadline; nothing here sleeps for luck.
 
 mod cli;
+mod combined;
 mod crash;
 mod demo;
 mod deployment;
@@ -14,6 +15,7 @@ mod hostile_pages;
 mod house_rules;
 mod hub;
 mod ingest;
+mod mcp;
 mod model_switch;
 mod models;
 mod qdrant;
