@@ -1,6 +1,7 @@
 //! One search: take a turn, embed the query, ask the vector store, name the contents through the catalog, sign the token.
 //! Turns are bounded: beyond `search.concurrent_max` searches wait, beyond `search.waiting_max` they are refused at once.
 
+mod asked;
 mod calibration;
 mod combined;
 pub mod duplicates;
@@ -13,9 +14,8 @@ use std::time::{Duration, Instant};
 use clip::{Decoded, Pixels};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
-use self::calibration::{Calibrations, MadeOf};
+use self::calibration::Calibrations;
 pub use self::combined::{Part, parts_of};
-use self::duplicates::Nearness;
 pub use self::strength::Strength;
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::SearchConfig;
@@ -56,9 +56,9 @@ pub enum Query {
     Combined(Vec<Part>),
 }
 
-/// What a request asks for besides the ranking.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Extras {
+/// What else is asked of a search.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SearchOptions {
     /// Say how surely each match is one, and how many are strong.
     pub strength: bool,
     /// Show near-duplicates as one match, with the others behind it.
@@ -99,14 +99,6 @@ pub struct Answer {
     pub strong_total: Option<u32>,
     /// Allows one rating of this answer.
     pub jwt: String,
-}
-
-/// A query as it is searched for.
-struct Asked {
-    /// What the token calls it.
-    words: String,
-    vector: Vec<f32>,
-    made_of: MadeOf,
 }
 
 /// What a search found.
@@ -182,17 +174,22 @@ impl Searcher {
         &self.tokens
     }
 
+    /// Searches for nothing but the ranking, within the deadline.
+    pub async fn search(&self, query: Query, window: Window) -> Result<Answer, SearchError> {
+        self.search_with(query, window, SearchOptions::default()).await
+    }
+
     /// Searches, within the deadline.
-    pub async fn search(
+    pub async fn search_with(
         &self,
         query: Query,
         window: Window,
-        extras: Extras,
+        options: SearchOptions,
     ) -> Result<Answer, SearchError> {
         let started = Instant::now();
         let deadline = Duration::from_millis(self.config.deadline_ms);
         let answer =
-            tokio::time::timeout(deadline, self.search_in_turn(query, window, extras)).await;
+            tokio::time::timeout(deadline, self.search_in_turn(query, window, options)).await;
         let answer = answer.unwrap_or(Err(SearchError::Deadline(self.config.deadline_ms)));
         self.metrics.count_search(match &answer {
             Ok(_) => Outcome::Ok,
@@ -215,15 +212,15 @@ impl Searcher {
         &self,
         query: Query,
         window: Window,
-        extras: Extras,
+        options: SearchOptions,
     ) -> Result<Answer, SearchError> {
         let answering = self.serving.borrow().answering().cloned();
         let serving = answering.ok_or(SearchError::ModelNotReady)?;
         let (_place, _turn) = self.take_turn().await?;
         let asked = self.ask(&serving, query).await?;
-        let mut found = self.find(&serving, &asked.vector, window, extras).await?;
+        let mut found = self.find(&serving, &asked.vector, &options, window).await?;
         let strong_total =
-            if extras.strength { self.judge(&serving, &asked, &mut found).await? } else { None };
+            if options.strength { self.judge(&serving, &asked, &mut found).await? } else { None };
         let results: Vec<(ContentHash, f32)> =
             found.matches.iter().map(|found| (found.hash, found.score)).collect();
         let (jwt, _) = self.tokens.sign(
@@ -245,93 +242,6 @@ impl Searcher {
         Ok((place, turn.map_err(|_| SearchError::Overloaded)?))
     }
 
-    /// The query as it is searched for.
-    async fn ask(&self, serving: &Answering, query: Query) -> Result<Asked, SearchError> {
-        let (parts, words) = match query {
-            Query::Text(text) => match combined::parse(&text) {
-                Some(parts) => (parts, Some(text)),
-                None => return self.ask_one(serving, Query::Text(text)).await,
-            },
-            Query::Combined(parts) => (parts, None),
-            one => return self.ask_one(serving, one).await,
-        };
-        let limit = self.config.queries_max;
-        if parts.len() > limit {
-            return Err(SearchError::TooManyParts { parts: parts.len(), limit });
-        }
-        let calibration = self.calibrations.of(serving).await?;
-        let (weights, queries): (Vec<f32>, Vec<Query>) =
-            parts.into_iter().map(|part| (part.weight, part.query)).unzip();
-        let asked = queries.into_iter().map(|query| self.ask_one(serving, query));
-        let asked = futures::future::try_join_all(asked).await?;
-        let has_picture = asked.iter().any(|asked| asked.made_of == MadeOf::Picture);
-        let name = |(asked, weight): (&Asked, &f32)| combined::name(asked, *weight);
-        let names: Vec<String> = asked.iter().zip(&weights).map(name).collect();
-        let weighted: Vec<(Vec<f32>, f32)> =
-            asked.into_iter().map(|asked| asked.vector).zip(weights).collect();
-        Ok(Asked {
-            words: words.unwrap_or_else(|| names.join("; ")),
-            vector: combined::combine(&weighted, &calibration.sample)?,
-            made_of: if has_picture { MadeOf::Picture } else { MadeOf::Words },
-        })
-    }
-
-    async fn ask_one(&self, serving: &Answering, query: Query) -> Result<Asked, SearchError> {
-        match query {
-            Query::Text(text) => {
-                let vector = combined::embed_words(serving, &text).await?;
-                Ok(Asked { words: text, vector, made_of: MadeOf::Words })
-            }
-            Query::Picture(bytes, share) => {
-                let words = format!("picture:{}", ContentHash::of(&bytes));
-                let pixels = self.decode(serving, bytes, share).await?;
-                let vector = serving.embedder.embed_query_picture(pixels).await?;
-                Ok(Asked { words, vector, made_of: MadeOf::Picture })
-            }
-            Query::Like(name) => {
-                let image = self.catalog.image(&name).await?;
-                let hash = image
-                    .and_then(|image| image.hash)
-                    .ok_or_else(|| SearchError::NoSuchImage(name.clone()))?;
-                let found =
-                    serving.collection.get(&[serving.embedder.id().point_id(&hash)]).await?.pop();
-                let vector = found.ok_or(SearchError::NoSuchImage(name))?.vector;
-                Ok(Asked { words: format!("picture:{hash}"), vector, made_of: MadeOf::Picture })
-            }
-            // No caller makes one, and what adds nothing is nothing.
-            Query::Combined(_) => Err(SearchError::CancelsOut),
-        }
-    }
-
-    /// Says how strong each match is; returns how many there are in all that are strong.
-    async fn judge(
-        &self,
-        serving: &Answering,
-        asked: &Asked,
-        found: &mut Found,
-    ) -> Result<Option<u32>, SearchError> {
-        let calibration = self.calibrations.of(serving).await?;
-        let judged = |best: &[f32]| calibration.judge(asked.made_of, &asked.vector, best);
-        let Some(mut scores) = judged(&found.scores) else { return Ok(None) };
-        let most = self.config.strong_total_max;
-        let all_strong = found.scores.last().is_some_and(|last| *last >= scores.strong);
-        if all_strong && !found.is_all && found.scores.len() < most {
-            let (vector, filter) = (asked.vector.clone(), None);
-            let query = SearchQuery { vector, limit: most, filter, exact: false };
-            let hits = serving.collection.search(query).await?;
-            found.scores = hits.iter().map(|hit| hit.score).collect();
-            scores = judged(&found.scores).unwrap_or(scores);
-        }
-        for found in &mut found.matches {
-            found.strength = Some(scores.strength(found.score));
-            for near in &mut found.near_duplicates {
-                near.strength = Some(scores.strength(near.score));
-            }
-        }
-        let strong = found.scores.iter().filter(|score| **score >= scores.strong).count();
-        Ok(Some(strong.min(most) as u32))
-    }
-
     async fn decode(
         &self,
         serving: &Answering,
@@ -348,8 +258,8 @@ impl Searcher {
         &self,
         serving: &Answering,
         vector: &[f32],
+        options: &SearchOptions,
         window: Window,
-        extras: Extras,
     ) -> Result<Found, SearchError> {
         let (limit, offset) = (window.limit as usize, window.offset as usize);
         let wanted = limit + offset;
@@ -359,9 +269,8 @@ impl Searcher {
                 SearchQuery { vector: vector.to_vec(), limit: ask, filter: None, exact: false };
             let hits = serving.collection.search(query).await?;
             let mut matches = self.name(&hits).await?;
-            if extras.collapse {
-                let (nearness, most) = (self.nearness(serving), self.config.collapse_max);
-                matches = duplicates::collapse(serving, matches, nearness, most).await?;
+            if options.collapse {
+                matches = self.collapse(serving, matches).await?;
             }
             let is_all = hits.len() < ask;
             if matches.len() >= wanted || is_all || widenings == WIDENINGS_MAX {
@@ -371,29 +280,6 @@ impl Searcher {
             }
             ask *= 4;
             widenings += 1;
-        }
-    }
-
-    /// What counts as nearly the same picture for the model that answers.
-    pub fn nearness(&self, serving: &Answering) -> Nearness {
-        let configured = self.config.near_duplicate_cosine;
-        let of_model = serving.located.traits.near_duplicate_cosine;
-        Nearness::from_cosine(if configured > 0.0 { configured } else { of_model })
-    }
-
-    /// Learns what scores mean as soon as a model answers, so that the first search need not wait for it.
-    pub async fn warm_up(&self) {
-        let mut states = self.serving.clone();
-        loop {
-            let answering = states.borrow_and_update().answering().cloned();
-            if let Some(answering) = answering
-                && let Err(error) = self.calibrations.of(&answering).await
-            {
-                tracing::debug!(%error, "could not learn yet what scores mean");
-            }
-            if states.changed().await.is_err() {
-                return;
-            }
         }
     }
 

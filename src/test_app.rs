@@ -12,7 +12,7 @@ use crate::embedder::Embedder;
 use crate::embedder::encoder::Encoder;
 use crate::embedder::encoder::stand_in::StandIn;
 use crate::models::LocatedModel;
-use crate::search::{Extras, Query, SearchError, Window};
+use crate::search::{Query, SearchError, Window};
 use crate::source::memory::MemorySource;
 use crate::types::{ImageName, ModelId};
 use crate::vector_store::address;
@@ -115,11 +115,7 @@ impl TestApp {
 
     pub(crate) async fn search(&self, text: &str) -> Result<Vec<String>, SearchError> {
         let window = Window { limit: 10, offset: 0 };
-        let answer = self
-            .app
-            .searcher
-            .search(Query::Text(text.to_owned()), window, Extras::default())
-            .await?;
+        let answer = self.app.searcher.search(Query::Text(text.to_owned()), window).await?;
         Ok(answer.matches.iter().map(|found| found.image_name.to_string()).collect())
     }
 

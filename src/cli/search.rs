@@ -23,6 +23,7 @@ Examples:
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(super) struct SearchArgs {
     /// What to look for; quotation marks are not needed
     #[arg(required_unless_present = "image")]

@@ -11,7 +11,7 @@ use super::forms::Form;
 use super::query_parts::{QueryPart, check_text, combined, words_beside};
 use super::request::ApiJson;
 use super::{SharedApp, image_url, model_not_ready, thumbnail_url};
-use crate::search::{self, Extras, Query, SearchError, Strength, Window};
+use crate::search::{self, Query, SearchError, SearchOptions, Strength, Window};
 use crate::types::ImageName;
 
 /// What to search for: exactly one of `text`, `image_name` and `queries`.
@@ -150,7 +150,7 @@ struct Wanted {
     text: Option<String>,
     query: Query,
     window: Window,
-    extras: Extras,
+    options: SearchOptions,
 }
 
 /// Search pictures by words, by an indexed image, by a picture, or by several of them together.
@@ -177,15 +177,16 @@ pub(super) async fn search_image(
         .get(header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
         .unwrap_or_default();
-    let Wanted { text, query, window, extras } = if kind.starts_with("multipart/form-data") {
+    let Wanted { text, query, window, options } = if kind.starts_with("multipart/form-data") {
         picture_query(&app, request).await?
     } else {
         json_query(&app, request).await?
     };
-    let answer = app.searcher.search(query, window, extras).await.map_err(|error| match error {
-        SearchError::ModelNotReady => model_not_ready(&app),
-        other => other.into(),
-    })?;
+    let answer =
+        app.searcher.search_with(query, window, options).await.map_err(|error| match error {
+            SearchError::ModelNotReady => model_not_ready(&app),
+            other => other.into(),
+        })?;
     let search::Answer { model_name, matches, strong_total, jwt } = answer;
     let matches = matches.into_iter().map(Match::from).collect();
     Ok(axum::Json(SearchResponse { text, model_name, matches, strong_total, jwt }))
@@ -196,7 +197,7 @@ async fn json_query(app: &SharedApp, mut request: Request) -> Result<Wanted, Pro
     DefaultBodyLimit::max(app.config.server.json_bytes_max).apply(&mut request);
     let ApiJson(wanted) = ApiJson::<SearchRequest>::from_request(request, app).await?;
     let window = window(app, wanted.limit, wanted.offset)?;
-    let extras = extras(wanted.strength, wanted.collapse, wanted.queries.is_some());
+    let options = options(wanted.strength, wanted.collapse, wanted.queries.is_some());
     let (text, query) = match (wanted.text, wanted.image_name, wanted.queries) {
         (Some(text), None, None) => {
             check_text(app, &text)?;
@@ -215,12 +216,15 @@ async fn json_query(app: &SharedApp, mut request: Request) -> Result<Wanted, Pro
             ));
         }
     };
-    Ok(Wanted { text, query, window, extras })
+    Ok(Wanted { text, query, window, options })
 }
 
 /// What goes beyond the first contract is on if the request does, too, or if it is asked for.
-fn extras(strength: Option<bool>, collapse: Option<bool>, is_combined: bool) -> Extras {
-    Extras { strength: strength.unwrap_or(is_combined), collapse: collapse.unwrap_or(is_combined) }
+fn options(strength: Option<bool>, collapse: Option<bool>, is_combined: bool) -> SearchOptions {
+    SearchOptions {
+        strength: strength.unwrap_or(is_combined),
+        collapse: collapse.unwrap_or(is_combined),
+    }
 }
 
 fn window(app: &SharedApp, limit: Option<u32>, offset: Option<u32>) -> Result<Window, Problem> {
@@ -298,8 +302,8 @@ async fn picture_query(app: &SharedApp, request: Request) -> Result<Wanted, Prob
     } else {
         picture
     };
-    let extras = extras(strength, collapse, is_combined);
-    Ok(Wanted { text, query, window: window(app, limit, offset)?, extras })
+    let options = options(strength, collapse, is_combined);
+    Ok(Wanted { text, query, window: window(app, limit, offset)?, options })
 }
 
 fn value<T: std::str::FromStr>(name: &str, bytes: &[u8], what: &str) -> Result<T, Problem> {

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::strength::{Heights, Sample, Scores, Spread};
-use super::{SearchError, nonsense};
+use super::asked::{Asked, MadeOf, embed_words};
+use super::strength::{Best, Heights, Sample, Scores, Spread};
+use super::{Found, SearchError, Searcher, nonsense};
 use crate::serving::Answering;
-use crate::vector_store::SearchQuery;
+use crate::vector_store::{ScoredPoint, SearchQuery};
 
 /// Texts without meaning that are searched for.
 const NONSENSE_TEXTS: usize = 128;
@@ -49,14 +50,6 @@ pub(super) struct Calibration {
     nonsense: Arc<Vec<Vec<f32>>>,
     for_texts: Option<Heights>,
     for_pictures: Option<Heights>,
-}
-
-/// What a query is made of, which decides what its scores are compared with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum MadeOf {
-    Words,
-    /// A picture, perhaps with words.
-    Picture,
 }
 
 impl Calibrations {
@@ -153,9 +146,13 @@ impl Calibration {
                 SearchQuery { vector: vector.clone(), limit: 1, filter: None, exact: false };
             let found = serving.collection.search(query).await?;
             let spread = self.sample.spread(vector);
-            best.extend(spread.zip(found.first()).map(|(spread, hit)| spread.height(hit.score)));
+            let best_of = |(spread, hit): (Spread, &ScoredPoint)| Best {
+                height: spread.height(hit.score),
+                score: hit.score,
+            };
+            best.extend(spread.zip(found.first()).map(best_of));
         }
-        Ok(Heights::beyond_nonsense(best))
+        Ok(Heights::beyond_nonsense(&best))
     }
 
     fn is_of(&self, serving: &Answering) -> bool {
@@ -182,11 +179,58 @@ impl Calibration {
     }
 }
 
+impl Searcher {
+    /// Says how strong each match is; returns how many there are in all that are strong.
+    pub(super) async fn judge(
+        &self,
+        serving: &Answering,
+        asked: &Asked,
+        found: &mut Found,
+    ) -> Result<Option<u32>, SearchError> {
+        let calibration = self.calibrations.of(serving).await?;
+        let judged = |best: &[f32]| calibration.judge(asked.made_of, &asked.vector, best);
+        let Some(mut scores) = judged(&found.scores) else { return Ok(None) };
+        let most = self.config.strong_total_max;
+        let all_strong = found.scores.last().is_some_and(|last| *last >= scores.strong);
+        if all_strong && !found.is_all && found.scores.len() < most {
+            let (vector, filter) = (asked.vector.clone(), None);
+            let query = SearchQuery { vector, limit: most, filter, exact: false };
+            let hits = serving.collection.search(query).await?;
+            found.scores = hits.iter().map(|hit| hit.score).collect();
+            scores = judged(&found.scores).unwrap_or(scores);
+        }
+        for found in &mut found.matches {
+            found.strength = Some(scores.strength(found.score));
+            for near in &mut found.near_duplicates {
+                near.strength = Some(scores.strength(near.score));
+            }
+        }
+        let strong = found.scores.iter().filter(|score| **score >= scores.strong).count();
+        Ok(Some(strong.min(most) as u32))
+    }
+
+    /// Learns what scores mean as soon as a model answers, so that the first search need not wait for it.
+    pub async fn warm_up(&self) {
+        let mut states = self.serving.clone();
+        loop {
+            let answering = states.borrow_and_update().answering().cloned();
+            if let Some(answering) = answering
+                && let Err(error) = self.calibrations.of(&answering).await
+            {
+                tracing::debug!(%error, "could not learn yet what scores mean");
+            }
+            if states.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
 /// One by one, so that no search waits behind them.
 async fn embed_nonsense(serving: &Answering) -> Result<Vec<Vec<f32>>, SearchError> {
     let mut vectors = Vec::with_capacity(NONSENSE_TEXTS);
     for text in nonsense::texts(NONSENSE_SEED, NONSENSE_TEXTS) {
-        vectors.push(super::combined::embed_words(serving, &text).await?);
+        vectors.push(embed_words(serving, &text).await?);
     }
     Ok(vectors)
 }

@@ -2,17 +2,15 @@
 //! Models hardly understand "no" (NegBench, arXiv 2501.09425), so what is unwanted is subtracted. Scores of words and of
 //! pictures differ in size; each part is divided by the width of its scores in the library, so that equal weights count alike.
 
-use super::calibration::MadeOf;
+use super::asked::{Asked, MadeOf, embed_words, normalise};
 use super::strength::Sample;
-use super::{Asked, Query, SearchError};
+use super::{Query, SearchError, Searcher};
 use crate::serving::Answering;
+use crate::types::ContentHash;
 
 /// Weight of what "-word" says. Measured on the demonstration pictures: less leaves too much of what is unwanted, more takes
 /// too much of what is wanted (docs/benchmarks.md).
-pub(super) const UNWANTED_WEIGHT: f32 = -0.8;
-/// A sum shorter than this is nothing: the parts cancel each other out.
-const LENGTH_MIN: f32 = 1e-3;
-
+const UNWANTED_WEIGHT: f32 = -0.8;
 /// `picture:` and 16 digits.
 const PICTURE_NAME_CHARS: usize = 24;
 
@@ -31,7 +29,7 @@ impl Part {
 }
 
 /// What a token calls a part. The first digits of a picture's hash are enough: a token must not grow with the parts.
-pub(super) fn name(asked: &Asked, weight: f32) -> String {
+fn name_of_part(asked: &Asked, weight: f32) -> String {
     let words = match (asked.made_of, asked.words.char_indices().nth(PICTURE_NAME_CHARS)) {
         (MadeOf::Picture, Some((end, _))) => &asked.words[..end],
         _ => asked.words.as_str(),
@@ -45,7 +43,7 @@ pub(super) fn name(asked: &Asked, weight: f32) -> String {
 
 /// The parts of a text like `dog -cat not:"red car"`. `None` if it has neither unwanted words nor quotation marks that keep
 /// some from being read as such: then it is taken as it is.
-pub(super) fn parse(text: &str) -> Option<Vec<Part>> {
+fn parse(text: &str) -> Option<Vec<Part>> {
     let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
     let (mut rest, mut keeps_literally) = (text.trim_start(), false);
     while !rest.is_empty() {
@@ -99,8 +97,72 @@ fn holds_unwanted(text: &str) -> bool {
     text.split_whitespace().any(|word| unwanted_after(word).is_some())
 }
 
+impl Searcher {
+    /// The query as it is searched for.
+    pub(super) async fn ask(
+        &self,
+        serving: &Answering,
+        query: Query,
+    ) -> Result<Asked, SearchError> {
+        let (parts, words) = match query {
+            Query::Text(text) => match parse(&text) {
+                Some(parts) => (parts, Some(text)),
+                None => return self.ask_one(serving, Query::Text(text)).await,
+            },
+            Query::Combined(parts) => (parts, None),
+            one => return self.ask_one(serving, one).await,
+        };
+        let limit = self.config.queries_max;
+        if parts.len() > limit {
+            return Err(SearchError::TooManyParts { parts: parts.len(), limit });
+        }
+        let calibration = self.calibrations.of(serving).await?;
+        let (weights, queries): (Vec<f32>, Vec<Query>) =
+            parts.into_iter().map(|part| (part.weight, part.query)).unzip();
+        let asked = queries.into_iter().map(|query| self.ask_one(serving, query));
+        let asked = futures::future::try_join_all(asked).await?;
+        let has_picture = asked.iter().any(|asked| asked.made_of == MadeOf::Picture);
+        let name = |(asked, weight): (&Asked, &f32)| name_of_part(asked, *weight);
+        let names: Vec<String> = asked.iter().zip(&weights).map(name).collect();
+        let weighted: Vec<(Vec<f32>, f32)> =
+            asked.into_iter().map(|asked| asked.vector).zip(weights).collect();
+        Ok(Asked {
+            words: words.unwrap_or_else(|| names.join("; ")),
+            vector: combine(&weighted, &calibration.sample)?,
+            made_of: if has_picture { MadeOf::Picture } else { MadeOf::Words },
+        })
+    }
+
+    async fn ask_one(&self, serving: &Answering, query: Query) -> Result<Asked, SearchError> {
+        match query {
+            Query::Text(text) => {
+                let vector = embed_words(serving, &text).await?;
+                Ok(Asked { words: text, vector, made_of: MadeOf::Words })
+            }
+            Query::Picture(bytes, share) => {
+                let words = format!("picture:{}", ContentHash::of(&bytes));
+                let pixels = self.decode(serving, bytes, share).await?;
+                let vector = serving.embedder.embed_query_picture(pixels).await?;
+                Ok(Asked { words, vector, made_of: MadeOf::Picture })
+            }
+            Query::Like(name) => {
+                let image = self.catalog.image(&name).await?;
+                let hash = image
+                    .and_then(|image| image.hash)
+                    .ok_or_else(|| SearchError::NoSuchImage(name.clone()))?;
+                let found =
+                    serving.collection.get(&[serving.embedder.id().point_id(&hash)]).await?.pop();
+                let vector = found.ok_or(SearchError::NoSuchImage(name))?.vector;
+                Ok(Asked { words: format!("picture:{hash}"), vector, made_of: MadeOf::Picture })
+            }
+            // No caller makes one, and what adds nothing is nothing.
+            Query::Combined(_) => Err(SearchError::CancelsOut),
+        }
+    }
+}
+
 /// The sum of the parts, each with its weight, of length 1.
-pub(super) fn combine(parts: &[(Vec<f32>, f32)], sample: &Sample) -> Result<Vec<f32>, SearchError> {
+fn combine(parts: &[(Vec<f32>, f32)], sample: &Sample) -> Result<Vec<f32>, SearchError> {
     let dim = parts.first().map_or(0, |(vector, _)| vector.len());
     // In a library that is too small to compare with, the parts count as they are.
     let widths: Option<Vec<f32>> =
@@ -113,31 +175,6 @@ pub(super) fn combine(parts: &[(Vec<f32>, f32)], sample: &Sample) -> Result<Vec<
         for (sum, value) in sum.iter_mut().zip(vector) {
             *sum += factor * value;
         }
-    }
-    normalise(sum).ok_or(SearchError::CancelsOut)
-}
-
-fn normalise(mut vector: Vec<f32>) -> Option<Vec<f32>> {
-    let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
-    if !(length >= LENGTH_MIN) {
-        return None;
-    }
-    vector.iter_mut().for_each(|value| *value /= length);
-    Some(vector)
-}
-
-/// The vector of words, as the model's templates want them put ("a photo of …"); of several templates the mean.
-pub(super) async fn embed_words(serving: &Answering, text: &str) -> Result<Vec<f32>, SearchError> {
-    let templates = &serving.located.traits.templates;
-    if templates.is_empty() {
-        return Ok(serving.embedder.embed_text(text).await?.to_vec());
-    }
-    let put: Vec<String> = templates.iter().map(|template| template.replace("{}", text)).collect();
-    let vectors =
-        futures::future::try_join_all(put.iter().map(|text| serving.embedder.embed_text(text)));
-    let mut sum = vec![0.0_f32; serving.embedder.info().dim];
-    for vector in vectors.await? {
-        sum.iter_mut().zip(&*vector).for_each(|(sum, value)| *sum += value);
     }
     normalise(sum).ok_or(SearchError::CancelsOut)
 }

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
 use super::strength::dot;
-use super::{Match, SearchError};
+use super::{Match, SearchError, Searcher};
 use crate::serving::Answering;
 use crate::types::ContentHash;
 use crate::vector_store::{Collection, Point, ScoredPoint, SearchQuery, StoreError, payload};
@@ -46,8 +46,25 @@ impl Nearness {
     }
 }
 
+impl Searcher {
+    /// What counts as nearly the same picture for the model that answers.
+    pub fn nearness(&self, serving: &Answering) -> Nearness {
+        let configured = self.config.near_duplicate_cosine;
+        let of_model = serving.located.traits.near_duplicate_cosine;
+        Nearness::from_cosine(if configured > 0.0 { configured } else { of_model })
+    }
+
+    pub(super) async fn collapse(
+        &self,
+        serving: &Answering,
+        matches: Vec<Match>,
+    ) -> Result<Vec<Match>, SearchError> {
+        collapse(serving, matches, self.nearness(serving), self.config.collapse_max).await
+    }
+}
+
 /// Puts each of the first `most` matches behind the best one that it is near to.
-pub(super) async fn collapse(
+async fn collapse(
     serving: &Answering,
     matches: Vec<Match>,
     nearness: Nearness,
@@ -232,6 +249,7 @@ mod tests {
 
     /// `COUNT=100000 cargo test --lib groups_of_a_large_library -- --ignored --nocapture`
     #[tokio::test(flavor = "multi_thread")]
+    #[expect(clippy::print_stdout, reason = "it prints its figures")]
     #[ignore = "takes minutes; its figures stand in docs/benchmarks.md"]
     async fn groups_of_a_large_library() {
         let count: u64 =

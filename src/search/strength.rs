@@ -25,8 +25,8 @@ const LOWER_EDGE: f64 = 0.16;
 /// Of a library of equal pictures, so that nothing is divided by zero.
 const WIDTH_MIN: f32 = 1e-4;
 /// How far beyond the usual best of texts without meaning a strong match lies, in distances from their median to their upper
-/// edge. About two in a hundred such texts get there.
-const BEYOND_NONSENSE: f32 = 3.25;
+/// edge. About one in a hundred such texts gets there.
+const BEYOND_NONSENSE: f32 = 3.5;
 const UPPER_EDGE: f64 = 0.84;
 /// Pictures of the sample that are compared with all others of it.
 const PROBES: usize = 128;
@@ -54,6 +54,15 @@ pub(super) struct Spread {
 pub(super) struct Heights {
     fair: f32,
     strong: f32,
+    /// A score that is strong whatever the height: words that the model knows well have wide scores.
+    strong_score: f32,
+}
+
+/// The best that a text without meaning finds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Best {
+    pub(super) height: f32,
+    pub(super) score: f32,
 }
 
 /// From which score on a match of one query is fair and strong.
@@ -99,7 +108,8 @@ impl Sample {
             heights.extend(others.map(|(_, other)| spread.height(dot(probe, other))));
         }
         let fair = quantile(&mut heights, FAIR_PAIRS);
-        Some(Heights { fair, strong: quantile(&mut heights, STRONG_PAIRS) })
+        let strong = quantile(&mut heights, STRONG_PAIRS);
+        Some(Heights { fair, strong, strong_score: f32::INFINITY })
     }
 }
 
@@ -115,26 +125,32 @@ impl Spread {
 }
 
 impl Heights {
-    /// From the best heights that texts without meaning reach.
-    pub(super) fn beyond_nonsense(mut best: Vec<f32>) -> Option<Self> {
+    /// From the best that texts without meaning find.
+    pub(super) fn beyond_nonsense(best: &[Best]) -> Option<Self> {
         if best.is_empty() {
             return None;
         }
-        let fair = quantile(&mut best, 0.5);
-        let edge = quantile(&mut best, UPPER_EDGE) - fair;
-        Some(Self { fair, strong: fair + BEYOND_NONSENSE * edge })
+        let beyond = |mut values: Vec<f32>| {
+            let middle = quantile(&mut values, 0.5);
+            let edge = quantile(&mut values, UPPER_EDGE) - middle;
+            (middle, middle + BEYOND_NONSENSE * edge)
+        };
+        let (fair, strong) = beyond(best.iter().map(|best| best.height).collect());
+        let (_, strong_score) = beyond(best.iter().map(|best| best.score).collect());
+        Some(Self { fair, strong, strong_score })
     }
 
     /// For one query, from its best scores, best first.
     pub(super) fn judge(&self, spread: Spread, best: &[f32]) -> Scores {
+        let floor = spread.score(self.strong).min(self.strong_score);
+        let above = best.iter().take_while(|score| **score >= floor).count();
         let heights: Vec<f32> = best.iter().map(|score| spread.height(*score)).collect();
         let step = |pair: &[f32]| pair[0] - pair[1] > STEP_SHARE * pair[0];
-        let above = heights.iter().take_while(|height| **height >= self.strong).count();
         let end = heights.windows(2).take(above).position(step).map_or(above, |last| last + 1);
         let strong = match end.checked_sub(1).and_then(|last| best.get(last)) {
-            Some(last) if end < above || end < heights.len() => *last,
-            // All that is known is strong, or nothing is: what follows is judged by its height alone.
-            _ => spread.score(self.strong),
+            Some(last) if end < heights.len() => *last,
+            // All that is known is strong, or nothing is: what follows is judged by the bound alone.
+            _ => floor,
         };
         Scores { fair: spread.score(self.fair).min(strong), strong }
     }
@@ -195,7 +211,7 @@ mod tests {
     fn strong_matches_end_at_the_first_step_down() {
         let best = [0.8, 0.79, 0.5, 0.49, 0.12];
         let spread = sample(&best).spread(&QUERY).expect("enough");
-        let heights = Heights { fair: 3.0, strong: 6.0 };
+        let heights = Heights { fair: 3.0, strong: 6.0, strong_score: 0.95 };
         let scores = heights.judge(spread, &best);
         let told: Vec<Strength> = best.iter().map(|score| scores.strength(*score)).collect();
         let (strong, fair, weak) = (Strength::Strong, Strength::Fair, Strength::Weak);
@@ -206,9 +222,16 @@ mod tests {
     fn without_a_step_the_height_decides_also_for_what_was_not_fetched() {
         let best = [0.8, 0.79, 0.78];
         let spread = sample(&best).spread(&QUERY).expect("enough");
-        let heights = Heights { fair: 3.0, strong: 6.0 };
+        let heights = Heights { fair: 3.0, strong: 6.0, strong_score: 0.95 };
         let scores = heights.judge(spread, &best);
-        assert_eq!(scores.strong, spread.score(6.0), "there may be more below");
+        assert!((scores.strong - spread.score(6.0)).abs() < 1e-6, "there may be more below");
+        let wide = Heights { strong: 1000.0, strong_score: 0.785, ..heights };
+        let told = best.map(|score| wide.judge(spread, &best).strength(score));
+        assert_eq!(
+            told,
+            [Strength::Strong, Strength::Strong, Strength::Fair],
+            "by the score alone"
+        );
         let none = heights.judge(spread, &[0.12, 0.11]);
         assert_eq!(none.strength(0.12), Strength::Weak);
         assert_eq!(heights.judge(spread, &[]).strength(0.9), Strength::Strong);

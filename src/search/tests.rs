@@ -22,7 +22,7 @@ async fn copies_are_one_match_and_the_window_moves_along_the_ranking() {
     let window = |limit, offset| Window { limit, offset };
     let search = async |window| {
         let query = Query::Text("red".into());
-        test.app.searcher.search(query, window, Extras::default()).await.expect("answered").matches
+        test.app.searcher.search(query, window).await.expect("answered").matches
     };
     let all = search(window(10, 0)).await;
     assert_eq!(all.len(), 3);
@@ -40,15 +40,15 @@ async fn an_indexed_image_and_a_picture_find_what_looks_like_them() {
     let test = gallery().await;
     let window = Window { limit: 1, offset: 0 };
     let like = Query::Like(name_of("blue.png"));
-    let answer = test.app.searcher.search(like, window, Extras::default()).await.expect("answered");
+    let answer = test.app.searcher.search(like, window).await.expect("answered");
     assert_eq!(answer.matches[0].image_name, name_of("blue.png"));
     assert!(answer.matches[0].score > 0.999);
     let unknown = Query::Like(name_of("no such.png"));
-    let refused = test.app.searcher.search(unknown, window, Extras::default()).await;
+    let refused = test.app.searcher.search(unknown, window).await;
     assert!(matches!(refused, Err(SearchError::NoSuchImage(_))));
     let share = test.app.decoder.share_for_file(5).await;
     let nonsense = Query::Picture(b"words".to_vec(), share);
-    let nonsense = test.app.searcher.search(nonsense, window, Extras::default()).await;
+    let nonsense = test.app.searcher.search(nonsense, window).await;
     assert!(matches!(nonsense, Err(SearchError::Picture(_))));
     test.finish().await;
 }
