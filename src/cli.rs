@@ -1,18 +1,24 @@
 //! The command line: flags and their help, one file per command below `cli/`, logs, exit codes.
 //! Progress bars and colours are only for terminals; errors end with what to do next.
 
+mod api_client;
 mod backup;
+mod config;
 mod doctor;
 mod download;
+mod duplicates;
 mod embed;
 mod failures;
 mod feedback;
 mod forget;
 mod health;
 mod index;
+mod manual;
+mod mcp;
 mod model;
 mod progress_bar;
 mod remote;
+mod results_page;
 mod search;
 mod serve;
 mod status;
@@ -23,7 +29,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::catalog::{self, Catalog};
@@ -40,12 +46,17 @@ First steps:
   image-search serve --images ~/Pictures      then open http://localhost:3000
   image-search index --images ~/Pictures      index once, with a progress bar
   image-search search a dog on the beach      search from the terminal
+  image-search duplicates                     list copies and pictures that look nearly the same
   image-search doctor                         check everything and say what to do
 
-Configuration: every key with its default is in config/default.toml. Later layers win:
+Configuration: image-search config shows every key, what it means, and what is in force. Later layers win:
   defaults < --config FILE < IMAGE_SEARCH_* (IMAGE_SEARCH_SERVER__PORT=8080) < flags
 
 Exit codes: 0 all is well, 1 an error, 2 wrong usage, 3 done, but some pictures failed";
+
+/// What help calls the options of every command.
+const GLOBAL: &str = "Options of every command";
+const SEE_GLOBAL: &str = "Options of every command (--config, --images, --data-dir, --model, --vector-store, --log): image-search --help";
 
 /// Drop pictures in a folder, search them by words, rate the result.
 #[derive(Parser)]
@@ -61,23 +72,23 @@ struct Cli {
 #[derive(Args)]
 struct CommonArgs {
     /// Configuration file (TOML)
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Folder with pictures; give it several times for several folders [default: images]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     images: Vec<PathBuf>,
     /// Where the index and everything else is kept [default: data]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Folder with a model bundle, or a name that "image-search model list" shows [default: auto: CLIP if it can be had,
     /// otherwise the small bundled model]
-    #[arg(long, global = true, value_name = "DIR|NAME")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR|NAME")]
     model: Option<String>,
     /// Where embeddings live: "embedded" or the address of a Qdrant server, "qdrant+https://host:6334" [default: embedded]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL")]
     vector_store: Option<String>,
     /// How much to log: error, warn, info, debug
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "LEVEL")]
     log: Option<String>,
 }
 
@@ -89,6 +100,10 @@ enum Command {
     Index,
     /// Search from the terminal
     Search(search::SearchArgs),
+    /// List pictures with the same content, and pictures that look nearly the same
+    Duplicates(duplicates::DuplicatesArgs),
+    /// Let an assistant search: a server of the Model Context Protocol over standard input and output
+    Mcp,
     /// Print embeddings of texts and pictures, one JSON object a line
     Embed(embed::EmbedArgs),
     /// Show how many images are indexed, pending and failed
@@ -116,11 +131,46 @@ enum Command {
     Health,
     /// Check configuration, folders, model, store and port, and say what to do
     Doctor(doctor::DoctorArgs),
+    /// Print every configuration key with what is in force
+    Config(config::ConfigArgs),
+    /// Print a script that completes commands and options
+    Completions(manual::CompletionsArgs),
+    /// Print the manual page, for man -l
+    Man,
+}
+
+/// The description of all commands. Options that every command has are shown once, at the top, and not again in the help of
+/// each.
+fn description() -> clap::Command {
+    let mut command = Cli::command();
+    command.build();
+    let names: Vec<String> =
+        command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    for name in names {
+        command = command.mut_subcommand(name, without_global);
+    }
+    command
+}
+
+fn without_global(command: clap::Command) -> clap::Command {
+    let names: Vec<String> =
+        command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    let mut command =
+        command.mut_args(|arg| if arg.is_global_set() { arg.hide(true) } else { arg });
+    for name in names {
+        command = command.mut_subcommand(name, without_global);
+    }
+    let examples = command.get_after_help().map(ToString::to_string);
+    match examples {
+        Some(examples) => command.after_help(format!("{examples}\n\n{SEE_GLOBAL}")),
+        None => command.after_help(SEE_GLOBAL),
+    }
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = description().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     // Fails only if it was done before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -140,17 +190,26 @@ fn complain(error: &anyhow::Error) -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { command, common } = cli;
+    match &command {
+        Command::Completions(args) => return Ok(manual::completions(Cli::command(), args)),
+        Command::Man => return manual::page(&description()),
+        Command::Config(config::ConfigArgs { defaults: true }) => return Ok(config::run(None)),
+        _ => {}
+    }
     let mut flags = common.overrides();
     if let Command::Serve(args) = &command {
         flags.extend(args.overrides());
     }
     let quiet = common.log.is_none() && !matches!(command, Command::Serve(_));
-    let config = Config::load(common.config.as_deref(), std::env::vars(), flags)?;
+    let (config, in_force) =
+        Config::load_with_layers(common.config.as_deref(), std::env::vars(), flags)?;
     start_logging(&config.log, quiet)?;
     match command {
         Command::Serve(_) => serve::run(config).await,
         Command::Index => index::run(config).await,
         Command::Search(args) => search::run(config, args).await,
+        Command::Duplicates(args) => duplicates::run(config, args).await,
+        Command::Mcp => mcp::run(config).await,
         Command::Embed(args) => embed::run(config, args).await,
         Command::Status(args) => status::run(config, &args).await,
         Command::Failures(args) => failures::run(config, args).await,
@@ -162,6 +221,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Model(command) => model::run(config, command).await,
         Command::Health => Ok(health::run(&config).await),
         Command::Doctor(args) => doctor::run(config, &args).await,
+        Command::Config(_) => Ok(config::run(Some(&in_force))),
+        Command::Completions(_) | Command::Man => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -2,6 +2,7 @@
 //! `config/default.toml` is the reference of every key; a key that no struct here has is an error.
 
 mod downloads;
+mod in_force;
 mod vector_store;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use clip::Precision;
 use serde::Deserialize;
 
 pub use self::downloads::DownloadConfig;
+pub use self::in_force::InForce;
 use self::vector_store::WithPlainAddress;
 pub use self::vector_store::{
     EMBEDDED, EmbeddedOptions, QDRANT_PREFIX, QdrantOptions, Quantization, VectorStoreConfig,
@@ -94,6 +96,11 @@ pub struct SearchConfig {
     pub concurrent_max: usize,
     pub waiting_max: usize,
     pub deadline_ms: u64,
+    pub queries_max: usize,
+    pub sample_pictures: usize,
+    pub strong_total_max: usize,
+    pub collapse_max: usize,
+    pub near_duplicate_cosine: f32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -160,6 +167,25 @@ impl SearchConfig {
             "search.concurrent_max",
             self.concurrent_max.to_string(),
             "at least 1",
+        )?;
+        // The token names every part.
+        check(
+            (1..=16).contains(&self.queries_max),
+            "search.queries_max",
+            self.queries_max.to_string(),
+            "1 to 16",
+        )?;
+        check(
+            (64..=16_384).contains(&self.sample_pictures),
+            "search.sample_pictures",
+            self.sample_pictures.to_string(),
+            "64 to 16384",
+        )?;
+        check(
+            (0.0..=1.0).contains(&self.near_duplicate_cosine),
+            "search.near_duplicate_cosine",
+            self.near_duplicate_cosine.to_string(),
+            "0 to 1",
         )
     }
 }
@@ -404,6 +430,15 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         flags: Overrides,
     ) -> Result<Self, ConfigError> {
+        Ok(Self::load_with_layers(file, environment, flags)?.0)
+    }
+
+    /// The same, with the merged layers, to be printed.
+    pub fn load_with_layers(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: Overrides,
+    ) -> Result<(Self, InForce), ConfigError> {
         let (variables, others): (HashMap<_, _>, HashMap<_, _>) =
             environment.into_iter().partition(|(key, _)| key.starts_with("IMAGE_SEARCH_"));
         let environment = config::Environment::with_prefix("IMAGE_SEARCH")
@@ -426,13 +461,14 @@ impl Config {
         for (key, value) in flags {
             layers = layers.set_override(key, value)?;
         }
-        let mut config: Self = layers.build()?.try_deserialize()?;
+        let merged = layers.build()?;
+        let mut config: Self = merged.clone().try_deserialize()?;
         config.models.fill_from(&others);
         if config.models.cache_dir == Path::new("") {
             config.models.cache_dir = config.data_dir.join("models");
         }
         config.validate()?;
-        Ok(config)
+        Ok((config, InForce(merged)))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -14,6 +14,7 @@ mod other_pages;
 mod page;
 mod previews;
 mod problem_code;
+mod query_parts;
 mod range;
 mod request;
 mod search;

@@ -31,6 +31,9 @@ pub const AUTO: &str = "auto";
 /// First requests to the hub in vain before `auto` takes the bundled model.
 const TRIES_WITH_SUBSTITUTE: u32 = 2;
 
+/// Measured (docs/benchmarks.md): 99 of 100 copies that were resized or encoded again are nearer, and next to no two drawings.
+const BUNDLED_NEAR_DUPLICATE_COSINE: f32 = 0.99;
+
 const BUNDLED_BANNER: &str = "This is the small bundled model: it knows little more than emoji-like drawings. For photos leave --model away, or name a CLIP model.";
 
 /// A model whose files are here.
@@ -45,6 +48,34 @@ pub struct LocatedModel {
     pub banner: Option<String>,
     /// Whether the built-in engine runs it; otherwise it takes ONNX Runtime.
     pub runs_on_rten: bool,
+    pub traits: SearchTraits,
+}
+
+/// How searches use a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchTraits {
+    /// How words are put to it, with `{}` where they belong; of several the mean is taken. Empty: as they are.
+    pub templates: Vec<String>,
+    /// From which cosine on two pictures are nearly the same.
+    pub near_duplicate_cosine: f32,
+}
+
+impl Default for SearchTraits {
+    fn default() -> Self {
+        Self { templates: Vec::new(), near_duplicate_cosine: registry::NEAR_DUPLICATE_COSINE }
+    }
+}
+
+impl SearchTraits {
+    /// Of a model by its name alone, where there is no description.
+    fn of(name: &str) -> Self {
+        let cosine = if name == BUNDLED {
+            BUNDLED_NEAR_DUPLICATE_COSINE
+        } else {
+            registry::NEAR_DUPLICATE_COSINE
+        };
+        Self { near_duplicate_cosine: cosine, ..Self::default() }
+    }
 }
 
 /// What a name stands for.
@@ -388,6 +419,7 @@ fn at_folder(dir: &Path, id: &ModelId) -> Option<LocatedModel> {
         display_name: display_name(&id.name),
         banner: (id.name == BUNDLED).then(|| BUNDLED_BANNER.to_owned()),
         runs_on_rten: true,
+        traits: SearchTraits::of(&id.name),
     })
 }
 
@@ -398,6 +430,10 @@ fn from_snapshot(entry: &ModelEntry, snapshot: Snapshot) -> LocatedModel {
         display_name: entry.display_name.clone(),
         banner: None,
         runs_on_rten: entry.engines.iter().any(|engine| engine == "rten"),
+        traits: SearchTraits {
+            templates: entry.templates.clone(),
+            near_duplicate_cosine: entry.near_duplicate_cosine,
+        },
     }
 }
 
@@ -410,6 +446,7 @@ fn from_directory(dir: &Path) -> Result<LocatedModel, ModelError> {
     Ok(LocatedModel {
         dir,
         display_name: display_name(&name),
+        traits: SearchTraits::of(&name),
         id: ModelId { name, revision },
         banner,
         runs_on_rten: true,

@@ -1,12 +1,22 @@
 //! One search: take a turn, embed the query, ask the vector store, name the contents through the catalog, sign the token.
 //! Turns are bounded: beyond `search.concurrent_max` searches wait, beyond `search.waiting_max` they are refused at once.
 
+mod asked;
+mod calibration;
+mod combined;
+pub mod duplicates;
+mod nonsense;
+mod strength;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clip::{Decoded, Pixels};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
+use self::calibration::Calibrations;
+pub use self::combined::{Part, parts_of};
+pub use self::strength::Strength;
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::SearchConfig;
 use crate::decoder::{DecodeFailure, Decoder, Share};
@@ -31,15 +41,28 @@ pub struct Searcher {
     turns: Semaphore,
     places: Semaphore,
     decoder: Arc<Decoder>,
+    calibrations: Calibrations,
 }
 
 /// What is searched for.
 #[derive(Debug, Clone)]
 pub enum Query {
+    /// Words; of which `-word` and `not:word` are not wanted, unless they stand in quotation marks.
     Text(String),
     /// The bytes of a picture, and the memory that was set aside for them.
     Picture(Vec<u8>, Share),
     Like(ImageName),
+    /// Several parts, none of which has parts of its own.
+    Combined(Vec<Part>),
+}
+
+/// What else is asked of a search.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SearchOptions {
+    /// Say how surely each match is one, and how many are strong.
+    pub strength: bool,
+    /// Show near-duplicates as one match, with the others behind it.
+    pub collapse: bool,
 }
 
 /// Which part of the ranking.
@@ -60,6 +83,10 @@ pub struct Match {
     pub score: f32,
     pub width: u32,
     pub height: u32,
+    /// Only if asked for, and if the library is large enough to say.
+    pub strength: Option<Strength>,
+    /// Matches that look nearly the same, best first; only if asked for.
+    pub near_duplicates: Vec<Match>,
 }
 
 #[derive(Debug, Clone)]
@@ -68,8 +95,19 @@ pub struct Answer {
     pub model_name: String,
     /// Best first.
     pub matches: Vec<Match>,
+    /// How many contents are strong matches, at most `search.strong_total_max`; only if asked for.
+    pub strong_total: Option<u32>,
     /// Allows one rating of this answer.
     pub jwt: String,
+}
+
+/// What a search found.
+struct Found {
+    matches: Vec<Match>,
+    /// The best scores of the collection, best first.
+    scores: Vec<f32>,
+    /// Whether the collection has no further ones.
+    is_all: bool,
 }
 
 /// Why there is no answer.
@@ -90,6 +128,10 @@ pub enum SearchError {
     /// No indexed image of that name.
     #[error("there is no indexed image {0}")]
     NoSuchImage(ImageName),
+    #[error("the parts of the query cancel each other out; change a weight, or leave a part away")]
+    CancelsOut,
+    #[error("the query has {parts} parts; at most {limit} are allowed (search.queries_max)")]
+    TooManyParts { parts: usize, limit: usize },
     #[error(transparent)]
     Embed(EmbedError),
     /// The vector store failed.
@@ -123,7 +165,8 @@ impl Searcher {
     ) -> Self {
         let turns = Semaphore::new(config.concurrent_max);
         let places = Semaphore::new(config.concurrent_max + config.waiting_max);
-        Self { serving, catalog, tokens, metrics, config, turns, places, decoder }
+        let calibrations = Calibrations::new(config.sample_pictures);
+        Self { serving, catalog, tokens, metrics, config, turns, places, decoder, calibrations }
     }
 
     /// The signer of the tokens, which also verifies them.
@@ -131,16 +174,32 @@ impl Searcher {
         &self.tokens
     }
 
-    /// Searches, within the deadline.
+    /// Searches for nothing but the ranking, within the deadline.
     pub async fn search(&self, query: Query, window: Window) -> Result<Answer, SearchError> {
+        self.search_with(query, window, SearchOptions::default()).await
+    }
+
+    /// Searches, within the deadline.
+    pub async fn search_with(
+        &self,
+        query: Query,
+        window: Window,
+        options: SearchOptions,
+    ) -> Result<Answer, SearchError> {
         let started = Instant::now();
         let deadline = Duration::from_millis(self.config.deadline_ms);
-        let answer = tokio::time::timeout(deadline, self.search_in_turn(query, window)).await;
+        let answer =
+            tokio::time::timeout(deadline, self.search_in_turn(query, window, options)).await;
         let answer = answer.unwrap_or(Err(SearchError::Deadline(self.config.deadline_ms)));
         self.metrics.count_search(match &answer {
             Ok(_) => Outcome::Ok,
             Err(SearchError::Overloaded | SearchError::Deadline(_)) => Outcome::Overloaded,
-            Err(SearchError::Picture(_) | SearchError::NoSuchImage(_)) => Outcome::Refused,
+            Err(
+                SearchError::Picture(_)
+                | SearchError::NoSuchImage(_)
+                | SearchError::CancelsOut
+                | SearchError::TooManyParts { .. },
+            ) => Outcome::Refused,
             Err(_) => Outcome::Failed,
         });
         if answer.is_ok() {
@@ -149,21 +208,29 @@ impl Searcher {
         answer
     }
 
-    async fn search_in_turn(&self, query: Query, window: Window) -> Result<Answer, SearchError> {
+    async fn search_in_turn(
+        &self,
+        query: Query,
+        window: Window,
+        options: SearchOptions,
+    ) -> Result<Answer, SearchError> {
         let answering = self.serving.borrow().answering().cloned();
         let serving = answering.ok_or(SearchError::ModelNotReady)?;
         let (_place, _turn) = self.take_turn().await?;
-        let (words, vector) = self.vector_of(&serving, query).await?;
-        let matches = self.find(&serving, vector, window).await?;
+        let asked = self.ask(&serving, query).await?;
+        let mut found = self.find(&serving, &asked.vector, &options, window).await?;
+        let strong_total =
+            if options.strength { self.judge(&serving, &asked, &mut found).await? } else { None };
         let results: Vec<(ContentHash, f32)> =
-            matches.iter().map(|found| (found.hash, found.score)).collect();
+            found.matches.iter().map(|found| (found.hash, found.score)).collect();
         let (jwt, _) = self.tokens.sign(
-            &words,
+            &asked.words,
             &serving.embedder.id().to_string(),
             &results,
             now_ms() / 1000,
         )?;
-        Ok(Answer { model_name: serving.embedder.display_name().to_owned(), matches, jwt })
+        let model_name = serving.embedder.display_name().to_owned();
+        Ok(Answer { model_name, matches: found.matches, strong_total, jwt })
     }
 
     /// A permit is a turn; dropped = given back.
@@ -173,35 +240,6 @@ impl Searcher {
         let turn = self.turns.acquire().await;
         self.metrics.searches_waiting.dec();
         Ok((place, turn.map_err(|_| SearchError::Overloaded)?))
-    }
-
-    /// What the token calls the query, and its vector.
-    async fn vector_of(
-        &self,
-        serving: &Answering,
-        query: Query,
-    ) -> Result<(String, Vec<f32>), SearchError> {
-        match query {
-            Query::Text(text) => {
-                let vector = serving.embedder.embed_text(&text).await?;
-                Ok((text, vector.to_vec()))
-            }
-            Query::Picture(bytes, share) => {
-                let words = format!("picture:{}", ContentHash::of(&bytes));
-                let pixels = self.decode(serving, bytes, share).await?;
-                Ok((words, serving.embedder.embed_query_picture(pixels).await?))
-            }
-            Query::Like(name) => {
-                let image = self.catalog.image(&name).await?;
-                let hash = image
-                    .and_then(|image| image.hash)
-                    .ok_or_else(|| SearchError::NoSuchImage(name.clone()))?;
-                let found =
-                    serving.collection.get(&[serving.embedder.id().point_id(&hash)]).await?.pop();
-                let point = found.ok_or(SearchError::NoSuchImage(name))?;
-                Ok((format!("picture:{hash}"), point.vector))
-            }
-        }
     }
 
     async fn decode(
@@ -219,19 +257,26 @@ impl Searcher {
     async fn find(
         &self,
         serving: &Answering,
-        vector: Vec<f32>,
+        vector: &[f32],
+        options: &SearchOptions,
         window: Window,
-    ) -> Result<Vec<Match>, SearchError> {
+    ) -> Result<Found, SearchError> {
         let (limit, offset) = (window.limit as usize, window.offset as usize);
         let wanted = limit + offset;
         let (mut ask, mut widenings) = (wanted + SPARE_HITS, 0);
         loop {
             let query =
-                SearchQuery { vector: vector.clone(), limit: ask, filter: None, exact: false };
+                SearchQuery { vector: vector.to_vec(), limit: ask, filter: None, exact: false };
             let hits = serving.collection.search(query).await?;
-            let matches = self.name(&hits).await?;
-            if matches.len() >= wanted || hits.len() < ask || widenings == WIDENINGS_MAX {
-                return Ok(matches.into_iter().skip(offset).take(limit).collect());
+            let mut matches = self.name(&hits).await?;
+            if options.collapse {
+                matches = self.collapse(serving, matches).await?;
+            }
+            let is_all = hits.len() < ask;
+            if matches.len() >= wanted || is_all || widenings == WIDENINGS_MAX {
+                let scores = hits.iter().map(|hit| hit.score).collect();
+                let matches = matches.into_iter().skip(offset).take(limit).collect();
+                return Ok(Found { matches, scores, is_all });
             }
             ask *= 4;
             widenings += 1;
@@ -259,6 +304,8 @@ impl Searcher {
                 score,
                 width: content.facts.width,
                 height: content.facts.height,
+                strength: None,
+                near_duplicates: Vec::new(),
             })
         };
         Ok(hashes.into_iter().filter_map(named).collect())

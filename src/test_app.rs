@@ -76,6 +76,7 @@ impl TestApp {
             display_name: "CLIP".into(),
             banner: None,
             runs_on_rten: true,
+            traits: crate::models::SearchTraits::default(),
         };
         let ingest = self.app.serving.adopt(located, Arc::new(embedder)).await;
         ingest.expect("adopted").spawn();

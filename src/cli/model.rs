@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::{EXIT_ERROR, download, say};
 use crate::app::App;
 use crate::config::Config;
-use crate::models::{DownloadProgress, Models};
+use crate::models::{BUNDLED, DownloadProgress, Models};
 use crate::store_check;
 
 const PREPARE: &str = "\
@@ -82,6 +82,10 @@ fn list(models: &Models, config: &Config) {
 }
 
 async fn pull(models: &Models, name: &str) -> anyhow::Result<ExitCode> {
+    if name == BUNDLED {
+        say(format_args!("{BUNDLED} is built in; use it: image-search serve --model {BUNDLED}"));
+        return Ok(ExitCode::SUCCESS);
+    }
     let entry = models.entry(name)?;
     let progress = DownloadProgress::default();
     let located =
@@ -92,6 +96,10 @@ async fn pull(models: &Models, name: &str) -> anyhow::Result<ExitCode> {
 }
 
 fn path(models: &Models, name: &str) -> anyhow::Result<()> {
+    if name == BUNDLED {
+        say(models.bundled(String::new())?.dir.display());
+        return Ok(());
+    }
     let entry = models.entry(name)?;
     let snapshot = models.snapshot(entry);
     let snapshot = snapshot.ok_or_else(|| {

@@ -1,108 +1,224 @@
-//! `search "words"`: a table of the best matches, or the API's JSON. Goes through the running server if there is one.
+//! `search "words"`: a table of the best matches, their names or paths, the API's JSON, or a page in the browser. Goes through
+//! the running server if there is one.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{remote, say, write_out};
-use crate::app::App;
+use super::api_client::{Api, Form};
+use super::{results_page, say, write_out};
 use crate::config::Config;
-use crate::data_dir::running_server;
-use crate::search::{Query, Window};
+
+const SEARCH: &str = "/api/v1/search-image";
+const EXAMPLES: &str = "\
+Examples:
+  image-search search a dog on the beach
+  image-search search dog --not cat                      the same as: search 'dog -cat'
+  image-search search red --image ~/shirt.jpg            words and a picture together
+  image-search search sunset --paths -0 | xargs -0 cp -t /tmp/sunsets
+  image-search search sunset --open                      look at them in the browser";
 
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(super) struct SearchArgs {
     /// What to look for; quotation marks are not needed
-    #[arg(required = true)]
+    #[arg(required_unless_present = "image")]
     words: Vec<String>,
+    /// A picture file to look for things like it
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// What is not wanted; may be given several times
+    #[arg(long, value_name = "WORDS")]
+    not: Vec<String>,
     /// Most matches
     #[arg(long, default_value_t = 10)]
     limit: u32,
     /// Print JSON, as the API answers it
-    #[arg(long, conflicts_with_all = ["names", "null"])]
+    #[arg(long, group = "form")]
     json: bool,
     /// Print nothing but the names of the pictures, one a line
-    #[arg(long)]
+    #[arg(long, group = "form")]
     names: bool,
-    /// With --names: end each name with a NUL, for xargs -0
-    #[arg(short = '0', long, requires = "names")]
+    /// Print nothing but the paths of the pictures on this machine, one a line
+    #[arg(long, group = "form")]
+    paths: bool,
+    /// Show the matches on a page in the browser
+    #[arg(long, group = "form")]
+    open: bool,
+    /// With --names or --paths: end each with a NUL, for xargs -0
+    #[arg(short = '0', long, conflicts_with_all = ["json", "open"])]
     null: bool,
 }
 
-impl SearchArgs {
-    fn text(&self) -> String {
-        self.words.join(" ").trim().to_owned()
-    }
+pub(super) async fn run(config: Config, args: SearchArgs) -> anyhow::Result<ExitCode> {
+    let words = args.words.join(" ").trim().to_owned();
+    anyhow::ensure!(!words.is_empty() || args.image.is_some(), "say what to look for");
+    anyhow::ensure!(!args.null || args.names || args.paths, "-0 goes with --names or --paths");
+    let most = config.search.limit_max;
+    anyhow::ensure!(
+        (1..=most).contains(&args.limit),
+        "--limit must be 1 to {most} (search.limit_max)"
+    );
+    let picture = args.image.as_deref().map(read).transpose()?;
+    let api = Api::open(config).await?;
+    let shown = show(&api, &args, &words, picture).await;
+    api.close().await;
+    shown
 }
 
-pub(super) async fn run(config: Config, args: SearchArgs) -> anyhow::Result<ExitCode> {
-    let answer = match running_server(&config.data_dir) {
-        Some(server) => {
-            remote::ask(
-                &server,
-                "/api/v1/search-image",
-                Some(&json!({"text": args.text(), "limit": args.limit})),
-            )
-            .await?
-        }
-        None => search_here(config, &args).await?,
-    };
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+async fn show(
+    api: &Api,
+    args: &SearchArgs,
+    words: &str,
+    picture: Option<Vec<u8>>,
+) -> anyhow::Result<ExitCode> {
+    let answer = ask(api, args, words, picture).await?;
+    let end = if args.null { '\0' } else { '\n' };
     if args.json {
         say(serde_json::to_string_pretty(&answer)?);
     } else if args.names {
-        print_names(&answer, if args.null { '\0' } else { '\n' });
+        print_each(names(&answer).map(str::to_owned), end);
+    } else if args.paths {
+        let folders = api.folders().await?;
+        print_each(names(&answer).map(|name| path_of(&folders, name).display().to_string()), end);
+    } else if args.open {
+        let page = results_page::write(api, words, &answer, &api.folders().await?).await?;
+        say(format_args!("The matches are in {}", page.display()));
+        results_page::open(&page)?;
     } else {
         print_table(&answer);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn search_here(config: Config, args: &SearchArgs) -> anyhow::Result<Value> {
-    let text = args.text();
-    anyhow::ensure!(!text.is_empty(), "say what to look for");
-    let app = App::open(config).await?;
-    let answer = async {
-        app.serving.only_answer().await?;
-        let window = Window { limit: args.limit, offset: 0 };
-        anyhow::Ok(app.searcher.search(Query::Text(text.clone()), window).await?)
-    };
-    let answer = answer.await;
-    app.shut_down().await;
-    let answer = answer?;
-    let matches: Vec<Value> = answer
-        .matches
-        .iter()
-        .map(|found| json!({"image_name": found.image_name, "score": found.score, "width": found.width, "height": found.height, "other_names": found.other_names}))
-        .collect();
-    Ok(
-        json!({"text": text, "model_name": answer.model_name, "matches": matches, "jwt": answer.jwt}),
-    )
+async fn ask(
+    api: &Api,
+    args: &SearchArgs,
+    words: &str,
+    picture: Option<Vec<u8>>,
+) -> anyhow::Result<Value> {
+    // Without a server it would first have to be learnt, for one search, what scores mean.
+    let strength = api.is_server();
+    let text = with_unwanted(words, &args.not);
+    match picture {
+        None => {
+            let mut body = json!({"text": text, "limit": args.limit});
+            if strength {
+                body["strength"] = true.into();
+            }
+            api.post(SEARCH, &body).await
+        }
+        Some(picture) => {
+            let mut form = Form::new()
+                .field("image", &picture)
+                .field("limit", args.limit.to_string().as_bytes())
+                .field("strength", strength.to_string().as_bytes());
+            if !text.is_empty() {
+                form = form.field("text", text.as_bytes()).field("collapse", b"false");
+            }
+            api.post_form(SEARCH, form).await
+        }
+    }
 }
 
-fn print_names(answer: &Value, end: char) {
-    let matches = answer["matches"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let names: String = matches
-        .iter()
-        .filter_map(|found| found["image_name"].as_str())
-        .flat_map(|name| [name.to_owned(), end.to_string()])
-        .collect();
-    write_out(&names);
+/// As the API reads unwanted words out of a text.
+fn with_unwanted(words: &str, unwanted: &[String]) -> String {
+    let unwanted = unwanted.iter().map(|words| words.replace('"', " "));
+    let unwanted = unwanted.map(|words| format!("not:\"{}\"", words.trim()));
+    let wanted = Some(words.to_owned()).filter(|words| !words.is_empty());
+    wanted.into_iter().chain(unwanted).collect::<Vec<_>>().join(" ")
+}
+
+fn matches(answer: &Value) -> &[Value] {
+    answer["matches"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn names(answer: &Value) -> impl Iterator<Item = &str> {
+    matches(answer).iter().filter_map(|found| found["image_name"].as_str())
+}
+
+fn print_each(texts: impl Iterator<Item = String>, end: char) {
+    write_out(&texts.flat_map(|text| [text, end.to_string()]).collect::<String>());
+}
+
+/// Where an image is: below the first folder, or, if its name begins with `@folder/`, below the folder that is called so.
+/// Where several could be meant, it is the one that has it.
+pub(super) fn path_of(folders: &[PathBuf], name: &str) -> PathBuf {
+    let labelled = name.strip_prefix('@').and_then(|rest| rest.split_once('/'));
+    let is_called = |folder: &PathBuf, label: &str| {
+        let own = folder.canonicalize().unwrap_or_else(|_| folder.clone());
+        let own = own.file_name().map(|own| own.to_string_lossy().into_owned()).unwrap_or_default();
+        label == own || label.strip_prefix(&own).is_some_and(|rest| rest.starts_with('-'))
+    };
+    let below_named = labelled.into_iter().flat_map(|(label, rest)| {
+        folders
+            .iter()
+            .filter(move |folder| is_called(folder, label))
+            .map(move |folder| folder.join(rest))
+    });
+    let candidates: Vec<PathBuf> =
+        below_named.chain(folders.iter().map(|folder| folder.join(name))).collect();
+    let there = candidates.iter().find(|path| path.exists()).or(candidates.first());
+    there.cloned().unwrap_or_else(|| PathBuf::from(name))
 }
 
 fn print_table(answer: &Value) {
-    let matches = answer["matches"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if matches.is_empty() {
+    if matches(answer).is_empty() {
         say("Nothing is indexed yet. Run: image-search index --images DIR");
     }
-    for found in matches {
+    for found in matches(answer) {
         let duplicates = found["other_names"].as_array().map_or(0, Vec::len);
         let note =
             if duplicates == 0 { String::new() } else { format!("  (and {duplicates} copies)") };
+        let strength = found["strength"].as_str().map(|word| format!("{word:<8}"));
         say(format_args!(
-            "{:.4}  {}{note}",
+            "{:.4}  {}{}{note}",
             found["score"].as_f64().unwrap_or_default(),
+            strength.unwrap_or_default(),
             found["image_name"].as_str().unwrap_or_default()
         ));
+    }
+    if answer["strong_total"] == 0 && !matches(answer).is_empty() {
+        say("None of these is a strong match.");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unwanted_words_are_put_as_the_api_reads_them() {
+        let unwanted = ["cat".to_owned(), "red \"car\"".to_owned()];
+        assert_eq!(with_unwanted("dog", &unwanted), "dog not:\"cat\" not:\"red  car\"");
+        assert_eq!(with_unwanted("dog -cat", &[]), "dog -cat");
+    }
+
+    #[test]
+    fn images_are_below_the_folder_that_their_name_says() {
+        let dir = tempfile::tempdir().expect("temp");
+        let folder = |name: &str| dir.path().join(name);
+        for file in ["plain/@odd/a.png", "more/a.png", "x/more/b.png"] {
+            let path = folder(file);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
+            std::fs::write(path, b"").expect("written");
+        }
+        let folders = [folder("plain"), folder("more"), folder("x/more")];
+        for (name, file) in [
+            ("@odd/a.png", "plain/@odd/a.png"),
+            ("@more/a.png", "more/a.png"),
+            ("@more-2/b.png", "x/more/b.png"),
+            ("gone.png", "plain/gone.png"),
+        ] {
+            assert_eq!(path_of(&folders, name), folder(file), "{name}");
+        }
     }
 }

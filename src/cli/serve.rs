@@ -66,6 +66,7 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     app.data_dir.announce(&url);
     lend_to_backups(&app);
     tokio::spawn(log_states(app.clone(), url));
+    tokio::spawn(warm_up(app.clone()));
     tokio::spawn(stop_on_signal(app.clone()));
     let serving = tokio::spawn(run_model(app.clone()));
     let finished = http::server::serve(
@@ -132,6 +133,10 @@ async fn run_model(app: Arc<App>) -> Result<(), ServingError> {
         app.stop.cancel();
     }
     outcome
+}
+
+async fn warm_up(app: Arc<App>) {
+    app.stop.run_until_cancelled(app.searcher.warm_up()).await;
 }
 
 /// Says in the log how far the model is, and once that all is ready.

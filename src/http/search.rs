@@ -1,4 +1,7 @@
-//! `POST /api/v1/search-image`: by words (`text`), by an indexed image (`image_name`), or by a picture (multipart `image`).
+//! `POST /api/v1/search-image`: by words (`text`), by an indexed image (`image_name`), by a picture (multipart `image`), or by
+//! several of them together (`queries`).
+
+use std::collections::HashMap;
 
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::header;
@@ -7,25 +10,33 @@ use utoipa::ToSchema;
 
 use super::error::Problem;
 use super::forms::Form;
+use super::query_parts::{QueryPart, check_text, combined, words_beside};
 use super::request::ApiJson;
 use super::{SharedApp, image_url, model_not_ready, previews, thumbnail_url};
-use crate::search::{self, Query, SearchError, Window};
-use crate::types::ImageName;
+use crate::search::{self, Query, SearchError, SearchOptions, Strength, Window};
+use crate::types::{ContentHash, ImageName};
 
-/// What to search for: exactly one of `text` and `image_name`.
+/// What to search for: exactly one of `text`, `image_name` and `queries`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchRequest {
-    /// Words that say what is on the pictures; at most `limits.text_chars_max` of `/api/v1/status` characters.
+    /// Words that say what is on the pictures; at most `limits.text_chars_max` of `/api/v1/status` characters. `-word`,
+    /// `-"two words"` and `not:word` are not wanted; quotation marks keep words literally.
     #[schema(example = "tennis")]
     text: Option<String>,
     /// Name of an indexed image, to find others like it.
     image_name: Option<String>,
+    /// Words and indexed images that are searched for together; at most `limits.queries_max` of `/api/v1/status`.
+    queries: Option<Vec<QueryPart>>,
     /// How many matches to answer with at most; `search.limit_default` of the configuration if missing.
     #[schema(minimum = 1)]
     limit: Option<u32>,
     /// How many of the best matches to leave out, for further pages.
     offset: Option<u32>,
+    /// Whether to say how surely each match is one, and how many are strong. On if missing and there are `queries`.
+    strength: Option<bool>,
+    /// Whether to show near-duplicates as one match, with the others behind it. On if missing and there are `queries`.
+    collapse: Option<bool>,
 }
 
 /// A picture to search by, as a form. Each field may be there only once.
@@ -35,17 +46,26 @@ pub(super) struct SearchByPicture {
     /// The picture's bytes, in any format that is indexed too.
     #[schema(value_type = String, format = Binary)]
     image: Vec<u8>,
+    /// Words beside the picture, with the same weight.
+    text: Option<String>,
+    /// Further parts, as a JSON list. The one with `picture` gives the weight of `image`, which is 1 if there is none.
+    #[schema(value_type = Option<Vec<QueryPart>>)]
+    queries: Option<String>,
     /// How many matches to answer with at most; `search.limit_default` of the configuration if missing.
     #[schema(minimum = 1)]
     limit: Option<u32>,
     /// How many of the best matches to leave out, for further pages.
     offset: Option<u32>,
+    /// Whether to say how surely each match is one, and how many are strong. On if missing and there is more than the picture.
+    strength: Option<bool>,
+    /// Whether to show near-duplicates as one match. On if missing and there is more than the picture.
+    collapse: Option<bool>,
 }
 
 /// The ranking, and the token that allows to rate it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SearchResponse {
-    /// The words of the request; missing when it was a picture.
+    /// The `text` of the request, if it had one.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     /// Display name of the model that compared words and pictures.
@@ -53,6 +73,10 @@ pub(super) struct SearchResponse {
     model_name: String,
     /// The pictures found, best first.
     matches: Vec<Match>,
+    /// How many pictures are strong matches, also beyond these; no more than `search.strong_total_max` are counted. Only if
+    /// `strength` is on and the library is large enough to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strong_total: Option<u32>,
     /// To be sent with the rating of this very answer.
     jwt: String,
 }
@@ -80,10 +104,38 @@ pub(super) struct Match {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     other_names: Vec<ImageName>,
+    /// How surely it is a match. Only if `strength` is on and the library is large enough to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strength: Option<MatchStrength>,
+    /// Further matches that look nearly the same, best first. Only if `collapse` is on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(no_recursion)]
+    near_duplicates: Vec<Match>,
 }
 
-impl From<search::Match> for Match {
-    fn from(found: search::Match) -> Self {
+/// How surely a match is one, compared with what the query finds in a sample of the library, and with what words without
+/// meaning find: hardly any of those find a `strong` one, and half of them find no `fair` one.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum MatchStrength {
+    Strong,
+    Fair,
+    Weak,
+}
+
+impl From<Strength> for MatchStrength {
+    fn from(strength: Strength) -> Self {
+        match strength {
+            Strength::Strong => Self::Strong,
+            Strength::Fair => Self::Fair,
+            Strength::Weak => Self::Weak,
+        }
+    }
+}
+
+impl Match {
+    fn of(found: search::Match, previews: &HashMap<ContentHash, String>) -> Self {
+        let near = found.near_duplicates.into_iter();
         Self {
             image_url: image_url(&found.image_name, &found.hash),
             thumbnail_url: thumbnail_url(&found.image_name, &found.hash),
@@ -91,15 +143,26 @@ impl From<search::Match> for Match {
             score: found.score,
             width: found.width,
             height: found.height,
-            preview: None,
+            preview: previews.get(&found.hash).cloned(),
             other_names: found.other_names,
+            strength: found.strength.map(MatchStrength::from),
+            near_duplicates: near.map(|near| Self::of(near, previews)).collect(),
         }
     }
 }
 
-/// Search pictures by words, by an indexed image, or by a picture.
+/// What a request is, read and checked.
+struct Wanted {
+    /// What the answer repeats.
+    text: Option<String>,
+    query: Query,
+    window: Window,
+    options: SearchOptions,
+}
+
+/// Search pictures by words, by an indexed image, by a picture, or by several of them together.
 ///
-/// Send words or the name of an indexed image as JSON, or a picture as a form.
+/// Send words, the name of an indexed image or `queries` as JSON, or a picture as a form, perhaps with words beside it.
 #[utoipa::path(
     post, path = "/api/v1/search-image", tag = "search",
     request_body(content((SearchRequest = "application/json"), (SearchByPicture = "multipart/form-data"))),
@@ -121,57 +184,60 @@ pub(super) async fn search_image(
         .get(header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
         .unwrap_or_default();
-    let (text, query, window) = if kind.starts_with("multipart/form-data") {
+    let Wanted { text, query, window, options } = if kind.starts_with("multipart/form-data") {
         picture_query(&app, request).await?
     } else {
         json_query(&app, request).await?
     };
-    let answer = app.searcher.search(query, window).await.map_err(|error| match error {
-        SearchError::ModelNotReady => model_not_ready(&app),
-        other => other.into(),
-    })?;
-    let hashes: Vec<_> = answer.matches.iter().map(|found| found.hash).collect();
-    let mut previews = previews::of(&app, &hashes).await?;
-    let painted = |found: search::Match| {
-        let preview = previews.remove(&found.hash);
-        Match { preview, ..Match::from(found) }
-    };
-    let matches = answer.matches.into_iter().map(painted).collect();
-    Ok(axum::Json(SearchResponse { text, model_name: answer.model_name, matches, jwt: answer.jwt }))
+    let answer =
+        app.searcher.search_with(query, window, options).await.map_err(|error| match error {
+            SearchError::ModelNotReady => model_not_ready(&app),
+            other => other.into(),
+        })?;
+    let search::Answer { model_name, matches, strong_total, jwt } = answer;
+    let hashes: Vec<_> = matches
+        .iter()
+        .flat_map(|found| std::iter::once(found).chain(&found.near_duplicates))
+        .map(|found| found.hash)
+        .collect();
+    let previews = previews::of(&app, &hashes).await?;
+    let matches = matches.into_iter().map(|found| Match::of(found, &previews)).collect();
+    Ok(axum::Json(SearchResponse { text, model_name, matches, strong_total, jwt }))
 }
 
-async fn json_query(
-    app: &SharedApp,
-    mut request: Request,
-) -> Result<(Option<String>, Query, Window), Problem> {
+async fn json_query(app: &SharedApp, mut request: Request) -> Result<Wanted, Problem> {
     // The route's body limit is that of pictures; JSON has its own.
     DefaultBodyLimit::max(app.config.server.json_bytes_max).apply(&mut request);
     let ApiJson(wanted) = ApiJson::<SearchRequest>::from_request(request, app).await?;
     let window = window(app, wanted.limit, wanted.offset)?;
-    match (wanted.text, wanted.image_name) {
-        (Some(text), None) => {
+    let options = options(wanted.strength, wanted.collapse, wanted.queries.is_some());
+    let (text, query) = match (wanted.text, wanted.image_name, wanted.queries) {
+        (Some(text), None, None) => {
             check_text(app, &text)?;
-            Ok((Some(text.clone()), Query::Text(text), window))
+            (Some(text.clone()), Query::Text(text))
         }
-        (None, Some(name)) => Ok((None, Query::Like(ImageName::new(name)?), window)),
-        (None, None) => {
-            Err(Problem::invalid("Say what to search for: \"text\", or \"image_name\"."))
+        (None, Some(name), None) => (None, Query::Like(ImageName::new(name)?)),
+        (None, None, Some(parts)) => (None, combined(app, parts, None)?),
+        (None, None, None) => {
+            return Err(Problem::invalid(
+                "Say what to search for: \"text\", \"image_name\", or \"queries\".",
+            ));
         }
-        (Some(_), Some(_)) => {
-            Err(Problem::invalid("Give either \"text\" or \"image_name\", not both."))
+        _ => {
+            return Err(Problem::invalid(
+                "Give one of \"text\", \"image_name\" and \"queries\", not several.",
+            ));
         }
-    }
+    };
+    Ok(Wanted { text, query, window, options })
 }
 
-fn check_text(app: &SharedApp, text: &str) -> Result<(), Problem> {
-    let chars_max = app.config.search.text_chars_max;
-    if text.trim().is_empty() {
-        return Err(Problem::invalid("\"text\" must not be empty."));
+/// What goes beyond the first contract is on if the request does, too, or if it is asked for.
+fn options(strength: Option<bool>, collapse: Option<bool>, is_combined: bool) -> SearchOptions {
+    SearchOptions {
+        strength: strength.unwrap_or(is_combined),
+        collapse: collapse.unwrap_or(is_combined),
     }
-    if text.chars().count() > chars_max {
-        return Err(Problem::invalid(format!("\"text\" has more than {chars_max} characters.")));
-    }
-    Ok(())
 }
 
 fn window(app: &SharedApp, limit: Option<u32>, offset: Option<u32>) -> Result<Window, Problem> {
@@ -189,42 +255,77 @@ fn window(app: &SharedApp, limit: Option<u32>, offset: Option<u32>) -> Result<Wi
     Ok(Window { limit, offset })
 }
 
-async fn picture_query(
-    app: &SharedApp,
-    request: Request,
-) -> Result<(Option<String>, Query, Window), Problem> {
-    let mut form = Form::open(app, request, app.config.server.query_picture_bytes_max).await?;
-    let room = form.room();
-    let (mut picture, mut limit, mut offset) = (None, None, None);
-    while let Some(field) = form.next().await? {
-        let name = field.name().unwrap_or_default().to_owned();
-        let taken = match name.as_str() {
-            "image" => picture.is_some(),
-            "limit" => limit.is_some(),
-            "offset" => offset.is_some(),
+/// The fields of a form, each at most once.
+#[derive(Default)]
+struct Fields {
+    picture: Option<Vec<u8>>,
+    text: Option<String>,
+    queries: Option<Vec<QueryPart>>,
+    limit: Option<u32>,
+    offset: Option<u32>,
+    strength: Option<bool>,
+    collapse: Option<bool>,
+}
+
+impl Fields {
+    fn take(&mut self, name: &str, bytes: Vec<u8>) -> Result<(), Problem> {
+        let is_twice = match name {
+            "image" => self.picture.replace(bytes).is_some(),
+            "text" => self.text.replace(value(name, &bytes, "text in UTF-8")?).is_some(),
+            "queries" => self.queries.replace(json_value(name, &bytes)?).is_some(),
+            "limit" => self.limit.replace(value(name, &bytes, "a whole number")?).is_some(),
+            "offset" => self.offset.replace(value(name, &bytes, "a whole number")?).is_some(),
+            "strength" => self.strength.replace(value(name, &bytes, "true or false")?).is_some(),
+            "collapse" => self.collapse.replace(value(name, &bytes, "true or false")?).is_some(),
             _ => {
                 return Err(Problem::invalid(
-                    "The form has the fields image, limit and offset, and no others.",
+                    "The form has the fields image, text, queries, limit, offset, strength and collapse, and no others.",
                 ));
             }
         };
-        if taken {
+        if is_twice {
             return Err(Problem::invalid(format!("The form has the field \"{name}\" twice.")));
         }
-        let bytes = room.read(field).await?;
-        match name.as_str() {
-            "limit" => limit = Some(number(&name, &bytes)?),
-            "offset" => offset = Some(number(&name, &bytes)?),
-            _ => picture = Some(bytes),
-        }
+        Ok(())
     }
-    let picture =
-        picture.ok_or_else(|| Problem::invalid("The form has no file field \"image\"."))?;
-    Ok((None, Query::Picture(picture, form.share), window(app, limit, offset)?))
 }
 
-fn number(name: &str, bytes: &[u8]) -> Result<u32, Problem> {
+async fn picture_query(app: &SharedApp, request: Request) -> Result<Wanted, Problem> {
+    let mut form = Form::open(app, request, app.config.server.query_picture_bytes_max).await?;
+    let room = form.room();
+    let mut fields = Fields::default();
+    while let Some(field) = form.next().await? {
+        let name = field.name().unwrap_or_default().to_owned();
+        // A second picture would be held beside the first, for which alone there is memory.
+        if name == "image" && fields.picture.is_some() {
+            return Err(Problem::invalid("The form has the field \"image\" twice."));
+        }
+        let bytes = room.read(field).await?;
+        fields.take(&name, bytes)?;
+    }
+    let Fields { picture, text, queries, limit, offset, strength, collapse } = fields;
+    let picture =
+        picture.ok_or_else(|| Problem::invalid("The form has no file field \"image\"."))?;
+    let picture = Query::Picture(picture, form.share);
+    let is_combined = text.is_some() || queries.is_some();
+    let query = if is_combined {
+        let words = text.as_deref().map(|text| words_beside(app, text)).transpose()?;
+        let parts = words.into_iter().flatten().chain(queries.into_iter().flatten()).collect();
+        combined(app, parts, Some(picture))?
+    } else {
+        picture
+    };
+    let options = options(strength, collapse, is_combined);
+    Ok(Wanted { text, query, window: window(app, limit, offset)?, options })
+}
+
+fn value<T: std::str::FromStr>(name: &str, bytes: &[u8], what: &str) -> Result<T, Problem> {
     let text = std::str::from_utf8(bytes).ok();
     text.and_then(|text| text.trim().parse().ok())
-        .ok_or_else(|| Problem::invalid(format!("\"{name}\" must be a whole number.")))
+        .ok_or_else(|| Problem::invalid(format!("\"{name}\" must be {what}.")))
+}
+
+fn json_value(name: &str, bytes: &[u8]) -> Result<Vec<QueryPart>, Problem> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Problem::invalid(format!("\"{name}\" is no list of parts: {error}.")))
 }

@@ -225,6 +225,8 @@ struct Limits {
     limit_max: u32,
     /// How large a picture to search by may be, in bytes.
     query_picture_bytes_max: usize,
+    /// How many parts one query may have (`queries`).
+    queries_max: usize,
 }
 
 /// Get the status: counts by state, rate, model, store.
@@ -272,6 +274,7 @@ pub(super) async fn snapshot(app: &SharedApp) -> Result<Status, Problem> {
             text_chars_max: config.search.text_chars_max,
             limit_max: config.search.limit_max,
             query_picture_bytes_max: config.server.query_picture_bytes_max,
+            queries_max: config.search.queries_max,
         },
     })
 }

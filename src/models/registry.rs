@@ -39,6 +39,18 @@ pub struct ModelEntry {
     /// Engines that run it.
     #[serde(default = "all_engines")]
     pub engines: Vec<String>,
+    /// How the words of a search are put to it; see [`super::SearchTraits`].
+    #[serde(default)]
+    pub templates: Vec<String>,
+    #[serde(default = "near_duplicate_cosine")]
+    pub near_duplicate_cosine: f32,
+}
+
+/// For a model that nobody has measured.
+pub(super) const NEAR_DUPLICATE_COSINE: f32 = 0.97;
+
+fn near_duplicate_cosine() -> f32 {
+    NEAR_DUPLICATE_COSINE
 }
 
 /// How the files of a model are arranged; see the crate `clip`.
@@ -203,6 +215,14 @@ fn parse(text: &str, path: &str) -> Result<Vec<ModelEntry>, ModelError> {
             let reason = "name, repository (owner/name) and revision may hold letters, digits, '-', '_' and '.' only".to_owned();
             return Err(failed(format!("model {:?}: {reason}", entry.name)));
         }
+        if !entry.templates.iter().all(|template| template.contains("{}")) {
+            let reason = "each of its templates needs a {} where the words belong";
+            return Err(failed(format!("model {:?}: {reason}", entry.name)));
+        }
+        if !(0.0..=1.0).contains(&entry.near_duplicate_cosine) {
+            let reason = "near_duplicate_cosine must be 0 to 1";
+            return Err(failed(format!("model {:?}: {reason}", entry.name)));
+        }
     }
     Ok(file.model)
 }
@@ -307,7 +327,12 @@ mod tests {
         let registry = Registry::load(Some(&path)).expect("valid");
         assert_eq!(registry.get("mine").expect("added").repository, "me/mine");
         assert_eq!(registry.get("ViT-B-32__openai").expect("replaced").revision, "abc");
-        for (bad, word) in [("sizes = 3\n", "sizes"), ("revision = \"../x\"\n", "revision")] {
+        for (bad, word) in [
+            ("sizes = 3\n", "sizes"),
+            ("revision = \"../x\"\n", "revision"),
+            ("templates = [\"a photo\"]\n", "templates"),
+            ("near_duplicate_cosine = 2.0\n", "near_duplicate_cosine"),
+        ] {
             std::fs::write(&path, entry("mine", bad)).expect("written");
             let error = Registry::load(Some(&path)).expect_err("refused").to_string();
             assert!(error.contains(word) && error.contains("models.toml"), "{error}");

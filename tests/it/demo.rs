@@ -15,7 +15,7 @@ const TOLERANCE: f64 = 0.02;
 /// The same for the int8 variant, which is only there because it costs no more than that.
 const INT8_TOLERANCE: f64 = 0.01;
 
-fn read(path: &str) -> Value {
+pub(crate) fn read(path: &str) -> Value {
     let path = repository().join("models/emoji-clip/eval").join(path);
     let text = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -23,7 +23,7 @@ fn read(path: &str) -> Value {
 }
 
 /// Indexes a folder of the repository.
-async fn serve_pictures(world: World, folder: PathBuf, count: usize) -> (World, Server) {
+pub(crate) async fn serve_pictures(world: World, folder: PathBuf, count: usize) -> (World, Server) {
     std::fs::remove_dir(world.path("images")).expect("empty");
     std::os::unix::fs::symlink(folder, world.path("images")).expect("link");
     let server = world.serve().await;
@@ -43,7 +43,7 @@ async fn recall(server: &Server, entries: &[Value]) -> (f64, f64) {
     (first as f64 / entries.len() as f64, five as f64 / entries.len() as f64)
 }
 
-fn pictures_in(folder: &std::path::Path) -> usize {
+pub(crate) fn pictures_in(folder: &std::path::Path) -> usize {
     std::fs::read_dir(folder)
         .expect("a folder")
         .filter_map(Result::ok)

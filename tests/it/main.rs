@@ -3,6 +3,7 @@
 
 mod backup;
 mod cli;
+mod combined;
 mod corpus;
 mod crash;
 mod demo;
@@ -18,12 +19,14 @@ mod house_rules;
 mod hub;
 mod ingest;
 mod installer;
+mod mcp;
 mod model_based;
 mod model_switch;
 mod models;
 mod page_fields;
 mod qdrant;
 mod release;
+mod relevance;
 mod repair;
 mod search;
 mod serving;

@@ -1,0 +1,48 @@
+//! A query as it is searched for: its vector, and what it is made of.
+
+use super::SearchError;
+use crate::serving::Answering;
+
+/// A sum shorter than this is nothing: the parts cancel each other out.
+const LENGTH_MIN: f32 = 1e-3;
+
+/// What a query is made of, which decides what its scores are compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MadeOf {
+    Words,
+    /// A picture, perhaps with words.
+    Picture,
+}
+
+/// A query as it is searched for.
+pub(super) struct Asked {
+    /// What the token calls it.
+    pub(super) words: String,
+    pub(super) vector: Vec<f32>,
+    pub(super) made_of: MadeOf,
+}
+
+pub(super) fn normalise(mut vector: Vec<f32>) -> Option<Vec<f32>> {
+    let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+    if length.is_nan() || length < LENGTH_MIN {
+        return None;
+    }
+    vector.iter_mut().for_each(|value| *value /= length);
+    Some(vector)
+}
+
+/// The vector of words, as the model's templates want them put ("a photo of …"); of several templates the mean.
+pub(super) async fn embed_words(serving: &Answering, text: &str) -> Result<Vec<f32>, SearchError> {
+    let templates = &serving.located.traits.templates;
+    if templates.is_empty() {
+        return Ok(serving.embedder.embed_text(text).await?.to_vec());
+    }
+    let put: Vec<String> = templates.iter().map(|template| template.replace("{}", text)).collect();
+    let vectors =
+        futures::future::try_join_all(put.iter().map(|text| serving.embedder.embed_text(text)));
+    let mut sum = vec![0.0_f32; serving.embedder.info().dim];
+    for vector in vectors.await? {
+        sum.iter_mut().zip(&*vector).for_each(|(sum, value)| *sum += value);
+    }
+    normalise(sum).ok_or(SearchError::CancelsOut)
+}

@@ -1,0 +1,277 @@
+//! Near-duplicates: copies that were resized or encoded again, and pictures taken in a row. Two contents are near if the
+//! cosine of their vectors is at least what the model's description says (measured for the bundled one, docs/benchmarks.md).
+
+use std::collections::HashMap;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use uuid::Uuid;
+
+use super::strength::dot;
+use super::{Match, SearchError, Searcher};
+use crate::serving::Answering;
+use crate::types::ContentHash;
+use crate::vector_store::{Collection, Point, ScoredPoint, SearchQuery, StoreError, payload};
+
+/// Contents read and compared at a time.
+const PAGE: usize = 1_000;
+/// Nearest neighbours looked at of each content. Larger groups hang together through their members.
+const NEIGHBOURS: usize = 16;
+/// Coordinates that are added up before it is looked whether two vectors are too far apart already.
+const STRIDE: usize = 32;
+
+/// Which contents are near each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Nearness {
+    /// Longest squared distance of two vectors of length 1.
+    distance_max: f32,
+    cosine_min: f32,
+}
+
+impl Nearness {
+    pub fn from_cosine(cosine_min: f32) -> Self {
+        Self { distance_max: 2.0 - 2.0 * cosine_min, cosine_min }
+    }
+
+    /// Most vectors are far apart after a few coordinates.
+    fn holds(self, a: &[f32], b: &[f32]) -> bool {
+        let mut distance = 0.0;
+        for (a, b) in a.chunks(STRIDE).zip(b.chunks(STRIDE)) {
+            distance += a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+            if distance > self.distance_max {
+                return false;
+            }
+        }
+        // Near the bound the cosine decides, as everywhere else.
+        dot(a, b) >= self.cosine_min
+    }
+}
+
+impl Searcher {
+    /// What counts as nearly the same picture for the model that answers.
+    pub fn nearness(&self, serving: &Answering) -> Nearness {
+        let configured = self.config.near_duplicate_cosine;
+        let of_model = serving.located.traits.near_duplicate_cosine;
+        Nearness::from_cosine(if configured > 0.0 { configured } else { of_model })
+    }
+
+    pub(super) async fn collapse(
+        &self,
+        serving: &Answering,
+        matches: Vec<Match>,
+    ) -> Result<Vec<Match>, SearchError> {
+        collapse(serving, matches, self.nearness(serving), self.config.collapse_max).await
+    }
+}
+
+/// Puts each of the first `most` matches behind the best one that it is near to.
+async fn collapse(
+    serving: &Answering,
+    matches: Vec<Match>,
+    nearness: Nearness,
+    most: usize,
+) -> Result<Vec<Match>, SearchError> {
+    let id_of = |found: &Match| serving.embedder.id().point_id(&found.hash);
+    let ids: Vec<Uuid> = matches.iter().take(most).map(id_of).collect();
+    let points = serving.collection.get(&ids).await?;
+    let vectors: HashMap<Uuid, Vec<f32>> =
+        points.into_iter().map(|point| (point.id, point.vector)).collect();
+    let mut kept: Vec<Match> = Vec::with_capacity(matches.len());
+    let mut heads: Vec<(usize, &[f32])> = Vec::new();
+    for found in matches {
+        let vector = vectors.get(&id_of(&found)).map(Vec::as_slice);
+        let is_near =
+            |head: &&(usize, &[f32])| vector.is_some_and(|vector| nearness.holds(head.1, vector));
+        match heads.iter().find(is_near) {
+            Some((head, _)) => kept[*head].near_duplicates.push(found),
+            None => {
+                heads.extend(vector.map(|vector| (kept.len(), vector)));
+                kept.push(found);
+            }
+        }
+    }
+    Ok(kept)
+}
+
+/// How far a walk over all contents is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GroupProgress {
+    pub total: u64,
+    pub done: u64,
+}
+
+/// All groups of contents that are near each other, by their nearest neighbours in the store; `at_once` searches run side by
+/// side. Within a group every content is near another one, not necessarily all others.
+pub async fn groups(
+    collection: &dyn Collection,
+    nearness: Nearness,
+    at_once: usize,
+    progress: &mut (dyn FnMut(GroupProgress) + Send),
+) -> Result<Vec<Vec<ContentHash>>, StoreError> {
+    let mut groups = Groups::default();
+    let mut state = GroupProgress { total: collection.count(None).await?, done: 0 };
+    let mut after = None;
+    loop {
+        progress(state);
+        let page = collection.scroll(after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        (after, state.done) = (Some(last.id), state.done + page.len() as u64);
+        let found = stream::iter(page.into_iter().map(|point| neighbours(collection, point)));
+        let found: Vec<(Point, Vec<ScoredPoint>)> =
+            found.buffer_unordered(at_once.max(1)).try_collect().await?;
+        for (point, neighbours) in found {
+            let Some(own) = payload::content_hash(&point.payload) else { continue };
+            let near = neighbours.iter().filter(|hit| hit.score >= nearness.cosine_min);
+            for other in near.filter_map(|hit| payload::content_hash(&hit.payload)) {
+                groups.join(own, other);
+            }
+        }
+    }
+    Ok(groups.into_sorted())
+}
+
+async fn neighbours(
+    collection: &dyn Collection,
+    point: Point,
+) -> Result<(Point, Vec<ScoredPoint>), StoreError> {
+    let query =
+        SearchQuery { vector: point.vector.clone(), limit: NEIGHBOURS, filter: None, exact: false };
+    let found = collection.search(query).await?;
+    Ok((point, found))
+}
+
+/// Contents that hang together. Only those that are near another one take memory.
+#[derive(Default)]
+struct Groups {
+    places: HashMap<ContentHash, usize>,
+    /// Each content's predecessor towards the one that stands for its group, which is its own.
+    parents: Vec<usize>,
+}
+
+impl Groups {
+    fn join(&mut self, a: ContentHash, b: ContentHash) {
+        if a != b {
+            let (a, b) = (self.place(a), self.place(b));
+            let (a, b) = (self.root(a), self.root(b));
+            self.parents[a.max(b)] = a.min(b);
+        }
+    }
+
+    fn place(&mut self, hash: ContentHash) -> usize {
+        let next = self.parents.len();
+        let place = *self.places.entry(hash).or_insert(next);
+        if place == next {
+            self.parents.push(next);
+        }
+        place
+    }
+
+    fn root(&mut self, mut place: usize) -> usize {
+        while self.parents[place] != place {
+            self.parents[place] = self.parents[self.parents[place]];
+            place = self.parents[place];
+        }
+        place
+    }
+
+    /// In an order that depends on the contents alone.
+    fn into_sorted(mut self) -> Vec<Vec<ContentHash>> {
+        let mut groups: HashMap<usize, Vec<ContentHash>> = HashMap::new();
+        for (hash, place) in std::mem::take(&mut self.places) {
+            groups.entry(self.root(place)).or_default().push(hash);
+        }
+        let mut groups: Vec<Vec<ContentHash>> = groups.into_values().collect();
+        groups.iter_mut().for_each(|group| group.sort_unstable_by_key(|hash| *hash.as_bytes()));
+        groups.sort_unstable_by_key(|group| group.first().map(|hash| *hash.as_bytes()));
+        groups
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::ModelId;
+    use crate::vector_store::embedded::EmbeddedStore;
+    use crate::vector_store::{CollectionSpec, VectorStore};
+
+    #[test]
+    fn near_is_what_the_cosine_says_whatever_the_length() {
+        let nearness = Nearness::from_cosine(0.97);
+        for length in [2_usize, 31, 32, 33, 512] {
+            let vector = |angle: f32| {
+                let mut vector = vec![0.0; length];
+                (vector[0], vector[length - 1]) = (angle.cos(), angle.sin());
+                vector
+            };
+            let bound = 0.97_f32.acos();
+            assert!(nearness.holds(&vector(0.3), &vector(0.3 + bound * 0.99)), "{length}");
+            assert!(!nearness.holds(&vector(0.3), &vector(0.3 + bound * 1.01)), "{length}");
+        }
+    }
+
+    #[test]
+    fn groups_hang_together_through_their_members() {
+        let hash = |number: u8| ContentHash::of(&[number]);
+        let mut groups = Groups::default();
+        for (a, b) in [(1, 2), (3, 4), (5, 5), (2, 3), (7, 8)] {
+            groups.join(hash(a), hash(b));
+        }
+        let mut sizes: Vec<usize> = groups.into_sorted().iter().map(Vec::len).collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [2, 4]);
+    }
+
+    /// Vectors around 500 centres; every tenth one has a copy that differs a little.
+    fn point(number: u64, model: &ModelId) -> Point {
+        let mut state = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let noise = |seed: &mut u64| {
+            *seed ^= *seed << 13;
+            *seed ^= *seed >> 7;
+            *seed ^= *seed << 17;
+            (*seed >> 40) as f32 / (1_u32 << 23) as f32 - 1.0
+        };
+        let is_copy = number % 10 == 1;
+        let original = if is_copy { number - 1 } else { number };
+        let mut centre = (original % 500 + 1).wrapping_mul(0x2545_F491_4F6C_DD1D);
+        let mut own = (original + 1).wrapping_mul(0xD134_2543_DE82_EF95);
+        let spread = if is_copy { 0.1 } else { 0.0 };
+        let mut vector: Vec<f32> = (0..512)
+            .map(|_| noise(&mut centre) + noise(&mut own) + spread * noise(&mut state))
+            .collect();
+        let length = dot(&vector, &vector).sqrt();
+        vector.iter_mut().for_each(|value| *value /= length);
+        let hash = ContentHash::of(&number.to_le_bytes());
+        Point {
+            id: model.point_id(&hash),
+            vector,
+            payload: payload::of_picture(&hash, "png", 1, 1),
+        }
+    }
+
+    /// `COUNT=100000 cargo test --lib groups_of_a_large_library -- --ignored --nocapture`
+    #[tokio::test(flavor = "multi_thread")]
+    #[expect(clippy::print_stdout, reason = "it prints its figures")]
+    #[ignore = "takes minutes; its figures stand in docs/benchmarks.md"]
+    async fn groups_of_a_large_library() {
+        let count: u64 =
+            std::env::var("COUNT").map_or(100_000, |count| count.parse().expect("a number"));
+        let dir = tempfile::tempdir().expect("temp");
+        let options = crate::config::built_in().vector_store.embedded;
+        let store = EmbeddedStore::open(dir.path(), options).expect("opened");
+        let spec = CollectionSpec::of_pictures("many".to_owned(), 512);
+        let collection = store.open(&spec).await.expect("opened");
+        let model = ModelId { name: "many".into(), revision: "1".into() };
+        for start in (0..count).step_by(1000) {
+            let points = (start..(start + 1000).min(count)).map(|number| point(number, &model));
+            collection.upsert(points.collect()).await.expect("stored");
+        }
+        while collection.maintain(false).await.expect("maintained") {}
+        let started = std::time::Instant::now();
+        let found = groups(&*collection, Nearness::from_cosine(0.97), 2, &mut |_| {}).await;
+        let found = found.expect("found");
+        let (expected, seconds) = (count / 10, started.elapsed().as_secs_f64());
+        println!("{count} vectors: {} of {expected} groups in {seconds:.1} s", found.len());
+        assert!(
+            found.len() as u64 >= expected * 97 / 100 && found.iter().all(|group| group.len() == 2)
+        );
+    }
+}
