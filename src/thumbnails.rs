@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use clip::{Decoded, Wanted};
-use fast_image_resize::images::Image;
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageFormat, RgbImage};
 use parking_lot::Mutex;
@@ -252,18 +253,15 @@ fn scale(rgb: &RgbImage, width: u32) -> Result<RgbImage, ThumbnailError> {
     let scale = by_width.min(by_height).min(1.0);
     let side = |pixels: u32| ((f64::from(pixels) * scale).round() as u32).max(1);
     let (to_width, to_height) = (side(rgb.width()), side(rgb.height()));
-    let source = fast_image_resize::images::ImageRef::new(
-        rgb.width(),
-        rgb.height(),
-        rgb.as_raw(),
-        PixelType::U8x3,
-    )
-    .map_err(|error| failed(&error))?;
-    let mut small = Image::new(to_width, to_height, PixelType::U8x3);
+    // By the type of a pixel that is known here: asked at run time, the resizer brings its code for thirteen types along.
+    let source = TypedImageRef::<U8x3>::from_buffer(rgb.width(), rgb.height(), rgb.as_raw())
+        .map_err(|error| failed(&error))?;
+    let mut small = RgbImage::new(to_width, to_height);
+    let mut target = TypedImage::<U8x3>::from_buffer(to_width, to_height, &mut small)
+        .map_err(|error| failed(&error))?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
-    Resizer::new().resize(&source, &mut small, &options).map_err(|error| failed(&error))?;
-    RgbImage::from_raw(to_width, to_height, small.into_vec())
-        .ok_or_else(|| failed(&"its size is not what was asked for"))
+    Resizer::new().resize_typed(&source, &mut target, &options).map_err(|error| failed(&error))?;
+    Ok(small)
 }
 
 #[cfg(test)]

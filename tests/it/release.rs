@@ -185,3 +185,24 @@ fn actions_are_pinned() {
     }
     assert!(pinned.len() >= 8, "{pinned:?}");
 }
+
+/// What somebody who builds it waits for. A new crate is worth more than its place in this number, or it is left out.
+const CRATES_MAX: usize = 560;
+
+#[test]
+fn few_enough_crates_are_built() {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--edges", "normal,build", "--prefix", "none"])
+        .args(["--package", "image-search", "--format", "{p}"])
+        .current_dir(repository())
+        .output()
+        .expect("cargo runs");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let text = String::from_utf8_lossy(&tree.stdout).into_owned();
+    let crates: BTreeSet<&str> = text
+        .lines()
+        .map(|line| line.trim_end_matches(" (*)"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    assert!(crates.len() > 100 && crates.len() <= CRATES_MAX, "{} crates", crates.len());
+}

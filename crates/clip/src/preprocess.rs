@@ -4,7 +4,8 @@
 //! shifted or differently smoothed picture as a slightly different one. The golden tests hold this against Pillow.
 
 use fast_image_resize as fir;
-use fir::images::{Image, ImageRef};
+use fir::images::{TypedImage, TypedImageRef};
+use fir::pixels::U8x3;
 use image::RgbImage;
 
 use crate::decode::{Decoded, Extent, Wanted};
@@ -269,16 +270,17 @@ impl Recipe {
     }
 }
 
+/// By the type of a pixel that is known here: asked at run time, the resizer brings its code for thirteen types along.
 fn resample(rgb: &RgbImage, width: u32, height: u32, options: &fir::ResizeOptions) -> RgbImage {
-    let mut target = Image::new(width, height, fir::PixelType::U8x3);
-    let resized = ImageRef::new(rgb.width(), rgb.height(), rgb.as_raw(), fir::PixelType::U8x3)
-        .map_err(|_| ())
-        .and_then(|source| {
-            fir::Resizer::new().resize(&source, &mut target, options).map_err(|_| ())
-        });
+    let mut small = RgbImage::new(width, height);
+    let source = TypedImageRef::<U8x3>::from_buffer(rgb.width(), rgb.height(), rgb.as_raw());
+    let target = TypedImage::<U8x3>::from_buffer(width, height, &mut small);
+    let resized = source.ok().zip(target.ok()).and_then(|(source, mut target)| {
+        fir::Resizer::new().resize_typed(&source, &mut target, options).ok()
+    });
     // Both sizes are above zero and the window lies inside the picture, which is all that can be refused.
-    debug_assert!(resized.is_ok(), "a window inside the picture is always resizable");
-    RgbImage::from_raw(width, height, target.into_vec()).unwrap_or_default()
+    debug_assert!(resized.is_some(), "a window inside the picture is always resizable");
+    small
 }
 
 /// HWC to CHW.
