@@ -223,7 +223,7 @@ mod tests {
     /// Vectors around 500 centres; every tenth one has a copy that differs a little.
     fn point(number: u64, model: &ModelId) -> Point {
         let mut state = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        let mut noise = |seed: &mut u64| {
+        let noise = |seed: &mut u64| {
             *seed ^= *seed << 13;
             *seed ^= *seed >> 7;
             *seed ^= *seed << 17;
