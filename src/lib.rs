@@ -1,6 +1,7 @@
 //! image-search: drop pictures in a folder, search them by words, rate the result.
 //! ARCHITECTURE.md says which module may import which; `tests/it/house_rules.rs` checks it.
 
+pub mod access;
 pub mod app;
 pub mod backoff;
 pub mod catalog;
@@ -14,6 +15,7 @@ pub mod http;
 pub mod ingest;
 pub mod metrics;
 pub mod models;
+pub mod printable;
 pub mod search;
 pub mod search_token;
 pub mod serving;

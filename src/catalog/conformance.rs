@@ -1,6 +1,7 @@
 //! What every `Catalog` must do, one test per case. An implementation's tests say `conformance!(make)` with a function that
 //! makes a [`Fixture`]: one empty catalog, on which any number of handles can be opened.
 
+pub(crate) mod api_keys;
 pub(crate) mod feedback;
 pub(crate) mod images;
 pub(crate) mod queue;
@@ -50,6 +51,7 @@ macro_rules! conformance {
                 images_of_a_source_that_is_away_answer_but_are_not_leased,
                 a_moved_library_keeps_its_images,
                 sources_are_remembered,
+                unnameable_files_are_noted_anew_each_time,
             ];
             queue: [
                 leases_are_exclusive_and_fenced,
@@ -70,6 +72,7 @@ macro_rules! conformance {
                 lost_vectors_make_their_images_pending,
                 used_models_are_noted_and_forgotten_with_their_vectors,
             ];
+            api_keys: [keys_are_kept_by_name_and_removed];
             feedback: [feedback_is_stored_once_per_impression];
             workers: [
                 two_workers_complete_every_image_once_through_kills,

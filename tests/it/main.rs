@@ -1,8 +1,10 @@
 //! The one integration binary: drives the real program as its users do, over HTTP and the command line.
 //! `harness` starts it and waits for conditions with a deadline; nothing here sleeps for luck.
 
+mod access;
 mod cli;
 mod crash;
+mod data_folder;
 mod demo;
 mod deployment;
 mod fault_proxy;
@@ -10,6 +12,7 @@ mod feedback;
 mod full_disk;
 mod harness;
 mod held_connections;
+mod hostile_names;
 mod hostile_pages;
 mod house_rules;
 mod hub;
