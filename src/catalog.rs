@@ -3,6 +3,7 @@
 //! under that token. Implementation: `sqlite`, found by `address`; whatever implements it passes `conformance`.
 
 pub mod address;
+mod api_keys;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod error;
@@ -16,6 +17,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 
+pub use self::api_keys::{ApiKey, ApiKeys, KeyScope, NoSuchScope};
 pub use self::error::CatalogError;
 pub use self::facts::{
     ContentFacts, FacetChanges, Facts, Header, ImageFacets, NamedImage, ReadHeader, UnreadImage,
@@ -25,7 +27,7 @@ pub use self::records::{
     CompletedImage, ConfiguredSource, FailedImage, Failure, FailureCode, FailurePage, FeedbackRow,
     ImageRating, ImageRow, ImageState, KnownImage, LeasedImage, NamedContent, PageStart,
     PictureFacts, Rating, RatingChange, RecentCursor, RecentPage, SavedRating, SeenImage,
-    SourceRow, StateCounts, UsedModel,
+    SourceRow, StateCounts, UnnameableFile, UsedModel,
 };
 pub use self::taken::ImageTaken;
 use crate::types::{ContentHash, Fingerprint, ImageName, Impression, ModelId, Preview, Scope};
@@ -36,7 +38,7 @@ pub const SUSPECT_INTERRUPTIONS: i64 = 3;
 /// The tables, as the rest of the program sees them. Times are milliseconds since 1970.
 #[async_trait]
 pub trait Catalog:
-    Images + Previews + Sources + Queue + Vectors + Facts + Feedback + StoreLedger
+    Images + Previews + Sources + Queue + Vectors + Facts + Feedback + StoreLedger + ApiKeys
 {
     /// Really asks the database, and says so if it cannot be written to.
     async fn health(&self) -> Result<(), CatalogError>;
@@ -153,6 +155,16 @@ pub trait Sources: Send + Sync + 'static {
         identity: Option<&str>,
         now_ms: i64,
     ) -> Result<(), CatalogError>;
+
+    /// Notes which files of a source cannot be images because of their names, in place of those that were noted before.
+    async fn note_unnameable(
+        &self,
+        source: &str,
+        files: &[UnnameableFile],
+    ) -> Result<(), CatalogError>;
+
+    /// Those of all configured sources.
+    async fn unnameable(&self) -> Result<Vec<UnnameableFile>, CatalogError>;
 }
 
 /// The images as a queue. Any number of workers and processes may share it: whoever leases an image holds it until the

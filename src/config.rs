@@ -1,6 +1,7 @@
 //! Configuration: one struct per concern, filled from layers (built-in defaults < file < environment < flags).
 //! `config/default.toml` is the reference of every key; a key that no struct here has is an error.
 
+mod access;
 mod downloads;
 mod in_force;
 mod vector_store;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use clip::Precision;
 use serde::Deserialize;
 
+pub use self::access::{AccessConfig, AddressRange};
 pub use self::downloads::DownloadConfig;
 pub use self::in_force::InForce;
 use self::vector_store::WithPlainAddress;
@@ -32,6 +34,8 @@ pub struct Config {
     /// Folder, short name, or `auto`.
     pub model: String,
     pub server: ServerConfig,
+    /// Keys, sessions, and how often one client may ask.
+    pub access: AccessConfig,
     pub search: SearchConfig,
     /// Tokens that allow feedback.
     pub token: TokenConfig,
@@ -58,6 +62,7 @@ pub struct ServerConfig {
     pub json_bytes_max: usize,
     pub query_picture_bytes_max: usize,
     pub hosts: Vec<String>,
+    pub trusted_proxies: Vec<AddressRange>,
     pub connections_max: usize,
     pub connections_per_address_max: usize,
     pub event_streams_max: usize,
@@ -321,6 +326,7 @@ pub struct UploadConfig {
     pub api_key_file: PathBuf,
     pub file_bytes_max: u64,
     pub files_max: usize,
+    pub disk_reserve_mib: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -449,6 +455,7 @@ impl Config {
             .with_list_parse_key("images")
             .with_list_parse_key("ingest.ignore")
             .with_list_parse_key("server.hosts")
+            .with_list_parse_key("server.trusted_proxies")
             .source(Some(variables));
         let mut layers = config::Config::builder()
             .add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
@@ -475,6 +482,9 @@ impl Config {
         check(!self.images.is_empty(), "images", "[]".into(), "name at least one folder")?;
         self.search.validate()?;
         self.server.validate()?;
+        if let Some((key, value, reason)) = self.access.wrong() {
+            return Err(ConfigError::Value { key, value, reason });
+        }
         check(
             (1..=512).contains(&self.embed.batch_max),
             "embed.batch_max",
@@ -542,14 +552,6 @@ impl Config {
             "thumbnails.quality",
             self.thumbnails.quality.to_string(),
             "1 to 100",
-        )?;
-        let has_key =
-            !self.uploads.api_key.reveal().is_empty() || self.uploads.api_key_file != Path::new("");
-        check(
-            !self.uploads.enabled || has_key,
-            "uploads.enabled",
-            "true".into(),
-            "set uploads.api_key_file or IMAGE_SEARCH_UPLOADS__API_KEY too: anyone could write otherwise",
         )
     }
 }
@@ -605,11 +607,14 @@ mod tests {
                 .expect_err("bound")
                 .contains("search.limit_max")
         );
-        assert!(
-            load("[uploads]\nenabled = true\n", &[], vec![])
-                .expect_err("bound")
-                .contains("uploads.api_key_file")
-        );
+        for (file, key) in [
+            ("[access]\nkey_requests_per_s = -1\n", "access.key_requests_per_s"),
+            ("[access]\naddress_burst_requests = 0\n", "access.address_burst_requests"),
+            ("[server]\ntrusted_proxies = [\"proxy.example\"]\n", "proxy.example"),
+        ] {
+            let error = load(file, &[], vec![]).expect_err("bound");
+            assert!(error.contains(key), "{error}");
+        }
         assert!(load("[server]\nport = 70000\n", &[], vec![]).is_err());
     }
 

@@ -7,6 +7,7 @@ compile_error!(
      elsewhere run the container, see docs/start.md"
 );
 
+pub mod access;
 pub mod app;
 pub mod backoff;
 pub mod backup;
@@ -21,6 +22,7 @@ pub mod http;
 pub mod ingest;
 pub mod metrics;
 pub mod models;
+pub mod printable;
 pub mod repair;
 pub mod search;
 pub mod search_token;

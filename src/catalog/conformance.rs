@@ -1,6 +1,7 @@
 //! What every `Catalog` must do, one test per case. An implementation's tests say `conformance!(make)` with a function that
 //! makes a [`Fixture`]: one empty catalog, on which any number of handles can be opened.
 
+pub(crate) mod api_keys;
 pub(crate) mod facts;
 pub(crate) mod feedback;
 pub(crate) mod images;
@@ -53,6 +54,7 @@ macro_rules! conformance {
                 images_of_a_source_that_is_away_answer_but_are_not_leased,
                 a_moved_library_keeps_its_images,
                 sources_are_remembered,
+                unnameable_files_are_noted_anew_each_time,
             ];
             queue: [
                 leases_are_exclusive_and_fenced,
@@ -79,6 +81,7 @@ macro_rules! conformance {
                 changes_of_facets_are_told_once_each,
                 words_find_names_folders_and_cameras,
             ];
+            api_keys: [keys_are_kept_by_name_and_removed];
             feedback: [feedback_is_stored_once_per_impression];
             workers: [
                 two_workers_complete_every_image_once_through_kills,

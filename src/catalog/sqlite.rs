@@ -4,6 +4,7 @@
 //! Lists are bound as one JSON text and unpacked with `json_each`, so every statement is a constant, and a test looks at
 //! the plan of each.
 
+mod api_keys;
 mod facts;
 mod feedback;
 mod images;
@@ -20,6 +21,8 @@ mod tests;
 mod vectors;
 mod writer;
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -78,6 +81,8 @@ impl SqliteCatalog {
             }
             known => known,
         };
+        // SQLite gives the files beside it the same mode.
+        let _ = File::options().write(true).create_new(true).mode(0o600).open(path);
         let lock_wait = Duration::from_millis(options.lock_wait_ms);
         let connect = SqliteConnectOptions::new()
             .filename(path)

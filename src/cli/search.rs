@@ -1,6 +1,7 @@
 //! `search "words"`: a table of the best matches, their names or paths, the API's JSON, or a page in the browser. Goes through
 //! the running server if there is one.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::api_client::{Api, Form};
-use super::{results_page, say, write_out};
+use super::{results_page, say, say_json, write_out};
 use crate::config::Config;
 
 const SEARCH: &str = "/api/v1/search-image";
@@ -83,7 +84,7 @@ async fn show(
     let answer = ask(api, args, words, picture).await?;
     let end = if args.null { '\0' } else { '\n' };
     if args.json {
-        say(serde_json::to_string_pretty(&answer)?);
+        say_json(&serde_json::to_string_pretty(&answer)?);
     } else if args.names {
         print_each(names(&answer).map(str::to_owned), end);
     } else if args.paths {
@@ -146,6 +147,10 @@ fn names(answer: &Value) -> impl Iterator<Item = &str> {
 }
 
 fn print_each(texts: impl Iterator<Item = String>, end: char) {
+    // Programs get the names as they are.
+    if std::io::stdout().is_terminal() {
+        return texts.for_each(say);
+    }
     write_out(&texts.flat_map(|text| [text, end.to_string()]).collect::<String>());
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{open_catalog, remote, say};
+use super::{open_catalog, remote, say, say_json};
 use crate::config::Config;
 use crate::data_dir::running_server;
 
@@ -19,11 +19,11 @@ pub(super) struct StatusArgs {
 pub(super) async fn run(config: Config, args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let server = running_server(&config.data_dir);
     let status = match &server {
-        Some(server) => remote::ask(server, "/api/v1/status", None).await?,
+        Some(server) => remote::ask(&config, server, "/api/v1/status", None).await?,
         None => from_catalog(&config).await?,
     };
     if args.json {
-        say(serde_json::to_string_pretty(&status)?);
+        say_json(&serde_json::to_string_pretty(&status)?);
         return Ok(ExitCode::SUCCESS);
     }
     let count = |state: &str| status["images"][state].as_u64().unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -10,12 +11,12 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::SharedApp;
+use super::access::Caller;
 use super::error::{Problem, ProblemCode};
 use super::images::Page;
 use super::other_pages::is_from_own_page;
 use super::request::{ApiJson, ApiQuery};
-use super::uploads::has_api_key;
-use crate::catalog::{FailedImage, FailureCode, SourceRow, StateCounts};
+use crate::catalog::{FailedImage, FailureCode, KeyScope, SourceRow, StateCounts, UnnameableFile};
 use crate::feedback::timestamp;
 use crate::ingest::IngestState;
 use crate::serving::{Answering, NextModel, ServingState};
@@ -368,6 +369,17 @@ pub(super) struct FailureList {
     next: Option<ImageName>,
     /// Files that are no pictures, which is no failure: what they are, and how many.
     skipped: Vec<SkippedKind>,
+    /// Files whose names are no names of images, for example because they are not UTF-8; up to 1000 of each folder.
+    unnameable: Vec<UnnameableEntry>,
+}
+
+/// A file that is left out because of its name.
+#[derive(Serialize, ToSchema)]
+struct UnnameableEntry {
+    /// Its path below its folder; what cannot be shown is replaced.
+    shown: String,
+    /// What is wrong with the name, for people.
+    reason: String,
 }
 
 /// Files of one kind that are no pictures.
@@ -435,12 +447,14 @@ pub(super) async fn list_failures(
 ) -> Result<axum::Json<FailureList>, Problem> {
     let (limit, start) = page.bounds::<ImageName>()?;
     let page = app.catalog.failures(limit, start).await?;
-    let skipped = app.catalog.skipped().await?;
+    let (skipped, unnameable) = (app.catalog.skipped().await?, app.catalog.unnameable().await?);
+    let entry = |file: UnnameableFile| UnnameableEntry { shown: file.shown, reason: file.reason };
     Ok(axum::Json(FailureList {
         failures: page.failures.into_iter().map(FailureEntry::from).collect(),
         total: page.total,
         next: page.next,
         skipped: skipped.into_iter().map(|(what, files)| SkippedKind { what, files }).collect(),
+        unnameable: unnameable.into_iter().map(entry).collect(),
     }))
 }
 
@@ -464,7 +478,6 @@ pub(super) struct RetryResponse {
 /// Only for the server's own page, and for programs with the API key or with the server's own address as `Origin`.
 #[utoipa::path(
     post, path = "/api/v1/failures/retry", tag = "operation", request_body = RetryRequest,
-    security((), ("api_key" = [])),
     responses(
         (status = 200, body = RetryResponse, description = "They are tried again, as soon as it is their turn."),
         (status = 400, body = Problem, content_type = "application/problem+json", description = "The body is no JSON, or did not arrive completely."),
@@ -477,23 +490,25 @@ pub(super) struct RetryResponse {
 )]
 pub(super) async fn retry_failures(
     State(app): State<SharedApp>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     ApiJson(wanted): ApiJson<RetryRequest>,
 ) -> Result<axum::Json<RetryResponse>, Problem> {
-    check_asker(&app, &headers)?;
+    check_asker(&caller, &headers)?;
     let names = wanted
         .image_names
         .map(|names| names.into_iter().map(ImageName::new).collect::<Result<Vec<_>, _>>())
         .transpose()?;
     let retried = app.catalog.retry(names.as_deref()).await?;
+    tracing::info!(target: "audit", action = "failures_retried", key = caller.name(), address = %caller.address, retried, "failed pictures are tried again");
     if let Some(ingest) = app.serving.state().ingest() {
         ingest.wake();
     }
     Ok(axum::Json(RetryResponse { retried }))
 }
 
-fn check_asker(app: &SharedApp, headers: &HeaderMap) -> Result<(), Problem> {
-    if is_from_own_page(headers) || has_api_key(app, headers) {
+fn check_asker(caller: &Caller, headers: &HeaderMap) -> Result<(), Problem> {
+    if is_from_own_page(headers) || caller.may(KeyScope::Admin) {
         return Ok(());
     }
     Err(Problem::new(
@@ -516,9 +531,10 @@ fn check_asker(app: &SharedApp, headers: &HeaderMap) -> Result<(), Problem> {
 )]
 pub(super) async fn download_model(
     State(app): State<SharedApp>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<(StatusCode, axum::Json<AvailableModel>), Problem> {
-    check_asker(&app, &headers)?;
+    check_asker(&caller, &headers)?;
     let model = available(&app).ok_or_else(|| {
         Problem::not_found(
             "There is no model to download: the configured one answers already or is on its way, or downloads are off (models.offline).",

@@ -1,11 +1,13 @@
 //! The one integration binary: drives the real program as its users do, over HTTP and the command line.
 //! `harness` starts it and waits for conditions with a deadline; nothing here sleeps for luck.
 
+mod access;
 mod backup;
 mod cli;
 mod combined;
 mod corpus;
 mod crash;
+mod data_folder;
 mod demo;
 mod deployment;
 mod documents;
@@ -14,6 +16,7 @@ mod feedback;
 mod full_disk;
 mod harness;
 mod held_connections;
+mod hostile_names;
 mod hostile_pages;
 mod house_rules;
 mod hub;
