@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,12 +76,14 @@ def components(packages):
     return [*crates, onnxruntime, *page]
 
 
-def sbom(packages):
+def sbom(packages, target):
+    """The same input gives the same bytes; its number is made of what is described."""
     own = next(package for package in packages if package["name"] == "image-search")
     described = component("application", "image-search", own["version"], f"pkg:cargo/image-search@{own['version']}", own["license"])
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
+        "serialNumber": uuid.uuid5(uuid.NAMESPACE_URL, f"{described['purl']}#{target}").urn,
         "version": 1,
         "metadata": {"component": described},
         "components": components(packages),
@@ -114,7 +117,7 @@ def main():
     target, out = sys.argv[1], Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
     packages = linked(metadata(target))
-    (out / "sbom.cdx.json").write_text(json.dumps(sbom(packages), indent=1) + "\n")
+    (out / "sbom.cdx.json").write_text(json.dumps(sbom(packages, target), indent=1) + "\n")
     (out / "THIRD-PARTY-LICENSES.txt").write_text(licences(packages))
 
 
