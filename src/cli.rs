@@ -28,6 +28,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::catalog::{self, Catalog};
 use crate::config::{Config, LogConfig, LogFormat, Overrides};
+use crate::decoder;
 use crate::vector_store::embedded::ENGINE_LOG_TARGET;
 
 /// Something went wrong; the message says what.
@@ -114,6 +115,9 @@ enum Command {
     Feedback(feedback::FeedbackCommand),
     /// Exit with 0 if the server on this machine answers (for container health checks)
     Health,
+    /// Decode pictures for another process of this program
+    #[command(hide = true)]
+    DecodePictures { memory_bytes_max: u64 },
     /// Check configuration, folders, model, store and port, and say what to do
     Doctor(doctor::DoctorArgs),
 }
@@ -121,6 +125,14 @@ enum Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::DecodePictures { memory_bytes_max } = cli.command {
+        // Before anything else is there: no thread, no file, no connection.
+        return match decoder::child::run(memory_bytes_max) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&anyhow::Error::from(error).context("cannot decode")),
+        };
+    }
+    decoder::can_be_started();
     // Fails only if it was done before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -160,6 +172,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Restore(args) => backup::restore(config, args).await,
         Command::Store(command) => store::run(config, command).await,
         Command::Model(command) => model::run(config, command).await,
+        // Has no configuration, and was answered in `main`.
+        Command::DecodePictures { .. } => Ok(ExitCode::SUCCESS),
         Command::Health => Ok(health::run(&config).await),
         Command::Doctor(args) => doctor::run(config, &args).await,
     }

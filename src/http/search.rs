@@ -17,7 +17,7 @@ use crate::types::ImageName;
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchRequest {
     /// Words that say what is on the pictures; at most `limits.text_chars_max` of `/api/v1/status` characters.
-    #[schema(example = "tennis")]
+    #[schema(example = "tennis", min_length = 1)]
     text: Option<String>,
     /// Name of an indexed image, to find others like it.
     image_name: Option<String>,
@@ -29,16 +29,18 @@ pub(super) struct SearchRequest {
 }
 
 /// A picture to search by, as a form. Each field may be there only once.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes the multipart body in the API document")]
 pub(super) struct SearchByPicture {
     /// The picture's bytes, in any format that is indexed too.
     #[schema(value_type = String, format = Binary)]
     image: Vec<u8>,
     /// How many matches to answer with at most; `search.limit_default` of the configuration if missing.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, nullable = false)]
     limit: Option<u32>,
     /// How many of the best matches to leave out, for further pages.
+    #[schema(nullable = false)]
     offset: Option<u32>,
 }
 

@@ -5,6 +5,7 @@ mod backup;
 mod cli;
 mod corpus;
 mod crash;
+mod decoder_process;
 mod demo;
 mod deployment;
 mod fault_proxy;
