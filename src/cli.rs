@@ -35,6 +35,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::catalog::{self, Catalog};
 use crate::config::{Config, Overrides};
+use crate::decoder;
 use crate::printable::{printable, printable_json, printable_lines};
 
 /// Something went wrong; the message says what.
@@ -133,6 +134,9 @@ enum Command {
     Feedback(feedback::FeedbackCommand),
     /// Exit with 0 if the server on this machine answers (for container health checks)
     Health,
+    /// Decode pictures for another process of this program
+    #[command(hide = true)]
+    DecodePictures { memory_bytes_max: u64 },
     /// Check configuration, folders, model, store and port, and say what to do
     Doctor(doctor::DoctorArgs),
     /// Print every configuration key with what is in force
@@ -175,6 +179,14 @@ fn without_global(command: clap::Command) -> clap::Command {
 pub fn main() -> ExitCode {
     let matches = description().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let Command::DecodePictures { memory_bytes_max } = cli.command {
+        // Before anything else is there: no thread, no file, no connection.
+        return match decoder::child::run(memory_bytes_max) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&anyhow::Error::from(error).context("cannot decode")),
+        };
+    }
+    decoder::can_be_started();
     // Fails only if it was done before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -225,6 +237,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Restore(args) => backup::restore(config, args).await,
         Command::Store(command) => store::run(config, command).await,
         Command::Model(command) => model::run(config, command).await,
+        // Has no configuration, and was answered in `main`.
+        Command::DecodePictures { .. } => Ok(ExitCode::SUCCESS),
         Command::Health => Ok(health::run(&config).await),
         Command::Doctor(args) => doctor::run(config, &args).await,
         Command::Config(_) => Ok(config::run(Some(&in_force))),

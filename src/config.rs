@@ -144,6 +144,7 @@ pub struct DecodeConfig {
     pub memory_bytes_max: u64,
     pub scaled: bool,
     pub timeout_ms: u64,
+    pub in_process: bool,
 }
 
 impl SearchConfig {

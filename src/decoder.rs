@@ -2,12 +2,19 @@
 //! taken before a file is read and before its pixels are made, and a number of threads. So however many pictures come at
 //! once, and however large they are, the program's memory stays where it was said to stay.
 
-use std::sync::Arc;
+pub mod child;
+mod messages;
+mod process;
+mod sandbox;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use clip::{DecodeError, DecodeLimits, Decoded, Wanted};
+use clip::{DecodeError, DecodeLimits, Decoded, Elsewhere, Wanted};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::process::Processes;
 use crate::config::DecodeConfig;
 
 /// Of the budget, this part is for files as they are read; the rest is for pixels. Whoever waits for pixels holds its file, and
@@ -19,6 +26,19 @@ const BODIES_PERCENT: u64 = 75;
 /// Grace beyond the decoder's own deadline before its thread is given up.
 const GRACE_MS: u64 = 5_000;
 
+/// This program, if it can be started once more to decode ([`child::run`]).
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Says that the running program understands [`child::COMMAND`]. Programs that do not, such as tests, decode in process.
+pub fn can_be_started() {
+    // The name may be another program's by now, after an update; this is the one that runs.
+    let own = PathBuf::from("/proc/self/exe");
+    let program = if own.exists() { Some(own) } else { std::env::current_exe().ok() };
+    if let Some(program) = program {
+        let _ = PROGRAM.set(program);
+    }
+}
+
 pub struct Decoder {
     limits: DecodeLimits,
     scaled: bool,
@@ -26,6 +46,8 @@ pub struct Decoder {
     bodies: Budget,
     pixels: Budget,
     threads: Arc<Semaphore>,
+    /// Where formats are decoded that want a process of their own; none in tests of the library, which are no such program.
+    processes: Option<Arc<Processes>>,
 }
 
 /// A part of the budget, given back when the last copy is dropped.
@@ -70,6 +92,11 @@ impl Decoder {
             max_alloc_bytes: config.alloc_bytes_max.min(pixels_bytes),
             timeout_ms: config.timeout_ms,
         };
+        let program = PROGRAM.get().filter(|_| !config.in_process);
+        let memory = limits.max_alloc_bytes.to_string();
+        let processes = program.map(|program| {
+            Processes::new(program.clone(), vec![child::COMMAND.to_owned(), memory])
+        });
         Self {
             limits,
             scaled: config.scaled,
@@ -77,6 +104,7 @@ impl Decoder {
             bodies: Budget::new(files_bytes * BODIES_PERCENT / 100),
             pixels: Budget::new(pixels_bytes),
             threads: Arc::new(Semaphore::new(threads)),
+            processes: processes.map(Arc::new),
         }
     }
 
@@ -110,11 +138,12 @@ impl Decoder {
         let needed = clip::memory_needed(bytes.as_ref(), &self.limits, wanted);
         let pixels = self.pixels.take(needed).await;
         let turn = self.threads.clone().acquire_owned().await;
-        let limits = self.limits.clone();
+        let (limits, processes) = (self.limits.clone(), self.processes.clone());
         let work = tokio::task::spawn_blocking(move || {
             // A decoder that is late keeps thread and memory until it ends, and then gives them back, once.
             let _held = (share, pixels, turn);
-            clip::decode_wanted(bytes.as_ref(), &limits, wanted).map(then)
+            let elsewhere = processes.as_deref().map(|processes| processes as &dyn Elsewhere);
+            clip::decode_with(bytes.as_ref(), &limits, wanted, elsewhere).map(then)
         });
         let deadline_ms = self.limits.timeout_ms + GRACE_MS;
         match tokio::time::timeout(Duration::from_millis(deadline_ms), work).await {

@@ -202,3 +202,79 @@ impl PointSource for Borrowed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::built_in;
+    use crate::vector_store::CollectionSpec;
+    use crate::vector_store::conformance::{assert_same, point};
+    use crate::vector_store::embedded::{EmbeddedOptions, EmbeddedStore};
+
+    const DIM: usize = 16;
+
+    fn store(dir: &Path) -> Arc<dyn VectorStore> {
+        let options = EmbeddedOptions { disk_reserve_mib: 0, ..built_in().vector_store.embedded };
+        Arc::new(EmbeddedStore::open(&dir.join("vectors"), options).expect("opened"))
+    }
+
+    #[tokio::test]
+    async fn what_is_borrowed_is_what_is_there_and_nothing_is_made() {
+        let dir = tempfile::tempdir().expect("temp");
+        let store = store(dir.path());
+        let spec = CollectionSpec::of_pictures("c".to_owned(), DIM);
+        let collection = store.open(&spec).await.expect("made");
+        let points: Vec<Point> = (0..50).map(|number| point(number, DIM)).collect();
+        collection.upsert(points.clone()).await.expect("stored");
+        store.activate("c").await.expect("active");
+        let stop = CancellationToken::new();
+        let lending = Lender::open(dir.path(), store.clone()).expect("a socket");
+        let lending = tokio::spawn(lending.run(stop.clone()));
+
+        let borrowed = Borrowed::from(dir.path()).await.expect("connected");
+        let held = borrowed.held().await.expect("asked");
+        let wanted =
+            Held { collections: vec![("c".to_owned(), DIM)], active: Some("c".to_owned()) };
+        assert_eq!(held, wanted);
+        let mut ids: Vec<Uuid> = points.iter().map(|point| point.id).collect();
+        ids.push(Uuid::from_u128(u128::MAX - 7));
+        let mut lent = borrowed.points("c", DIM, &ids).await.expect("asked");
+        lent.sort_by_key(|point| point.id);
+        assert_eq!(lent.len(), points.len(), "what is not there is not lent");
+        let mut there = collection.get(&ids).await.expect("asked");
+        there.sort_by_key(|point| point.id);
+        lent.iter().zip(&there).for_each(|(lent, there)| assert_same(lent, there));
+        for (name, dim) in [("other", DIM), ("c", DIM + 1)] {
+            let refused = borrowed.points(name, dim, &ids).await.expect_err("there is none");
+            assert!(refused.to_string().contains("has no collection"), "{refused}");
+        }
+        assert_eq!(store.list().await.expect("listed"), ["c"]);
+
+        stop.cancel();
+        lending.await.expect("it ends");
+        assert!(!dir.path().join(BACKUP_SOCKET).exists());
+    }
+
+    #[tokio::test]
+    async fn who_talks_nonsense_is_left_and_the_next_is_served() {
+        let dir = tempfile::tempdir().expect("temp");
+        let store = store(dir.path());
+        let stop = CancellationToken::new();
+        let lending = Lender::open(dir.path(), store).expect("a socket");
+        let lending = tokio::spawn(lending.run(stop.clone()));
+        for nonsense in [&b"{]\n"[..], &[b'x'; 1 << 20]] {
+            let mut stream =
+                UnixStream::connect(dir.path().join(BACKUP_SOCKET)).await.expect("connected");
+            // It may hang up before all of it is written.
+            let _ = stream.write_all(nonsense).await;
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await;
+            assert!(answer.is_empty());
+        }
+        let borrowed = Borrowed::from(dir.path()).await.expect("connected");
+        assert_eq!(borrowed.held().await.expect("asked"), Held::default());
+        drop(borrowed);
+        stop.cancel();
+        lending.await.expect("it ends");
+    }
+}

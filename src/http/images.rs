@@ -148,6 +148,7 @@ pub(super) async fn list_images(
 #[serde(deny_unknown_fields)]
 pub(super) struct WhichImage {
     /// Name of the image, as a match or a list has it.
+    #[param(min_length = 1)]
     image_name: String,
 }
 
@@ -293,6 +294,7 @@ pub(super) struct Variant {
     /// The first 16 digits of the content hash: if it is the current one, the answer may be kept for ever.
     v: Option<String>,
     /// Width of a thumbnail in pixels, rounded up to 160, 320, 640 or 1280; 320 if missing. With 4096, neither edge is longer than that.
+    #[param(format = Int64, maximum = 4_294_967_295_u32)]
     width: Option<u32>,
 }
 

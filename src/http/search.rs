@@ -22,7 +22,7 @@ use crate::types::{ContentHash, ImageName};
 pub(super) struct SearchRequest {
     /// Words that say what is on the pictures; at most `limits.text_chars_max` of `/api/v1/status` characters. `-word`,
     /// `-"two words"` and `not:word` are not wanted; quotation marks keep words literally.
-    #[schema(example = "tennis")]
+    #[schema(example = "tennis", min_length = 1)]
     text: Option<String>,
     /// Name of an indexed image, to find others like it.
     image_name: Option<String>,
@@ -40,7 +40,8 @@ pub(super) struct SearchRequest {
 }
 
 /// A picture to search by, as a form. Each field may be there only once.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes the multipart body in the API document")]
 pub(super) struct SearchByPicture {
     /// The picture's bytes, in any format that is indexed too.
@@ -52,9 +53,10 @@ pub(super) struct SearchByPicture {
     #[schema(value_type = Option<Vec<QueryPart>>)]
     queries: Option<String>,
     /// How many matches to answer with at most; `search.limit_default` of the configuration if missing.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, nullable = false)]
     limit: Option<u32>,
     /// How many of the best matches to leave out, for further pages.
+    #[schema(nullable = false)]
     offset: Option<u32>,
     /// Whether to say how surely each match is one, and how many are strong. On if missing and there is more than the picture.
     strength: Option<bool>,

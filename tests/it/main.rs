@@ -8,6 +8,7 @@ mod combined;
 mod corpus;
 mod crash;
 mod data_folder;
+mod decoder_process;
 mod demo;
 mod deployment;
 mod documents;

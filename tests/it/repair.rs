@@ -100,6 +100,7 @@ async fn rows_without_a_file_and_files_without_a_row() {
     assert!(text.contains("4 pictures without a file are hidden"), "{text}");
     assert!(text.contains("1 pictures are new or changed"), "{text}");
     assert_eq!(found(&world), 8, "what has no file is not found");
+    told(&world, "index", &[]);
     repair(&world, "4 of no known picture");
     assert_eq!(found(&world), 9);
     // A folder that is away is no reason to forget anything.

@@ -36,6 +36,7 @@ use image::codecs::{
 };
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, Limits, RgbImage};
+use serde::{Deserialize, Serialize};
 
 use self::blocks::Blocks;
 pub use self::facts::{Facts, Gps, Taken, TakenFrom, read_facts};
@@ -43,7 +44,7 @@ pub use self::format::{PictureFormat, SNIFF_BYTES, Sniffed, sniff};
 use self::jpeg_scaled::Declined;
 
 /// What one picture may cost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecodeLimits {
     /// Largest file, in bytes.
     pub max_bytes: u64,
@@ -124,7 +125,7 @@ impl Decoded {
 }
 
 /// Why a file gave no picture.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum DecodeError {
     /// Zero bytes.
     #[error("the file is empty")]
@@ -207,6 +208,55 @@ pub fn decode_wanted(
     limits: &DecodeLimits,
     wanted: Wanted,
 ) -> Result<Decoded, DecodeError> {
+    decode_with(bytes, limits, wanted, None)
+}
+
+/// Somebody else who decodes: a process of its own, which a decoder may bring down or keep busy for ever.
+pub trait Elsewhere: Sync {
+    /// The pixels of a picture that [`PictureFormat::wants_a_process`], as [`flatten`] makes them there.
+    fn flatten(
+        &self,
+        format: PictureFormat,
+        bytes: &[u8],
+        limits: &DecodeLimits,
+    ) -> Result<Flattened, DecodeError>;
+}
+
+/// What a decoder made of a picture, before anything is done with it here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flattened {
+    /// As the decoder gives it, not turned.
+    pub rgb: RgbImage,
+    /// Colour profile, where only the decoder can read it.
+    pub profile: Option<Vec<u8>>,
+}
+
+/// Like [`decode_wanted`], with the formats that want a process of their own decoded `elsewhere`.
+pub fn decode_with(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    wanted: Wanted,
+    elsewhere: Option<&dyn Elsewhere>,
+) -> Result<Decoded, DecodeError> {
+    guarded(bytes, limits, wanted, |job| job.run(bytes, elsewhere))
+}
+
+/// Decodes and nothing else: what [`Elsewhere`] calls in its process.
+pub fn flatten(bytes: &[u8], limits: &DecodeLimits) -> Result<Flattened, DecodeError> {
+    guarded(bytes, limits, Wanted::Full, |job| {
+        let mut facts = Facts::default();
+        let flat = job.flat(bytes, &mut facts)?;
+        Ok(Flattened { rgb: flat.rgb, profile: flat.profile })
+    })
+}
+
+/// Checks what can be checked at once, and keeps a decoder's panic to its picture.
+fn guarded<T>(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    wanted: Wanted,
+    work: impl FnOnce(&Job<'_>) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
     }
@@ -215,14 +265,11 @@ pub fn decode_wanted(
         return Err(DecodeError::TooManyBytes { bytes: size, limit: limits.max_bytes });
     }
     let deadline = Instant::now() + Duration::from_millis(limits.timeout_ms);
-    let guarded = |work: &mut dyn FnMut() -> Result<Decoded, DecodeError>, format| {
-        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-            Err(DecodeError::Malformed { format, reason: "the decoder gave up on it".into() })
-        })
-    };
     let format = PictureFormat::from_magic(bytes).ok_or(DecodeError::UnknownFormat)?;
     let job = Job { format, limits, wanted, deadline };
-    guarded(&mut || job.run(bytes), format)
+    catch_unwind(AssertUnwindSafe(|| work(&job))).unwrap_or_else(|_| {
+        Err(DecodeError::Malformed { format, reason: "the decoder gave up on it".into() })
+    })
 }
 
 /// About how many bytes of memory [`decode_wanted`] takes beside the file itself, told from the header: the decoder's buffer,
@@ -308,23 +355,36 @@ impl Flat {
 }
 
 impl Job<'_> {
-    fn run(&self, bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    /// The picture as its decoder gives it.
+    fn flat(&self, bytes: &[u8], facts: &mut Facts) -> Result<Flat, DecodeError> {
+        match self.format {
+            PictureFormat::Jpeg => self.jpeg(bytes),
+            PictureFormat::Raw => self.raw(bytes, facts),
+            #[cfg(feature = "heif")]
+            PictureFormat::Heif => heif::decode(self, bytes),
+            #[cfg(feature = "avif")]
+            PictureFormat::Avif => avif::decode(self, bytes),
+            #[cfg(feature = "jxl")]
+            PictureFormat::Jxl => jxl::decode(self, bytes),
+            #[cfg(feature = "jp2")]
+            PictureFormat::Jp2 => jp2::decode(self, bytes),
+            PictureFormat::Tiff => self.tiff(bytes),
+            PictureFormat::Png => self.png(bytes),
+            _ => Ok(Flat::unscaled(self.through_image(bytes)?)),
+        }
+    }
+
+    fn run(&self, bytes: &[u8], elsewhere: Option<&dyn Elsewhere>) -> Result<Decoded, DecodeError> {
         let blocks = Blocks::find(self.format, bytes);
         let mut facts = Facts::from_blocks(&blocks);
-        let flat = match self.format {
-            PictureFormat::Jpeg => self.jpeg(bytes)?,
-            PictureFormat::Raw => self.raw(bytes, &mut facts)?,
-            #[cfg(feature = "heif")]
-            PictureFormat::Heif => heif::decode(self, bytes)?,
-            #[cfg(feature = "avif")]
-            PictureFormat::Avif => avif::decode(self, bytes)?,
-            #[cfg(feature = "jxl")]
-            PictureFormat::Jxl => jxl::decode(self, bytes)?,
-            #[cfg(feature = "jp2")]
-            PictureFormat::Jp2 => jp2::decode(self, bytes)?,
-            PictureFormat::Tiff => self.tiff(bytes)?,
-            PictureFormat::Png => self.png(bytes)?,
-            _ => Flat::unscaled(self.through_image(bytes)?),
+        let flat = match elsewhere.filter(|_| self.format.wants_a_process()) {
+            Some(elsewhere) => {
+                let Flattened { rgb, profile } =
+                    elsewhere.flatten(self.format, bytes, self.limits)?;
+                self.check_size(rgb.width(), rgb.height())?;
+                Flat { profile, ..Flat::unscaled(rgb) }
+            }
+            None => self.flat(bytes, &mut facts)?,
         };
         let turn = match self.format {
             // turned by what their container or codestream says; EXIF may repeat it

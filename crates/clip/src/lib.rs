@@ -18,8 +18,9 @@ mod towers;
 
 pub use bundle::Family;
 pub use decode::{
-    DecodeError, DecodeLimits, Decoded, Facts, Gps, PictureFormat, SNIFF_BYTES, Sniffed, Taken,
-    TakenFrom, Wanted, decode, decode_wanted, memory_needed, read_facts, sniff,
+    DecodeError, DecodeLimits, Decoded, Elsewhere, Facts, Flattened, Gps, PictureFormat,
+    SNIFF_BYTES, Sniffed, Taken, TakenFrom, Wanted, decode, decode_wanted, decode_with, flatten,
+    memory_needed, read_facts, sniff,
 };
 pub use engine::onnxruntime::onnxruntime_available;
 pub use engine::provider::{Provider, UnknownProvider};

@@ -1,9 +1,11 @@
 //! Tells from the first bytes of a file what it is: a picture of which format, clearly something else, or unknown.
 
+use serde::{Deserialize, Serialize};
+
 use super::raw;
 
 /// The picture formats that are understood. Told by content, never by file name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PictureFormat {
     /// Baseline and progressive; grayscale, YCbCr, RGB, CMYK, YCCK. Of a motion photo the still.
     Jpeg,
@@ -48,6 +50,12 @@ pub enum Sniffed {
 pub const SNIFF_BYTES: usize = 512;
 
 impl PictureFormat {
+    /// Whether its decoder is one whose faults may cost more than a picture: much `unsafe` code, or panics that cannot be
+    /// caught, as in functions that C could call. docs/decisions/0017 has the measurements.
+    pub fn wants_a_process(self) -> bool {
+        matches!(self, Self::Avif | Self::Jxl)
+    }
+
     /// Every format.
     pub const ALL: [Self; 13] = [
         Self::Jpeg,
