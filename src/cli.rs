@@ -15,6 +15,7 @@ mod index;
 mod manual;
 mod mcp;
 mod model;
+mod picture_paths;
 mod progress_bar;
 mod remote;
 mod results_page;
