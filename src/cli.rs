@@ -18,6 +18,7 @@ mod logs;
 mod manual;
 mod mcp;
 mod model;
+mod picture_paths;
 mod progress_bar;
 mod remote;
 mod results_page;

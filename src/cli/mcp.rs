@@ -121,7 +121,7 @@ impl Tools {
                 let image = ContentBlock::image(BASE64.encode(bytes), media_type);
                 CallToolResult::success(vec![image])
             }
-            Err(error) => failed(&error),
+            Err(error) => failed(&error.context(format!("cannot show {}", wanted.image_name))),
         }
     }
 

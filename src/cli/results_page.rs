@@ -12,7 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::api_client::Api;
-use super::search::path_of;
+use super::picture_paths::path_of;
 
 const HEAD: &str = "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>\
 <style>body{font:16px system-ui;margin:1.5rem;background:#fff;color:#222}@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}}\

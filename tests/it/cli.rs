@@ -113,7 +113,7 @@ fn wrong_searches_say_once_what_to_do() {
     refused(&["dog", "--limit", "201"], 1, "search.limit_max");
     refused(&["dog", "-0"], 1, "--paths");
     refused(&["dog", "--json", "--paths"], 2, "--paths");
-    refused(&[], 2, "--image");
+    refused(&[], 2, "WORDS");
     refused(&["--image", "/no/such/file.png"], 1, "/no/such/file.png");
 }
 
