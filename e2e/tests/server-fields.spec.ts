@@ -47,7 +47,7 @@ test('shows a HEIC picture in full size through a JPEG', async ({ page }) => {
   }
 });
 
-test('the selection is saved as a real zip file, and deleted with the key', async ({ page, context }) => {
+test('the selection is saved as a real zip file, and deleted with the key', { tag: '@chromium' }, async ({ page, context }) => {
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   const server = new Server(['owl', 'rose', 'bus', 'key']);
   try {
