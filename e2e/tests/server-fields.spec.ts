@@ -77,7 +77,7 @@ test('the selection is saved as a real zip file, and deleted with the key', { ta
   }
 });
 
-test("the API's examples work when they are pressed, and the key is sent", async ({ page, server }) => {
+test("the API's examples work when they are pressed, and the key is sent", { tag: '@chromium' }, async ({ page, server }) => {
   await page.goto('/docs');
   const operation = (method: string, path: string) => page.locator(`.opblock-${method}`).filter({ has: page.locator(`[data-path="${path}"]`) });
   const run = async (method: string, path: string) => {
