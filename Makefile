@@ -58,7 +58,7 @@ test-qdrant: ## The vector store suite on a real server: make test-qdrant QDRANT
 	@test -n "$(QDRANT_URL)" || { echo "Say where it is: make test-qdrant QDRANT_URL=http://localhost:6334"; exit 2; }
 	QDRANT_URL="$(QDRANT_URL)" cargo test --locked --lib vector_store::qdrant::tests::real_server -- --ignored
 
-e2e: ## Browser tests; needs Node.js and Chromium
+e2e: ## Browser tests; needs Node.js and Chromium (with BROWSER=firefox: Firefox)
 	cargo build --locked
 	cd e2e && npm ci --no-audit --no-fund && npx playwright test
 

@@ -68,12 +68,37 @@ test.describe('large', () => {
 
   // Only servers that say how well each picture fits have a fold to show.
   test('take fold', async ({ page, request }) => {
-    const { strong_total } = await (await request.post('/api/v1/search-image', { data: { text: 'tennis' } })).json();
-    test.skip(strong_total === undefined, 'this server does not say what fits');
+    const answer = await (await request.post('/api/v1/search-image', { data: { text: 'tennis', strength: true } })).json();
+    test.skip(answer.strong_total === undefined, 'this server does not say what fits');
     await page.goto('/?q=tennis');
     await page.getByRole('button', { name: 'Show less likely pictures' }).click();
     await page.getByRole('heading', { name: 'Less likely' }).scrollIntoViewIfNeeded();
     await take(page, 'fold');
+  });
+
+  test('take crop', async ({ page }) => {
+    await page.goto('/?image=tennis.png');
+    await page.getByRole('button', { name: 'Search with a part' }).click();
+    await expect(page.getByRole('button', { name: 'Search with this part' })).toBeVisible();
+    await page.waitForTimeout(800);
+    await page.screenshot({ path: join(ROOT, 'docs/screenshots/crop.png') });
+  });
+
+  test('take filters', async ({ page, request }) => {
+    const { images } = await (await request.get('/api/v1/images?limit=1')).json();
+    test.skip(images[0].taken === undefined, 'this server does not know when pictures were taken');
+    await page.goto('/?shape=square');
+    await page.getByRole('button', { name: 'Filter', exact: true }).click();
+    await expect(page.getByLabel('Shape')).toBeVisible();
+    await take(page, 'filters');
+  });
+
+  test('take refined', async ({ page, request }) => {
+    const { limits } = await (await request.get('/api/v1/status')).json();
+    test.skip(!(limits.queries_max > 1), 'this server searches with one thing at a time');
+    await page.goto('/?q=red&like=rose.png&notlike=tulip.png');
+    await expect(page.getByRole('list', { name: 'Not wanted' })).toBeVisible();
+    await take(page, 'refined');
   });
 
   test('take status', async ({ page, server }) => {

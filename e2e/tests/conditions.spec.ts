@@ -19,7 +19,7 @@ test('says how long indexing will take', async ({ page, server }) => {
   await expect(panel.getByRole('progressbar', { name: 'Indexed' })).toHaveAttribute('aria-valuenow', '40');
 });
 
-test('is usable on a slow line', async ({ page }) => {
+test('is usable on a slow line', { tag: '@chromium' }, async ({ page }) => {
   const network = await page.context().newCDPSession(page);
   await network.send('Network.enable');
   // Slow 3G, as browsers' own tools call it.
@@ -36,7 +36,7 @@ test('is usable on a slow line', async ({ page }) => {
   expect(bytes).toBeLessThan(600_000);
 });
 
-test('stands still for people who want no motion', async ({ page }) => {
+test('stands still for people who want no motion', { tag: '@chromium' }, async ({ page }) => {
   await page.emulateMedia({ reducedMotion: 'reduce' });
   await page.goto('/?q=tennis');
   await page.locator('li a').first().click();
@@ -51,7 +51,7 @@ test('stands still for people who want no motion', async ({ page }) => {
   expect(moving).toBe(0);
 });
 
-test('copies the link of a picture', async ({ page, context, server }) => {
+test('copies the link of a picture', { tag: '@chromium' }, async ({ page, context, server }) => {
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   await page.goto('/?q=tennis');
   await page.locator('li a').first().click();
@@ -75,7 +75,7 @@ test('says that a picture is too large to search with', async ({ page, server })
 test.describe('with fingers', () => {
   test.use({ hasTouch: true, viewport: { width: 390, height: 800 } });
 
-  test('swipes to the next picture and pinches to zoom', async ({ page }) => {
+  test('swipes to the next picture and pinches to zoom', { tag: '@chromium' }, async ({ page }) => {
     await page.goto('/?q=tennis');
     await page.locator('li a').first().tap();
     await expect(page.getByRole('dialog', { name: 'tennis.png' })).toBeVisible();

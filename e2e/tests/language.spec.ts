@@ -28,7 +28,7 @@ test('speaks English everywhere else', async ({ page, mock }) => {
 });
 
 for (const scheme of ['light', 'dark'] as const) {
-  test(`has all the contrast there is when asked for it, ${scheme}`, async ({ page, mock }) => {
+  test(`has all the contrast there is when asked for it, ${scheme}`, { tag: '@chromium' }, async ({ page, mock }) => {
     await mock.start({ total: 200 });
     await page.emulateMedia({ contrast: 'more', colorScheme: scheme, reducedMotion: 'reduce' });
     await page.goto(`${mock.url}/?q=harbour`);

@@ -64,7 +64,7 @@ for (const [scheme, viewport] of [['light', { width: 1280, height: 800 }], ['dar
   });
 }
 
-test('follows the system to the dark side, and remembers a choice', async ({ page }) => {
+test('follows the system to the dark side, and remembers a choice', { tag: '@chromium' }, async ({ page }) => {
   const background = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
   await page.emulateMedia({ colorScheme: 'dark' });
   await page.goto('/');

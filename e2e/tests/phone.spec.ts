@@ -13,7 +13,7 @@ const small = (page: Page, root: string) =>
       .map(({ name, box }) => `${name}: ${Math.round(box.width)} × ${Math.round(box.height)}`);
   }, root);
 
-test('at most a quarter of the screen stands before the first picture', async ({ page, mock }) => {
+test('at most a quarter of the screen stands before the first picture', { tag: '@chromium' }, async ({ page, mock }) => {
   await mock.start({ total: 200 });
   // With the longest of the usual notes.
   mock.world.change = (status) => ({ ...status, model: { ...status.model, name: 'emoji-clip' } });
@@ -25,7 +25,7 @@ test('at most a quarter of the screen stands before the first picture', async ({
   }
 });
 
-test('everything to press has room for a finger', async ({ page, mock }) => {
+test('everything to press has room for a finger', { tag: '@chromium' }, async ({ page, mock }) => {
   await mock.start({ total: 200 });
   await page.goto(mock.url);
   await expect(page.locator('li img.loaded').first()).toBeVisible();
@@ -39,7 +39,7 @@ test('everything to press has room for a finger', async ({ page, mock }) => {
   expect(await small(page, 'dialog')).toEqual([]);
 });
 
-test('the actions stand in one row, and nothing lies over the picture', async ({ page, mock }) => {
+test('the actions stand in one row, and nothing lies over the picture', { tag: '@chromium' }, async ({ page, mock }) => {
   await mock.start({ total: 200 });
   await page.goto(`${mock.url}/?q=harbour`);
   await page.locator('a[data-index="1"]').tap();
@@ -58,7 +58,7 @@ test('the actions stand in one row, and nothing lies over the picture', async ({
   expect(covered).toBe(0);
 });
 
-test('asks for a rating in one quiet line, once the results were seen', async ({ page, mock }) => {
+test('asks for a rating in one quiet line, once the results were seen', { tag: '@chromium' }, async ({ page, mock }) => {
   await mock.start({ total: 400 });
   await page.goto(`${mock.url}/?q=harbour`);
   await expect(page.locator('a[data-index="0"]')).toBeVisible();
@@ -74,7 +74,7 @@ test('asks for a rating in one quiet line, once the results were seen', async ({
   await expect(page.getByText('Thank you. 8 of 10 is noted.')).toBeVisible();
 });
 
-test('a long press selects, further taps add', async ({ page, mock }) => {
+test('a long press selects, further taps add', { tag: '@chromium' }, async ({ page, mock }) => {
   await mock.start({ total: 200 });
   await page.goto(`${mock.url}/?q=harbour`);
   const { x, y, width, height } = (await page.locator('a[data-index="2"]').boundingBox())!;
@@ -88,7 +88,7 @@ test('a long press selects, further taps add', async ({ page, mock }) => {
   await expect(page.getByRole('dialog')).toBeHidden();
 });
 
-test('can be installed, and opens without a network', async ({ page, mock, context }) => {
+test('can be installed, and opens without a network', { tag: '@chromium' }, async ({ page, mock, context }) => {
   await mock.start({ total: 200 });
   await page.goto(mock.url);
   const address = await page.locator('link[rel=manifest]').getAttribute('href');

@@ -60,6 +60,8 @@ test('a part of a picture, drawn or moved with the keys, is searched with', asyn
   const area = dialog.getByRole('group', { name: /^Part to search with/ });
   await expect(area).toBeFocused();
   const box = (await area.boundingBox())!;
+  const answer = (await dialog.getByRole('button', { name: 'Search with this part' }).boundingBox())!;
+  expect(answer.height, 'the button lies over the picture').toBeLessThan(50);
   await page.mouse.move(box.x + box.width * 0.1, box.y + box.height * 0.1);
   await page.mouse.down();
   await page.mouse.move(box.x + box.width * 0.5, box.y + box.height * 0.6, { steps: 4 });

@@ -48,7 +48,7 @@ test('shows copies as one tile, which fans out', async ({ page, mock }) => {
   await expect(page.getByRole('dialog')).toBeHidden();
 });
 
-test('selects with shift and with the keyboard, copies paths, downloads as a zip file', async ({ page, mock, context, complaints }) => {
+test('selects with shift and with the keyboard, copies paths, downloads as a zip file', { tag: '@chromium' }, async ({ page, mock, context, complaints }) => {
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   await mock.start({ total: 100 });
   await page.goto(`${mock.url}/?q=harbour`);
@@ -83,7 +83,7 @@ test('selects with shift and with the keyboard, copies paths, downloads as a zip
   await expect(page.getByRole('dialog')).toBeVisible();
 });
 
-test('the tile grows into the large picture and shrinks back, unless motion is unwanted', async ({ page, mock }) => {
+test('the tile grows into the large picture and shrinks back, unless motion is unwanted', { tag: '@chromium' }, async ({ page, mock }) => {
   await mock.start({ total: 100 });
   await page.addInitScript(() => {
     const start = document.startViewTransition.bind(document);

@@ -47,7 +47,7 @@ test('shows a HEIC picture in full size through a JPEG', async ({ page }) => {
   }
 });
 
-test('the selection is saved as a real zip file, and deleted with the key', async ({ page, context }) => {
+test('the selection is saved as a real zip file, and deleted with the key', { tag: '@chromium' }, async ({ page, context }) => {
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   const server = new Server(['owl', 'rose', 'bus', 'key']);
   try {
@@ -77,7 +77,7 @@ test('the selection is saved as a real zip file, and deleted with the key', asyn
   }
 });
 
-test("the API's examples work when they are pressed, and the key is sent", async ({ page, server }) => {
+test("the API's examples work when they are pressed, and the key is sent", { tag: '@chromium' }, async ({ page, server }) => {
   await page.goto('/docs');
   const operation = (method: string, path: string) => page.locator(`.opblock-${method}`).filter({ has: page.locator(`[data-path="${path}"]`) });
   const run = async (method: string, path: string) => {

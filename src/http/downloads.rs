@@ -191,8 +191,11 @@ async fn write(
         zip.add(&entry, opened.reader).await?;
     }
     if !missing.is_empty() {
-        let list: String = missing.iter().map(|name| format!("{name}\n")).collect();
-        let text = format!("These pictures could not be read any more:\n{list}");
+        let mut text = "These pictures could not be read any more:\n".to_owned();
+        for name in &missing {
+            text.push_str(name.as_str());
+            text.push('\n');
+        }
         let entry = Entry {
             name: MISSING.to_owned(),
             modified_ms: now_ms(),

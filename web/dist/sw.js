@@ -14,10 +14,20 @@ self.addEventListener('activate', (event) => {
 self.addEventListener('fetch', (event) => {
   const { request } = event;
   const url = new URL(request.url);
+  if (request.method === 'POST' && url.origin === self.location.origin && url.pathname === '/') return event.respondWith(shared(request));
   if (request.method !== 'GET' || url.origin !== self.location.origin) return;
   if (request.mode === 'navigate' && url.pathname === '/') event.respondWith(pageFirstFromNetwork(event));
   else if (url.pathname.startsWith('/assets/') || url.pathname === '/favicon.svg') event.respondWith(keptFirst(request));
 });
+
+/** What another app shares: a picture is kept until the page takes it, words go into the address. */
+async function shared(request) {
+  const form = await request.formData();
+  const picture = form.getAll('image').find((each) => each instanceof File && each.size > 0);
+  if (picture) await (await caches.open(CACHE)).put('/shared-picture', new Response(picture, { headers: { 'Content-Type': picture.type } }));
+  const words = picture ? '' : String(form.get('text') || form.get('title') || '');
+  return Response.redirect(`/?${new URLSearchParams({ shared: words })}`, 303);
+}
 
 async function pageFirstFromNetwork(event) {
   try {
@@ -46,5 +56,5 @@ async function keepPage() {
   await cache.put('/', page);
   const keys = await cache.keys();
   const wanted = new Set(['/', ...named]);
-  await Promise.all(keys.filter(({ url }) => !wanted.has(new URL(url).pathname)).map((request) => cache.delete(request)));
+  await Promise.all(keys.filter(({ url }) => !url.endsWith('/shared-picture') && !wanted.has(new URL(url).pathname)).map((request) => cache.delete(request)));
 }

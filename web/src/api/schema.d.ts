@@ -24,6 +24,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/download-zip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Download pictures as one zip file.
+         * @description A picture that can no longer be read is left out, and named in `not-included.txt`.
+         */
+        post: operations["download_zip"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -144,6 +164,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/model/download": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Download the preferred model now.
+         * @description While the small bundled model stands in for it: `model.available` of the status says so. The status shows how far it is. Only for
+         *     the server's own page, and for programs with the API key or with the server's own address as `Origin`.
+         */
+        post: operations["download_model"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/search-image": {
         parameters: {
             query?: never;
@@ -239,12 +280,32 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description A model that can be downloaded. */
+        AvailableModel: {
+            /**
+             * Format: int64
+             * @description About how large the download is.
+             */
+            megabytes: number;
+            /** @description Short name of the model. */
+            name: string;
+        };
         /** @description How one part is. */
         Check: {
             /** @description What is wrong, if something is. */
             detail?: string | null;
             /** @description Whether it can be used. */
             ok: boolean;
+        };
+        /** @description The same as a form, for pages. */
+        DownloadForm: {
+            /** @description Names of the images, as a JSON array. */
+            image_names: string;
+        };
+        /** @description Pictures to download. */
+        DownloadRequest: {
+            /** @description Names of the images, at most `downloads.pictures_max` of the configuration. */
+            image_names: string[];
         };
         /**
          * @description Tells why a picture cannot be indexed, for programs. Codes are never renamed; later versions may add some.
@@ -263,6 +324,8 @@ export interface components {
             image_name: string;
             /** @description Why it cannot be indexed, for people. */
             reason: string;
+            /** @description Whether trying again can help while the file stays as it is. */
+            retryable: boolean;
         };
         /** @description A page of the pictures that cannot be indexed. */
         FailureList: {
@@ -365,6 +428,8 @@ export interface components {
             modified: string;
             /** @description Further images with the same content. */
             other_names: string[];
+            /** @description A ThumbHash of it, as base64: 5 to 30 bytes that paint its colours until it is there. Missing if it was not made yet. */
+            preview?: string | null;
             /**
              * Format: int64
              * @description Size of the file in bytes.
@@ -372,6 +437,8 @@ export interface components {
             size_bytes: number;
             /** @description Where a small JPEG of it is. Add `&width=160`, `320`, `640` or `1280`. */
             thumbnail_url: string;
+            /** @description Where something is that every browser shows: the picture itself, or a large JPEG of it. */
+            viewable_url: string;
             /**
              * Format: int32
              * @description Width in pixels, as it is shown.
@@ -435,6 +502,8 @@ export interface components {
             image_name: string;
             /** @description Where the picture is; with its version in it, so that what it answers may be kept for ever. */
             image_url: string;
+            /** @description A ThumbHash of it, as base64: 5 to 30 bytes that paint its colours until it is there. Missing if it was not made yet. */
+            preview?: string | null;
             /** @description Where a small JPEG of it is. Add `&width=160`, `320`, `640` or `1280`. */
             thumbnail_url: string;
             /**
@@ -456,6 +525,8 @@ export interface components {
             image_url: string;
             /** @description Further images with the same content. */
             other_names?: string[];
+            /** @description A ThumbHash of it, as base64: 5 to 30 bytes that paint its colours until it is there. Missing if it was not made yet. */
+            preview?: string | null;
             /**
              * Format: float
              * @description Cosine similarity of query and picture, from -1 to 1.
@@ -477,6 +548,7 @@ export interface components {
         ModelStateName: "loading" | "downloading" | "waiting" | "ready" | "failed";
         /** @description Which model answers, and how far it is. */
         ModelStatus: {
+            available?: components["schemas"]["AvailableModel"] | null;
             /** @description What users should know about this model, or why it failed. */
             banner?: string | null;
             /** @description Length of its vectors. */
@@ -722,6 +794,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "user_feedback": 5,
+                 *       "jwt": "the jwt of an answer"
+                 *     }
+                 */
                 "application/json": components["schemas"]["FeedbackRequest"];
             };
         };
@@ -827,6 +905,119 @@ export interface operations {
             };
             /** @description The disk is full; nothing was stored. */
             507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    download_zip: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "image_names": [
+                 *         "tennis.png"
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["DownloadRequest"];
+                "multipart/form-data": components["schemas"]["DownloadForm"];
+            };
+        };
+        responses: {
+            /** @description The zip file. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": unknown;
+                };
+            };
+            /** @description The body is no JSON or form, or did not arrive completely. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description None of the images is there. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The pictures together have more bytes than downloads.bytes_max, or the body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is neither JSON nor a form. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There are too many names, or none, or one cannot be the name of an image. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -973,6 +1164,7 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /** @example {} */
                 "application/json": components["schemas"]["RetryRequest"];
             };
         };
@@ -1346,7 +1538,7 @@ export interface operations {
             query?: {
                 /** @description The first 16 digits of the content hash: if it is the current one, the answer may be kept for ever. */
                 v?: string;
-                /** @description Width of a thumbnail in pixels, rounded up to 160, 320, 640 or 1280; 320 if missing. */
+                /** @description Width of a thumbnail in pixels, rounded up to 160, 320, 640 or 1280; 320 if missing. With 4096, neither edge is longer than that. */
                 width?: number;
             };
             header?: never;
@@ -1559,6 +1751,71 @@ export interface operations {
             };
         };
     };
+    download_model: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is being downloaded. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AvailableModel"];
+                };
+            };
+            /** @description The request comes neither from the server's own page nor with the API key. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no model to download. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     search_image: {
         parameters: {
             query?: never;
@@ -1568,6 +1825,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "text": "tennis",
+                 *       "limit": 10
+                 *     }
+                 */
                 "application/json": components["schemas"]["SearchRequest"];
                 "multipart/form-data": components["schemas"]["SearchByPicture"];
             };
