@@ -35,9 +35,7 @@ pub const SUSPECT_INTERRUPTIONS: i64 = 3;
 
 /// The tables, as the rest of the program sees them. Times are milliseconds since 1970.
 #[async_trait]
-pub trait Catalog:
-    Images + Sources + Queue + Vectors + Facts + Feedback + StoreLedger
-{
+pub trait Catalog: Images + Sources + Queue + Vectors + Facts + Feedback + StoreLedger {
     /// Really asks the database, and says so if it cannot be written to.
     async fn health(&self) -> Result<(), CatalogError>;
 

@@ -6,6 +6,7 @@ mod document;
 mod error;
 mod events;
 mod feedback;
+mod filter;
 mod forms;
 mod images;
 mod operations;

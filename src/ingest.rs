@@ -217,7 +217,9 @@ impl Ingest {
         self.shared.scanned_once.store(true, Ordering::Relaxed);
         let worker = tokio::spawn(worker::run(self.shared.clone(), self.stop.clone()));
         self.until_nothing_can_be_done().await?;
-        if let Some(read) = self.stop.run_until_cancelled(headers::read_all(&self.shared, 0.0)).await {
+        if let Some(read) =
+            self.stop.run_until_cancelled(headers::read_all(&self.shared, 0.0)).await
+        {
             read?;
         }
         self.stop.cancel();

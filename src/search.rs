@@ -1,5 +1,13 @@
 //! One search: take a turn, embed the query, ask the vector store, name the contents through the catalog, sign the token.
+//! A filter, names and pages along a cursor have files of their own.
 //! Turns are bounded: beyond `search.concurrent_max` searches wait, beyond `search.waiting_max` they are refused at once.
+
+mod facets;
+mod filter;
+mod filtered;
+mod listing;
+mod names;
+mod pages;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,6 +15,12 @@ use std::time::{Duration, Instant};
 use clip::{Decoded, Pixels};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
+use self::facets::Facets;
+pub use self::filter::{ImageFilter, Near, Orientation};
+use self::filtered::Space;
+use self::names::{FUSED_MAX, Named};
+pub use self::pages::{BadCursor, Cursor};
+use self::pages::{PageOfMatches, Ranking, Rankings};
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::SearchConfig;
 use crate::decoder::{DecodeFailure, Decoder, Share};
@@ -31,6 +45,8 @@ pub struct Searcher {
     turns: Semaphore,
     places: Semaphore,
     decoder: Arc<Decoder>,
+    facets: Facets,
+    rankings: Rankings,
 }
 
 /// What is searched for.
@@ -48,6 +64,42 @@ pub struct Window {
     pub limit: u32,
     /// Matches to leave out at the top.
     pub offset: u32,
+}
+
+/// What else is asked of a search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchOptions {
+    /// Only these.
+    pub filter: Option<ImageFilter>,
+    /// Whether pictures that are called like the words count.
+    pub names: bool,
+    pub paging: Paging,
+}
+
+/// How the parts of a ranking are asked for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Paging {
+    /// By the window's offset.
+    #[default]
+    Offset,
+    /// The beginning; the answer says where the next page begins.
+    FirstPage,
+    /// Behind the page that gave this.
+    After(Cursor),
+}
+
+impl Default for SearchOptions {
+    fn default() -> Self {
+        Self { filter: None, names: true, paging: Paging::Offset }
+    }
+}
+
+/// What a ranking is made of besides the query's vector.
+struct Wants {
+    filter: Option<ImageFilter>,
+    /// What is called like the query; empty if names do not count.
+    named: Vec<Named>,
+    by_name: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +122,8 @@ pub struct Answer {
     pub matches: Vec<Match>,
     /// Allows one rating of this answer.
     pub jwt: String,
+    /// Where the next page begins, if there is one and this was asked for as a page.
+    pub next: Option<Cursor>,
 }
 
 /// Why there is no answer.
@@ -87,6 +141,9 @@ pub enum SearchError {
     /// The picture to search by cannot be decoded.
     #[error("cannot search by this picture: {0}")]
     Picture(#[from] DecodeFailure),
+    /// The cursor is of another search.
+    #[error(transparent)]
+    Cursor(#[from] BadCursor),
     /// No indexed image of that name.
     #[error("there is no indexed image {0}")]
     NoSuchImage(ImageName),
@@ -123,7 +180,9 @@ impl Searcher {
     ) -> Self {
         let turns = Semaphore::new(config.concurrent_max);
         let places = Semaphore::new(config.concurrent_max + config.waiting_max);
-        Self { serving, catalog, tokens, metrics, config, turns, places, decoder }
+        let facets = Facets::new(catalog.clone());
+        let rankings = Rankings::new(config.rankings_max);
+        Self { serving, catalog, tokens, metrics, config, turns, places, decoder, facets, rankings }
     }
 
     /// The signer of the tokens, which also verifies them.
@@ -131,16 +190,29 @@ impl Searcher {
         &self.tokens
     }
 
-    /// Searches, within the deadline.
+    /// Searches all pictures, within the deadline.
     pub async fn search(&self, query: Query, window: Window) -> Result<Answer, SearchError> {
+        self.search_with(query, window, SearchOptions::default()).await
+    }
+
+    /// Searches, within the deadline.
+    pub async fn search_with(
+        &self,
+        query: Query,
+        window: Window,
+        options: SearchOptions,
+    ) -> Result<Answer, SearchError> {
         let started = Instant::now();
         let deadline = Duration::from_millis(self.config.deadline_ms);
-        let answer = tokio::time::timeout(deadline, self.search_in_turn(query, window)).await;
+        let answer =
+            tokio::time::timeout(deadline, self.search_in_turn(query, window, options)).await;
         let answer = answer.unwrap_or(Err(SearchError::Deadline(self.config.deadline_ms)));
         self.metrics.count_search(match &answer {
             Ok(_) => Outcome::Ok,
             Err(SearchError::Overloaded | SearchError::Deadline(_)) => Outcome::Overloaded,
-            Err(SearchError::Picture(_) | SearchError::NoSuchImage(_)) => Outcome::Refused,
+            Err(SearchError::Picture(_) | SearchError::NoSuchImage(_) | SearchError::Cursor(_)) => {
+                Outcome::Refused
+            }
             Err(_) => Outcome::Failed,
         });
         if answer.is_ok() {
@@ -149,12 +221,33 @@ impl Searcher {
         answer
     }
 
-    async fn search_in_turn(&self, query: Query, window: Window) -> Result<Answer, SearchError> {
+    async fn search_in_turn(
+        &self,
+        query: Query,
+        window: Window,
+        options: SearchOptions,
+    ) -> Result<Answer, SearchError> {
         let answering = self.serving.borrow().answering().cloned();
         let serving = answering.ok_or(SearchError::ModelNotReady)?;
         let (_place, _turn) = self.take_turn().await?;
+        let by_name = options.names && matches!(query, Query::Text(_));
         let (words, vector) = self.vector_of(&serving, query).await?;
-        let matches = self.find(&serving, vector, window).await?;
+        let named = if by_name {
+            names::called(&*self.catalog, &serving, &vector, &words).await?
+        } else {
+            Vec::new()
+        };
+        let filter = options.filter.filter(|filter| !filter.is_empty());
+        let wants = Wants { filter, named, by_name };
+        let limit = window.limit as usize;
+        let query = (words.as_str(), vector.as_slice());
+        let PageOfMatches { matches, next } = match &options.paging {
+            Paging::Offset => self.find(&serving, &vector, &wants, window).await?,
+            Paging::FirstPage => self.page(&serving, query, &wants, None, limit).await?,
+            Paging::After(cursor) => {
+                self.page(&serving, query, &wants, Some(cursor), limit).await?
+            }
+        };
         let results: Vec<(ContentHash, f32)> =
             matches.iter().map(|found| (found.hash, found.score)).collect();
         let (jwt, _) = self.tokens.sign(
@@ -163,7 +256,7 @@ impl Searcher {
             &results,
             now_ms() / 1000,
         )?;
-        Ok(Answer { model_name: serving.embedder.display_name().to_owned(), matches, jwt })
+        Ok(Answer { model_name: serving.embedder.display_name().to_owned(), matches, jwt, next })
     }
 
     /// A permit is a turn; dropped = given back.
@@ -219,49 +312,84 @@ impl Searcher {
     async fn find(
         &self,
         serving: &Answering,
-        vector: Vec<f32>,
+        vector: &[f32],
+        wants: &Wants,
         window: Window,
-    ) -> Result<Vec<Match>, SearchError> {
+    ) -> Result<PageOfMatches, SearchError> {
         let (limit, offset) = (window.limit as usize, window.offset as usize);
         let wanted = limit + offset;
         let (mut ask, mut widenings) = (wanted + SPARE_HITS, 0);
         loop {
-            let query =
-                SearchQuery { vector: vector.clone(), limit: ask, filter: None, exact: false };
-            let hits = serving.collection.search(query).await?;
-            let matches = self.name(&hits).await?;
-            if matches.len() >= wanted || hits.len() < ask || widenings == WIDENINGS_MAX {
-                return Ok(matches.into_iter().skip(offset).take(limit).collect());
+            let ranking = self.rank(serving, vector, wants, ask).await?;
+            let matches = self.name(&ranking.hits, wants).await?;
+            if matches.len() >= wanted || ranking.is_all || widenings == WIDENINGS_MAX {
+                let matches = matches.into_iter().skip(offset).take(limit).collect();
+                return Ok(PageOfMatches { matches, next: None });
             }
             ask *= 4;
             widenings += 1;
         }
     }
 
-    /// Hits whose content still has an image, in their order.
-    async fn name(&self, hits: &[ScoredPoint]) -> Result<Vec<Match>, SearchError> {
-        let hashes: Vec<(ContentHash, f32)> = hits
-            .iter()
-            .filter_map(|hit| Some((payload::content_hash(&hit.payload)?, hit.score)))
-            .collect();
-        let mut contents = self
-            .catalog
-            .images_of(&hashes.iter().map(|(hash, _)| *hash).collect::<Vec<_>>())
-            .await?;
-        let named = |(hash, score): (ContentHash, f32)| {
-            let content = contents.remove(&hash)?;
+    /// The best `depth` contents.
+    async fn rank(
+        &self,
+        serving: &Answering,
+        vector: &[f32],
+        wants: &Wants,
+        depth: usize,
+    ) -> Result<Ranking, SearchError> {
+        let depth = if wants.named.is_empty() { depth } else { depth.max(FUSED_MAX) };
+        let hits = match &wants.filter {
+            None => {
+                let vector = vector.to_vec();
+                let query = SearchQuery { vector, limit: depth, filter: None, exact: false };
+                serving.collection.search(query).await?
+            }
+            Some(filter) => {
+                let scan_max = self.config.filter_scan_max;
+                filtered::best_matching(
+                    &self.facets,
+                    Space::of(serving),
+                    vector,
+                    filter,
+                    depth,
+                    scan_max,
+                )
+                .await?
+            }
+        };
+        let is_all = hits.len() < depth;
+        let hit = |hit: &ScoredPoint| Some((payload::content_hash(&hit.payload)?, hit.score));
+        let (hits, fused) = names::fuse(hits.iter().filter_map(hit).collect(), &wants.named);
+        Ok(Ranking { hits, fused, is_all, depth })
+    }
+
+    /// Hits whose content still has an image (that matches the filter), in their order.
+    async fn name(
+        &self,
+        hits: &[(ContentHash, f32)],
+        wants: &Wants,
+    ) -> Result<Vec<Match>, SearchError> {
+        let hashes: Vec<ContentHash> = hits.iter().map(|(hash, _)| *hash).collect();
+        let mut contents = match &wants.filter {
+            None => self.catalog.images_of(&hashes).await?,
+            Some(filter) => filtered::matching_images(&*self.catalog, filter, &hashes).await?,
+        };
+        let named = |(hash, score): &(ContentHash, f32)| {
+            let content = contents.remove(hash)?;
             let mut names = content.names.into_iter();
             let image_name = names.next()?;
             Some(Match {
-                hash,
+                hash: *hash,
                 image_name,
                 other_names: names.collect(),
-                score,
+                score: *score,
                 width: content.facts.width,
                 height: content.facts.height,
             })
         };
-        Ok(hashes.into_iter().filter_map(named).collect())
+        Ok(hits.iter().filter_map(named).collect())
     }
 }
 

@@ -140,7 +140,12 @@ pub(crate) async fn index_all(catalog: &dyn Catalog, model: &str, content: &[u8]
     catalog.intend_vectors(model, &[(hash, facts())], 10).await.expect("intend");
     let done: Vec<CompletedImage> = leased
         .iter()
-        .map(|image| CompletedImage { image_id: image.id, hash, facts: facts(), header: Header::default() })
+        .map(|image| CompletedImage {
+            image_id: image.id,
+            hash,
+            facts: facts(),
+            header: Header::default(),
+        })
         .collect();
     catalog.complete(model, "t", &done, 11).await.expect("complete")
 }

@@ -115,7 +115,8 @@ pub trait Facts: Send + Sync + 'static {
     /// Notes what headers say. Returns for how many images that counted.
     async fn note_headers(&self, read: &[ReadHeader]) -> Result<u64, CatalogError>;
 
-    async fn content_facts(&self, hash: &ContentHash) -> Result<Option<ContentFacts>, CatalogError>;
+    async fn content_facts(&self, hash: &ContentHash)
+    -> Result<Option<ContentFacts>, CatalogError>;
 
     /// What changed after the change `after`, at most `limit` images, in the order of their changes. From 0 on it is everything.
     async fn facets_since(&self, after: i64, limit: u32) -> Result<FacetChanges, CatalogError>;

@@ -38,21 +38,18 @@ impl ImageTaken {
             let (ms, offset_minutes) = in_name(name)?;
             Some(Self { ms, offset_minutes, from: Some("name".to_owned()) })
         };
-        trusted
-            .map(of_header)
-            .or_else(named)
-            .or_else(|| header.map(of_header))
-            .unwrap_or_else(|| Self {
-                ms: modified_ms,
-                offset_minutes: Some(0),
-                from: Some("file".to_owned()),
-            })
+        trusted.map(of_header).or_else(named).or_else(|| header.map(of_header)).unwrap_or_else(
+            || Self { ms: modified_ms, offset_minutes: Some(0), from: Some("file".to_owned()) },
+        )
     }
 
     /// RFC 3339; without an offset if there is none.
     pub fn to_text(&self) -> String {
         let Ok(time) = jiff::Timestamp::from_millisecond(self.ms) else { return String::new() };
-        match self.offset_minutes.map(|minutes| jiff::tz::Offset::from_seconds(i32::from(minutes) * 60)) {
+        match self
+            .offset_minutes
+            .map(|minutes| jiff::tz::Offset::from_seconds(i32::from(minutes) * 60))
+        {
             None => TimeZone::UTC.to_datetime(time).to_string(),
             Some(Ok(offset)) if offset != jiff::tz::Offset::UTC => {
                 time.display_with_offset(offset).to_string()
@@ -152,7 +149,10 @@ fn date(digits: &str) -> Option<Date> {
 
 fn time(digits: &str) -> Option<Time> {
     let part = |range: std::ops::Range<usize>| digits.get(range)?.parse::<i8>().ok();
-    let fraction: i32 = digits.get(6..).filter(|rest| !rest.is_empty()).map_or(Some(0), |rest| rest.parse().ok())?;
+    let fraction: i32 = digits
+        .get(6..)
+        .filter(|rest| !rest.is_empty())
+        .map_or(Some(0), |rest| rest.parse().ok())?;
     Time::new(part(0..2)?, part(2..4)?, part(4..6)?, fraction * 1_000_000).ok()
 }
 
@@ -194,10 +194,20 @@ mod tests {
     #[test]
     fn numbers_that_are_no_date_are_none() {
         for name in [
-            "IMG_1234.jpg", "12345678.jpg", "20241350.jpg", "2024-02-30.jpg", "DSC02024-05.jpg", "99999999999999.png",
-            "2024 05  06.jpg", "1920x1080/1.png",
+            "IMG_1234.jpg",
+            "12345678.jpg",
+            "20241350.jpg",
+            "2024-02-30.jpg",
+            "DSC02024-05.jpg",
+            "99999999999999.png",
+            "2024 05  06.jpg",
+            "1920x1080/1.png",
         ] {
-            assert_eq!(taken(name, None), ("1970-01-01T00:00:01Z".to_owned(), "file".to_owned()), "{name}");
+            assert_eq!(
+                taken(name, None),
+                ("1970-01-01T00:00:01Z".to_owned(), "file".to_owned()),
+                "{name}"
+            );
         }
     }
 
@@ -206,7 +216,10 @@ mod tests {
         let name = "IMG_20240506_070809.jpg";
         let from = |header| taken(name, Some(header));
         let (text, source) = from(header(TakenFrom::ExifOriginal, Some(120)));
-        assert_eq!((text.as_str(), source.as_str()), ("2020-01-02T03:04:05+02:00", "exif_original"));
+        assert_eq!(
+            (text.as_str(), source.as_str()),
+            ("2020-01-02T03:04:05+02:00", "exif_original")
+        );
         assert_eq!(from(header(TakenFrom::Xmp, None)).0, "2020-01-02T03:04:05");
         assert_eq!(from(header(TakenFrom::ExifModified, None)).1, "name");
         let (_, source) = taken("a.jpg", Some(header(TakenFrom::ExifModified, None)));

@@ -95,6 +95,7 @@ impl From<SearchError> for Problem {
             SearchError::ModelNotReady => Self::new(ProblemCode::ModelNotReady, detail),
             SearchError::Picture(error) => Self::new(ProblemCode::of_picture(&error), detail),
             SearchError::NoSuchImage(_) => Self::not_found(detail),
+            SearchError::Cursor(_) => Self::invalid(format!("{detail}.")),
             SearchError::Store(error) => error.into(),
             SearchError::Catalog(error) => error.into(),
             SearchError::Embed(error) => Self::internal(&error),

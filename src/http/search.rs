@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::Problem;
+use super::filter::FilterRequest;
 use super::forms::Form;
 use super::request::ApiJson;
 use super::{SharedApp, image_url, model_not_ready, thumbnail_url};
-use crate::search::{self, Query, SearchError, Window};
+use crate::search::{self, Paging, Query, SearchError, SearchOptions, Window};
 use crate::types::ImageName;
 
 /// What to search for: exactly one of `text` and `image_name`.
@@ -26,6 +27,13 @@ pub(super) struct SearchRequest {
     limit: Option<u32>,
     /// How many of the best matches to leave out, for further pages.
     offset: Option<u32>,
+    /// Only pictures of which all of this holds.
+    filter: Option<FilterRequest>,
+    /// Whether pictures whose file, folders or camera are called like the words come first or beside the best; they do if missing.
+    names: Option<bool>,
+    /// Pages that stay stable while pictures come and go, to any depth at the same speed: empty for the first one, then the
+    /// `next` of the page before, with the same search again. In place of an offset.
+    after: Option<String>,
 }
 
 /// A picture to search by, as a form. Each field may be there only once.
@@ -40,6 +48,11 @@ pub(super) struct SearchByPicture {
     limit: Option<u32>,
     /// How many of the best matches to leave out, for further pages.
     offset: Option<u32>,
+    /// A filter as JSON, see the JSON request.
+    #[schema(value_type = Option<String>)]
+    filter: Option<String>,
+    /// Empty for the first page, then the `next` of the page before; in place of an offset.
+    after: Option<String>,
 }
 
 /// The ranking, and the token that allows to rate it.
@@ -55,6 +68,9 @@ pub(super) struct SearchResponse {
     matches: Vec<Match>,
     /// To be sent with the rating of this very answer.
     jwt: String,
+    /// The `after` of the next page, if `after` was sent and there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 /// One picture found.
@@ -117,33 +133,43 @@ pub(super) async fn search_image(
         .get(header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
         .unwrap_or_default();
-    let (text, query, window) = if kind.starts_with("multipart/form-data") {
+    let (text, query, window, options) = if kind.starts_with("multipart/form-data") {
         picture_query(&app, request).await?
     } else {
         json_query(&app, request).await?
     };
-    let answer = app.searcher.search(query, window).await.map_err(|error| match error {
-        SearchError::ModelNotReady => model_not_ready(&app),
-        other => other.into(),
-    })?;
+    let answer =
+        app.searcher.search_with(query, window, options).await.map_err(|error| match error {
+            SearchError::ModelNotReady => model_not_ready(&app),
+            other => other.into(),
+        })?;
     let matches = answer.matches.into_iter().map(Match::from).collect();
-    Ok(axum::Json(SearchResponse { text, model_name: answer.model_name, matches, jwt: answer.jwt }))
+    Ok(axum::Json(SearchResponse {
+        text,
+        model_name: answer.model_name,
+        matches,
+        jwt: answer.jwt,
+        next: answer.next.map(|next| next.to_string()),
+    }))
 }
 
 async fn json_query(
     app: &SharedApp,
     mut request: Request,
-) -> Result<(Option<String>, Query, Window), Problem> {
+) -> Result<(Option<String>, Query, Window, SearchOptions), Problem> {
     // The route's body limit is that of pictures; JSON has its own.
     DefaultBodyLimit::max(app.config.server.json_bytes_max).apply(&mut request);
     let ApiJson(wanted) = ApiJson::<SearchRequest>::from_request(request, app).await?;
     let window = window(app, wanted.limit, wanted.offset)?;
+    let paging = paging(wanted.after, wanted.offset)?;
+    let filter = wanted.filter.map(|filter| filter.check(app)).transpose()?;
+    let options = SearchOptions { filter, names: wanted.names.unwrap_or(true), paging };
     match (wanted.text, wanted.image_name) {
         (Some(text), None) => {
             check_text(app, &text)?;
-            Ok((Some(text.clone()), Query::Text(text), window))
+            Ok((Some(text.clone()), Query::Text(text), window, options))
         }
-        (None, Some(name)) => Ok((None, Query::Like(ImageName::new(name)?), window)),
+        (None, Some(name)) => Ok((None, Query::Like(ImageName::new(name)?), window, options)),
         (None, None) => {
             Err(Problem::invalid("Say what to search for: \"text\", or \"image_name\"."))
         }
@@ -179,22 +205,37 @@ fn window(app: &SharedApp, limit: Option<u32>, offset: Option<u32>) -> Result<Wi
     Ok(Window { limit, offset })
 }
 
+/// Empty: the first page.
+fn paging(after: Option<String>, offset: Option<u32>) -> Result<Paging, Problem> {
+    match (after, offset) {
+        (None, _) => Ok(Paging::Offset),
+        (Some(_), Some(_)) => Err(Problem::invalid("Send \"after\" or \"offset\", not both.")),
+        (Some(after), None) if after.is_empty() => Ok(Paging::FirstPage),
+        (Some(after), None) => {
+            after.parse().map(Paging::After).map_err(|error| SearchError::Cursor(error).into())
+        }
+    }
+}
+
 async fn picture_query(
     app: &SharedApp,
     request: Request,
-) -> Result<(Option<String>, Query, Window), Problem> {
+) -> Result<(Option<String>, Query, Window, SearchOptions), Problem> {
     let mut form = Form::open(app, request, app.config.server.query_picture_bytes_max).await?;
     let room = form.room();
     let (mut picture, mut limit, mut offset) = (None, None, None);
+    let (mut filter, mut after) = (None, None);
     while let Some(field) = form.next().await? {
         let name = field.name().unwrap_or_default().to_owned();
         let taken = match name.as_str() {
             "image" => picture.is_some(),
             "limit" => limit.is_some(),
             "offset" => offset.is_some(),
+            "filter" => filter.is_some(),
+            "after" => after.is_some(),
             _ => {
                 return Err(Problem::invalid(
-                    "The form has the fields image, limit and offset, and no others.",
+                    "The form has the fields image, limit, offset, filter and after, and no others.",
                 ));
             }
         };
@@ -205,12 +246,16 @@ async fn picture_query(
         match name.as_str() {
             "limit" => limit = Some(number(&name, &bytes)?),
             "offset" => offset = Some(number(&name, &bytes)?),
+            "filter" => filter = Some(FilterRequest::parse(&bytes)?.check(app)?),
+            "after" => after = Some(String::from_utf8_lossy(&bytes).into_owned()),
             _ => picture = Some(bytes),
         }
     }
     let picture =
         picture.ok_or_else(|| Problem::invalid("The form has no file field \"image\"."))?;
-    Ok((None, Query::Picture(picture, form.share), window(app, limit, offset)?))
+    let options =
+        SearchOptions { filter, paging: paging(after, offset)?, ..SearchOptions::default() };
+    Ok((None, Query::Picture(picture, form.share), window(app, limit, offset)?, options))
 }
 
 fn number(name: &str, bytes: &[u8]) -> Result<u32, Problem> {

@@ -93,7 +93,12 @@ impl Site {
             .map(|image| {
                 let number = image.name.as_str().trim_end_matches(".png");
                 let number = number.parse().expect("a number");
-                CompletedImage { image_id: image.id, hash: hash(number), facts: facts(), header: Header::default() }
+                CompletedImage {
+                    image_id: image.id,
+                    hash: hash(number),
+                    facts: facts(),
+                    header: Header::default(),
+                }
             })
             .collect();
         let indexed = self.catalog.complete(&model, "token", &done, 2).await.expect("completed");

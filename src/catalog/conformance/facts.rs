@@ -7,9 +7,8 @@ use super::*;
 fn header(year: u16, camera: &str) -> Header {
     let (month, day, hour, minute, second, millisecond) = (5, 6, 7, 8, 9, 0);
     let (offset_minutes, from) = (Some(120), TakenFrom::ExifOriginal);
-    let taken = clip::Taken {
-        year, month, day, hour, minute, second, millisecond, offset_minutes, from,
-    };
+    let taken =
+        clip::Taken { year, month, day, hour, minute, second, millisecond, offset_minutes, from };
     let gps = Gps { latitude: 48.1, longitude: 11.5, altitude_m: None };
     let facts = clip::Facts {
         taken: Some(taken),
@@ -57,7 +56,10 @@ pub(crate) async fn images_are_listed_by_when_they_were_taken(fixture: &dyn Fixt
     let names: Vec<_> = recent.iter().map(|image| image.name.as_str()).collect();
     assert_eq!(names, ["new.jpg", "2022-01-02.png", "old.jpg", "none.png"]);
     let (text, from) = taken(&*catalog, "new.jpg").await;
-    assert_eq!((text.as_str(), from.as_deref()), ("2024-05-06T07:08:09+02:00", Some("exif_original")));
+    assert_eq!(
+        (text.as_str(), from.as_deref()),
+        ("2024-05-06T07:08:09+02:00", Some("exif_original"))
+    );
     assert_eq!(taken(&*catalog, "2022-01-02.png").await.1.as_deref(), Some("name"));
     assert_eq!(taken(&*catalog, "none.png").await.1.as_deref(), Some("file"));
     let known = catalog.content_facts(&ContentHash::of(b"old.jpg")).await.expect("facts");
@@ -70,7 +72,9 @@ pub(crate) async fn images_are_listed_by_when_they_were_taken(fixture: &dyn Fixt
     assert_eq!(forgotten, None);
 }
 
-pub(crate) async fn headers_count_only_for_the_content_that_they_were_read_of(fixture: &dyn Fixture) {
+pub(crate) async fn headers_count_only_for_the_content_that_they_were_read_of(
+    fixture: &dyn Fixture,
+) {
     let catalog = fixture.open().await;
     record(&*catalog, &["a", "b"]).await;
     index_each(&*catalog, |_| Header::default()).await;
@@ -119,7 +123,11 @@ pub(crate) async fn changes_of_facets_are_told_once_each(fixture: &dyn Fixture) 
 
 pub(crate) async fn words_find_names_folders_and_cameras(fixture: &dyn Fixture) {
     let catalog = fixture.open().await;
-    record(&*catalog, &["Größe Urlaub/IMG_1234.JPG", "tennis.png", "tennis-ball.png", "\"or\".png"]).await;
+    record(
+        &*catalog,
+        &["Größe Urlaub/IMG_1234.JPG", "tennis.png", "tennis-ball.png", "\"or\".png"],
+    )
+    .await;
     index_each(&*catalog, |name| match name {
         "tennis.png" => header(2020, "EOS R5"),
         _ => Header::default(),

@@ -34,8 +34,12 @@ pub(crate) async fn changed_images_answer_as_before_until_they_are_read(fixture:
     // Changed again while a worker holds it: its completion must not count.
     let leased = lease_all(&*catalog, "slow").await;
     catalog.record(SOURCE, &[changed("a", "3")], &[], 31).await.expect("record");
-    let late =
-        CompletedImage { image_id: leased[0].id, hash: ContentHash::of(b"2"), facts: facts(), header: Header::default() };
+    let late = CompletedImage {
+        image_id: leased[0].id,
+        hash: ContentHash::of(b"2"),
+        facts: facts(),
+        header: Header::default(),
+    };
     assert_eq!(catalog.complete(MODEL, "slow", &[late], 32).await.expect("complete"), 0);
     assert_eq!(index_all(&*catalog, MODEL, b"new").await, 1);
     assert_eq!(found(&*catalog, b"new").await, ["a"]);

@@ -8,8 +8,12 @@ pub(crate) async fn leases_are_exclusive_and_fenced(fixture: &dyn Fixture) {
     let first = one.lease(2, "1", 1, 50, false).await.expect("lease");
     let second = two.lease(9, "2", 1, 50, false).await.expect("lease");
     assert_eq!((first.len(), second.len()), (2, 1));
-    let stolen =
-        CompletedImage { image_id: first[0].id, hash: ContentHash::of(b"x"), facts: facts(), header: Header::default() };
+    let stolen = CompletedImage {
+        image_id: first[0].id,
+        hash: ContentHash::of(b"x"),
+        facts: facts(),
+        header: Header::default(),
+    };
     two.intend_vectors(MODEL, &[(stolen.hash, facts())], 1).await.expect("intend");
     let indexed = two.complete(MODEL, "2", &[stolen], 2).await.expect("complete");
     assert_eq!(indexed, 0, "a foreign token completed it");

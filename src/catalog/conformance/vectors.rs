@@ -40,7 +40,12 @@ pub(crate) async fn an_orphan_that_is_wanted_again_is_kept(fixture: &dyn Fixture
     assert!(claim(&*catalog, "gc", 899).await.is_empty());
     record(&*catalog, &["b"]).await;
     let leased = lease_all(&*catalog, "t").await;
-    let done = CompletedImage { image_id: leased[0].id, hash: x(), facts: facts(), header: Header::default() };
+    let done = CompletedImage {
+        image_id: leased[0].id,
+        hash: x(),
+        facts: facts(),
+        header: Header::default(),
+    };
     assert_eq!(catalog.complete(MODEL, "t", &[done], 901).await.expect("complete"), 1);
     // … and is over when an image counts on it.
     assert!(claim(&*catalog, "gc", i64::MAX).await.is_empty());
@@ -61,8 +66,12 @@ pub(crate) async fn what_is_being_deleted_cannot_be_counted_on(fixture: &dyn Fix
     let leased = lease_all(&*catalog, "t").await;
     assert!(is_stored(&*catalog).await);
     assert_eq!(claim(&*catalog, "gc", 900).await, [x()]);
-    let done =
-        |image: &LeasedImage| CompletedImage { image_id: image.id, hash: x(), facts: facts(), header: Header::default() };
+    let done = |image: &LeasedImage| CompletedImage {
+        image_id: image.id,
+        hash: x(),
+        facts: facts(),
+        header: Header::default(),
+    };
     assert_eq!(catalog.complete(MODEL, "t", &[done(&leased[0])], 901).await.expect("complete"), 0);
     assert_eq!(lease_all(&*catalog, "t2").await.len(), 1, "it did not go back into the queue");
     // Another one wants to write it anew, together with something else: neither is noted.

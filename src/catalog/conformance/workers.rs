@@ -85,7 +85,12 @@ async fn work(catalog: &dyn Catalog, outside: &Outside, random: &mut Random) -> 
             if killed() {
                 return false;
             }
-            let done = [CompletedImage { image_id: image.id, hash, facts: facts(), header: Header::default() }];
+            let done = [CompletedImage {
+                image_id: image.id,
+                hash,
+                facts: facts(),
+                header: Header::default(),
+            }];
             let indexed =
                 catalog.complete(MODEL, &token, &done, outside.now_ms()).await.expect("complete");
             *outside.completed.lock().entry(image.id).or_default() += indexed as u32;

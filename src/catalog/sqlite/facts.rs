@@ -155,7 +155,10 @@ impl Facts for SqliteCatalog {
         Ok(noted)
     }
 
-    async fn content_facts(&self, hash: &ContentHash) -> Result<Option<ContentFacts>, CatalogError> {
+    async fn content_facts(
+        &self,
+        hash: &ContentHash,
+    ) -> Result<Option<ContentFacts>, CatalogError> {
         let query = sqlx::query(CONTENT_FACTS).bind(hash.as_bytes().as_slice());
         let Some(row) = query.fetch_optional(&self.readers).await? else { return Ok(None) };
         let degrees = |column: &str| row.try_get::<Option<f64>, _>(column);

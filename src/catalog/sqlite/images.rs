@@ -142,10 +142,7 @@ impl SqliteCatalog {
             rows.extend(older);
         }
         let placed = |row: &SqliteRow| {
-            let place = RecentCursor {
-                taken_ms: row.try_get("taken_ms")?,
-                id: row.try_get("id")?,
-            };
+            let place = RecentCursor { taken_ms: row.try_get("taken_ms")?, id: row.try_get("id")? };
             Ok((place, image_at(row)?))
         };
         rows.iter().map(placed).collect()

@@ -244,9 +244,13 @@ async fn no_statement_walks_over_the_library() {
         let plan = sqlx::query(explain).fetch_all(&catalog.readers).await;
         for step in plan.unwrap_or_else(|error| panic!("{name}: {error}")) {
             let step: String = step.get("detail");
-            let walks = ["images", "vectors", "impressions", "feedback", "image_changes", "content_facts"].iter().any(|table| {
-                step == format!("SCAN {table}") || step.starts_with(&format!("SCAN {table} "))
-            });
+            let walks =
+                ["images", "vectors", "impressions", "feedback", "image_changes", "content_facts"]
+                    .iter()
+                    .any(|table| {
+                        step == format!("SCAN {table}")
+                            || step.starts_with(&format!("SCAN {table} "))
+                    });
             if walks || (step.contains("TEMP B-TREE") && !may_sort.contains(name)) {
                 wrong.push(format!("{name}: {step}"));
             }
