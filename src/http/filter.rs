@@ -43,6 +43,7 @@ pub(super) struct FilterRequest {
     source: Option<String>,
 }
 
+/// Which side is the longer one.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum OrientationRequest {
@@ -61,6 +62,7 @@ struct NearRequest {
     /// Degrees; east is positive.
     #[schema(minimum = -180, maximum = 180)]
     lon: f64,
+    /// How far from there at most, along the surface.
     #[schema(minimum = 0, maximum = 20040)]
     km: f64,
 }

@@ -15,6 +15,8 @@ use crate::vector_store::{Collection, Condition, PointFilter, ScoredPoint, Searc
 /// Fetched beyond what the filter should let through, as its matches are never spread evenly.
 const FETCH_SPARE: usize = 32;
 const FETCH_MAX: usize = 4096;
+/// How well an index is searched goes with how much is asked of it, and among what is left the best lie deeper.
+const FETCH_MIN: usize = 256;
 
 /// Vectors, and the model that they are of.
 #[derive(Clone, Copy)]
@@ -51,7 +53,7 @@ pub(super) async fn best_matching(
         Ok::<_, SearchError>((kept, fetched))
     };
     let expected = (wanted as f64 * total as f64 / matching as f64 * 1.5).ceil() as usize;
-    let fetch = expected.saturating_add(FETCH_SPARE);
+    let fetch = expected.saturating_add(FETCH_SPARE).max(FETCH_MIN);
     if fetch <= FETCH_MAX {
         let (mut hits, fetched) = kept(fetch, false).await?;
         // Far fewer than expected: the index has hardly seen what lies around this region.

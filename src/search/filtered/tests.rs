@@ -155,7 +155,6 @@ fn filters(count: u64) -> Vec<(&'static str, ImageFilter, Keeps)> {
     };
     let few = move |number: u64| number * 7 % 200 == 14 && number * 13 % 2000 < 2000 * 2000 / count;
     vec![
-        ("all", ImageFilter::default(), Box::new(|_| true)),
         ("50 %", taken(500), is_taken(500)),
         ("half of the clusters", wide, Box::new(|number| number % CLUSTERS < CLUSTERS / 2)),
         ("5 %", taken(50), is_taken(50)),
