@@ -38,19 +38,24 @@ fn point(number: u64, uniform: bool) -> Point {
         ("percent".to_owned(), PayloadValue::Integer(percent)),
         ("cluster".to_owned(), PayloadValue::Integer((number % CLUSTERS) as i64)),
     ];
-    Point {
-        id: Uuid::from_u128(u128::from(number)),
-        vector: picture_vector(number, uniform),
-        payload: payload.into(),
-    }
+    Point { id: id(number), vector: picture_vector(number, uniform), payload: payload.into() }
 }
 
-fn filters() -> Vec<(&'static str, Option<PointFilter>)> {
+fn id(number: u64) -> Uuid {
+    Uuid::from_u128(u128::from(number))
+}
+
+fn filters(count: u64) -> Vec<(&'static str, Option<PointFilter>)> {
     let range =
         |field: &str, max| Condition::Range { field: field.to_owned(), min: None, max: Some(max) };
     let below = |max| range("percent", max);
     let half = Condition::AnyOf { field: "half".to_owned(), values: vec!["1".to_owned()] };
     let must = |condition| Some(PointFilter { must: vec![condition], must_not: Vec::new() });
+    // As the program filters: by the ids of what the catalog says.
+    let ids = |number: u64| {
+        let step = count / number;
+        must(Condition::Ids((0..number).map(|at| id(at * step)).collect()))
+    };
     vec![
         ("no filter", None),
         ("90 % kept", must(below(89))),
@@ -58,6 +63,9 @@ fn filters() -> Vec<(&'static str, Option<PointFilter>)> {
         ("20 % kept", must(below(19))),
         ("5 % kept", must(below(4))),
         ("1 % kept", must(below(0))),
+        ("5 % by id", ids(count / 20)),
+        ("0.5 % by id", ids(count / 200)),
+        ("10 by id", ids(10)),
         ("half of the clusters kept", must(range("cluster", CLUSTERS as i64 / 2))),
     ]
 }
@@ -159,7 +167,7 @@ async fn measure(count: u64, uniform: bool, dir: &Path) -> Outcome<()> {
     let collection = store.open(&spec).await?;
     println!("  reopened in {:.2} s", begin.elapsed().as_secs_f64());
     while collection.maintain(false).await? {}
-    for (name, filter) in filters() {
+    for (name, filter) in filters(count) {
         println!("  {name}: {}", recall_and_latency(&*collection, filter.as_ref(), uniform).await?);
     }
     println!("  {}", memory());

@@ -97,6 +97,8 @@ pub struct SearchConfig {
     pub limit_default: u32,
     pub limit_max: u32,
     pub window_max: u32,
+    pub rankings_max: usize,
+    pub filter_scan_max: usize,
     pub text_chars_max: usize,
     pub concurrent_max: usize,
     pub waiting_max: usize,
@@ -167,6 +169,18 @@ impl SearchConfig {
             "search.limit_default",
             self.limit_default.to_string(),
             "1 to search.limit_max",
+        )?;
+        check(
+            (1..=100_000).contains(&self.filter_scan_max),
+            "search.filter_scan_max",
+            self.filter_scan_max.to_string(),
+            "1 to 100000",
+        )?;
+        check(
+            self.rankings_max >= 1,
+            "search.rankings_max",
+            self.rankings_max.to_string(),
+            "at least 1",
         )?;
         check(
             self.concurrent_max >= 1,

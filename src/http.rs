@@ -9,6 +9,7 @@ mod downloads;
 mod error;
 mod events;
 mod feedback;
+mod filter;
 mod forms;
 mod gates;
 mod images;

@@ -1,11 +1,18 @@
 //! One search: take a turn, embed the query, ask the vector store, name the contents through the catalog, sign the token.
+//! A filter, names and pages along a cursor have files of their own.
 //! Turns are bounded: beyond `search.concurrent_max` searches wait, beyond `search.waiting_max` they are refused at once.
 
 mod asked;
 mod calibration;
 mod combined;
 pub mod duplicates;
+mod facets;
+mod filter;
+mod filtered;
+mod listing;
+mod names;
 mod nonsense;
+mod pages;
 mod strength;
 
 use std::sync::Arc;
@@ -16,6 +23,12 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use self::calibration::Calibrations;
 pub use self::combined::{Part, parts_of};
+use self::facets::Facets;
+pub use self::filter::{ImageFilter, Near, Orientation};
+use self::filtered::Space;
+use self::names::{FUSED_MAX, Named};
+pub use self::pages::{BadCursor, Cursor};
+use self::pages::{Ranking, Rankings};
 pub use self::strength::Strength;
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::SearchConfig;
@@ -42,6 +55,8 @@ pub struct Searcher {
     places: Semaphore,
     decoder: Arc<Decoder>,
     calibrations: Calibrations,
+    facets: Facets,
+    rankings: Rankings,
 }
 
 /// What is searched for.
@@ -56,21 +71,54 @@ pub enum Query {
     Combined(Vec<Part>),
 }
 
-/// What else is asked of a search.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct SearchOptions {
-    /// Say how surely each match is one, and how many are strong.
-    pub strength: bool,
-    /// Show near-duplicates as one match, with the others behind it.
-    pub collapse: bool,
-}
-
 /// Which part of the ranking.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
     pub limit: u32,
     /// Matches to leave out at the top.
     pub offset: u32,
+}
+
+/// What else is asked of a search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchOptions {
+    /// Say how surely each match is one, and how many are strong.
+    pub strength: bool,
+    /// Show near-duplicates as one match, with the others behind it.
+    pub collapse: bool,
+    /// Only these.
+    pub filter: Option<ImageFilter>,
+    /// Whether pictures that are called like the words count.
+    pub names: bool,
+    pub paging: Paging,
+}
+
+/// How the parts of a ranking are asked for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Paging {
+    /// By the window's offset.
+    #[default]
+    Offset,
+    /// The beginning; the answer says where the next page begins.
+    FirstPage,
+    /// Behind the page that gave this.
+    After(Cursor),
+}
+
+impl Default for SearchOptions {
+    fn default() -> Self {
+        Self { strength: false, collapse: false, filter: None, names: true, paging: Paging::Offset }
+    }
+}
+
+/// What a ranking is made of besides the query's vector.
+struct Wants {
+    filter: Option<ImageFilter>,
+    /// What is called like the query; empty if names do not count.
+    named: Vec<Named>,
+    by_name: bool,
+    /// Near-duplicates are one match.
+    collapse: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -99,15 +147,19 @@ pub struct Answer {
     pub strong_total: Option<u32>,
     /// Allows one rating of this answer.
     pub jwt: String,
+    /// Where the next page begins, if there is one and this was asked for as a page.
+    pub next: Option<Cursor>,
 }
 
 /// What a search found.
 struct Found {
     matches: Vec<Match>,
-    /// The best scores of the collection, best first.
+    /// The best scores of what may be found, best first.
     scores: Vec<f32>,
-    /// Whether the collection has no further ones.
+    /// Whether there are no further ones.
     is_all: bool,
+    /// Where the next page begins.
+    next: Option<Cursor>,
 }
 
 /// Why there is no answer.
@@ -125,6 +177,9 @@ pub enum SearchError {
     /// The picture to search by cannot be decoded.
     #[error("cannot search by this picture: {0}")]
     Picture(#[from] DecodeFailure),
+    /// The cursor is of another search.
+    #[error(transparent)]
+    Cursor(#[from] BadCursor),
     /// No indexed image of that name.
     #[error("there is no indexed image {0}")]
     NoSuchImage(ImageName),
@@ -166,7 +221,21 @@ impl Searcher {
         let turns = Semaphore::new(config.concurrent_max);
         let places = Semaphore::new(config.concurrent_max + config.waiting_max);
         let calibrations = Calibrations::new(config.sample_pictures);
-        Self { serving, catalog, tokens, metrics, config, turns, places, decoder, calibrations }
+        let facets = Facets::new(catalog.clone());
+        let rankings = Rankings::new(config.rankings_max);
+        Self {
+            serving,
+            catalog,
+            tokens,
+            metrics,
+            config,
+            turns,
+            places,
+            decoder,
+            calibrations,
+            facets,
+            rankings,
+        }
     }
 
     /// The signer of the tokens, which also verifies them.
@@ -174,7 +243,7 @@ impl Searcher {
         &self.tokens
     }
 
-    /// Searches for nothing but the ranking, within the deadline.
+    /// Searches all pictures for nothing but the ranking, within the deadline.
     pub async fn search(&self, query: Query, window: Window) -> Result<Answer, SearchError> {
         self.search_with(query, window, SearchOptions::default()).await
     }
@@ -197,6 +266,7 @@ impl Searcher {
             Err(
                 SearchError::Picture(_)
                 | SearchError::NoSuchImage(_)
+                | SearchError::Cursor(_)
                 | SearchError::CancelsOut
                 | SearchError::TooManyParts { .. },
             ) => Outcome::Refused,
@@ -217,10 +287,30 @@ impl Searcher {
         let answering = self.serving.borrow().answering().cloned();
         let serving = answering.ok_or(SearchError::ModelNotReady)?;
         let (_place, _turn) = self.take_turn().await?;
+        let by_name =
+            options.names && matches!(&query, Query::Text(text) if combined::is_one_query(text));
         let asked = self.ask(&serving, query).await?;
-        let mut found = self.find(&serving, &asked.vector, &options, window).await?;
-        let strong_total =
-            if options.strength { self.judge(&serving, &asked, &mut found).await? } else { None };
+        let named = if by_name {
+            names::called(&*self.catalog, &serving, &asked.vector, &asked.words).await?
+        } else {
+            Vec::new()
+        };
+        let filter = options.filter.filter(|filter| !filter.is_empty());
+        let wants = Wants { filter, named, by_name, collapse: options.collapse };
+        let limit = window.limit as usize;
+        let query = (asked.words.as_str(), asked.vector.as_slice());
+        let mut found = match &options.paging {
+            Paging::Offset => self.find(&serving, &asked.vector, &wants, window).await?,
+            Paging::FirstPage => self.page(&serving, query, &wants, None, limit).await?,
+            Paging::After(cursor) => {
+                self.page(&serving, query, &wants, Some(cursor), limit).await?
+            }
+        };
+        let strong_total = if options.strength {
+            self.judge(&serving, &asked, &wants, &mut found).await?
+        } else {
+            None
+        };
         let results: Vec<(ContentHash, f32)> =
             found.matches.iter().map(|found| (found.hash, found.score)).collect();
         let (jwt, _) = self.tokens.sign(
@@ -230,7 +320,8 @@ impl Searcher {
             now_ms() / 1000,
         )?;
         let model_name = serving.embedder.display_name().to_owned();
-        Ok(Answer { model_name, matches: found.matches, strong_total, jwt })
+        let Found { matches, next, .. } = found;
+        Ok(Answer { model_name, matches, strong_total, jwt, next })
     }
 
     /// A permit is a turn; dropped = given back.
@@ -258,57 +349,89 @@ impl Searcher {
         &self,
         serving: &Answering,
         vector: &[f32],
-        options: &SearchOptions,
+        wants: &Wants,
         window: Window,
     ) -> Result<Found, SearchError> {
         let (limit, offset) = (window.limit as usize, window.offset as usize);
         let wanted = limit + offset;
         let (mut ask, mut widenings) = (wanted + SPARE_HITS, 0);
         loop {
-            let query =
-                SearchQuery { vector: vector.to_vec(), limit: ask, filter: None, exact: false };
-            let hits = serving.collection.search(query).await?;
-            let mut matches = self.name(&hits).await?;
-            if options.collapse {
+            let ranking = self.rank(serving, vector, wants, ask).await?;
+            let mut matches = self.name(&ranking.hits, wants).await?;
+            if wants.collapse {
                 matches = self.collapse(serving, matches).await?;
             }
-            let is_all = hits.len() < ask;
-            if matches.len() >= wanted || is_all || widenings == WIDENINGS_MAX {
-                let scores = hits.iter().map(|hit| hit.score).collect();
+            if matches.len() >= wanted || ranking.is_all || widenings == WIDENINGS_MAX {
                 let matches = matches.into_iter().skip(offset).take(limit).collect();
-                return Ok(Found { matches, scores, is_all });
+                let (scores, is_all) = (ranking.best_scores(), ranking.is_all);
+                return Ok(Found { matches, scores, is_all, next: None });
             }
             ask *= 4;
             widenings += 1;
         }
     }
 
-    /// Hits whose content still has an image, in their order.
-    async fn name(&self, hits: &[ScoredPoint]) -> Result<Vec<Match>, SearchError> {
-        let hashes: Vec<(ContentHash, f32)> = hits
-            .iter()
-            .filter_map(|hit| Some((payload::content_hash(&hit.payload)?, hit.score)))
-            .collect();
-        let mut contents = self
-            .catalog
-            .images_of(&hashes.iter().map(|(hash, _)| *hash).collect::<Vec<_>>())
-            .await?;
-        let named = |(hash, score): (ContentHash, f32)| {
-            let content = contents.remove(&hash)?;
+    /// The best `depth` contents.
+    async fn rank(
+        &self,
+        serving: &Answering,
+        vector: &[f32],
+        wants: &Wants,
+        depth: usize,
+    ) -> Result<Ranking, SearchError> {
+        let depth = if wants.named.is_empty() { depth } else { depth.max(FUSED_MAX) };
+        let hits = match &wants.filter {
+            None => {
+                let vector = vector.to_vec();
+                let query = SearchQuery { vector, limit: depth, filter: None, exact: false };
+                serving.collection.search(query).await?
+            }
+            Some(filter) => {
+                let scan_max = self.config.filter_scan_max;
+                filtered::best_matching(
+                    &self.facets,
+                    Space::of(serving),
+                    vector,
+                    filter,
+                    depth,
+                    scan_max,
+                )
+                .await?
+            }
+        };
+        let is_all = hits.len() < depth;
+        let hit = |hit: &ScoredPoint| Some((payload::content_hash(&hit.payload)?, hit.score));
+        let (hits, fused) = names::fuse(hits.iter().filter_map(hit).collect(), &wants.named);
+        Ok(Ranking { hits, fused, is_all, depth })
+    }
+
+    /// Hits whose content still has an image (that matches the filter), in their order.
+    async fn name(
+        &self,
+        hits: &[(ContentHash, f32)],
+        wants: &Wants,
+    ) -> Result<Vec<Match>, SearchError> {
+        let hashes: Vec<ContentHash> = hits.iter().map(|(hash, _)| *hash).collect();
+        let mut contents = match &wants.filter {
+            None => self.catalog.images_of(&hashes).await?,
+            Some(filter) => filtered::matching_images(&*self.catalog, filter, &hashes).await?,
+        };
+        let named = |(hash, score): &(ContentHash, f32)| {
+            let content = contents.remove(hash)?;
             let mut names = content.names.into_iter();
             let image_name = names.next()?;
             Some(Match {
-                hash,
+                hash: *hash,
                 image_name,
                 other_names: names.collect(),
-                score,
+                score: *score,
                 width: content.facts.width,
                 height: content.facts.height,
                 strength: None,
                 near_duplicates: Vec::new(),
             })
         };
-        Ok(hashes.into_iter().filter_map(named).collect())
+        Ok(hits.iter().filter_map(named).collect())
     }
 }
 

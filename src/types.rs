@@ -227,8 +227,17 @@ impl ModelId {
 
     /// Id of the vector of a picture under this model: UUIDv5, so that storing it again overwrites instead of doubling.
     pub fn point_id(&self, hash: &ContentHash) -> Uuid {
-        let namespace = Uuid::new_v5(&Uuid::NAMESPACE_OID, self.to_string().as_bytes());
-        Uuid::new_v5(&namespace, hash.as_bytes())
+        Uuid::new_v5(&self.namespace(), hash.as_bytes())
+    }
+
+    /// The same of many.
+    pub fn point_ids(&self, hashes: &[ContentHash]) -> Vec<Uuid> {
+        let namespace = self.namespace();
+        hashes.iter().map(|hash| Uuid::new_v5(&namespace, hash.as_bytes())).collect()
+    }
+
+    fn namespace(&self) -> Uuid {
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, self.to_string().as_bytes())
     }
 }
 
@@ -331,6 +340,7 @@ mod tests {
         assert_eq!(clip.point_id(&a), clip.point_id(&a));
         assert_ne!(clip.point_id(&a), clip.point_id(&b));
         assert_ne!(clip.point_id(&a), newer.point_id(&a));
+        assert_eq!(clip.point_ids(&[a, b]), [clip.point_id(&a), clip.point_id(&b)]);
     }
 
     #[test]

@@ -41,6 +41,8 @@ impl Default for Synthetic {
             image_height: 1,
             context_length: 77,
             engine: "synthetic",
+            provider: None,
+            lanes: 1,
             engine_note: None,
             preparation_notes: Vec::new(),
             precision: Precision::F32,

@@ -153,6 +153,7 @@ impl Running {
             display_name: "CLIP".into(),
             banner: None,
             runs_on_rten: true,
+            traits: image_search::models::SearchTraits::default(),
         };
         let ingest = app.serving.adopt(located, Arc::new(embedder)).await?;
         Ok(Self { app, ingest, pictures_encoded, next_query: AtomicU64::new(0) })

@@ -104,6 +104,7 @@ impl From<SearchError> for Problem {
             SearchError::Picture(error) => Self::new(ProblemCode::of_picture(&error), detail),
             SearchError::NoSuchImage(_) => Self::not_found(detail),
             SearchError::CancelsOut | SearchError::TooManyParts { .. } => Self::invalid(detail),
+            SearchError::Cursor(_) => Self::invalid(format!("{detail}.")),
             SearchError::Store(error) => error.into(),
             SearchError::Catalog(error) => error.into(),
             SearchError::Embed(error) => Self::internal(&error),

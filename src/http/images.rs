@@ -13,6 +13,7 @@ use tokio_util::io::ReaderStream;
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{Problem, ProblemCode};
+use super::filter::ListQuery;
 use super::range::Wanted;
 use super::request::{ApiPath, ApiQuery};
 use super::{SharedApp, image_url, ingest, previews, thumbnail_url, version, viewable_url};
@@ -76,7 +77,7 @@ impl Page {
 pub(super) struct ImageList {
     /// The pictures of this page.
     images: Vec<ListedImage>,
-    /// How many there are in all.
+    /// How many there are in all (of those that the filter leaves).
     total: u64,
     /// The `after` of the next page; missing behind the last.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,7 +109,7 @@ struct ListedImage {
 ///
 /// When a picture was taken is what its header says, else a date in its name or folder, else when the file was changed.
 #[utoipa::path(
-    get, path = "/api/v1/images", tag = "images", params(Page),
+    get, path = "/api/v1/images", tag = "images", params(ListQuery),
     responses(
         (status = 200, body = ImageList, description = "A page of indexed pictures."),
         (status = 422, body = Problem, content_type = "application/problem+json", description = "A parameter is out of bounds.")
@@ -116,10 +117,11 @@ struct ListedImage {
 )]
 pub(super) async fn list_images(
     State(app): State<SharedApp>,
-    ApiQuery(page): ApiQuery<Page>,
+    ApiQuery(asked): ApiQuery<ListQuery>,
 ) -> Result<axum::Json<ImageList>, Problem> {
-    let (limit, start) = page.bounds::<RecentCursor>()?;
-    let page = app.catalog.recent(limit, start).await?;
+    let ((limit, offset, after), filter) = asked.split()?;
+    let (limit, start) = Page { limit, offset, after }.bounds::<RecentCursor>()?;
+    let page = app.searcher.list(&filter.check(&app)?, limit, start).await?;
     let hashes: Vec<_> = page.images.iter().filter_map(|row| row.hash).collect();
     let previews = previews::of(&app, &hashes).await?;
     let listed = |row: ImageRow| {

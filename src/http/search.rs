@@ -9,11 +9,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::Problem;
+use super::filter::FilterRequest;
 use super::forms::Form;
 use super::query_parts::{QueryPart, check_text, combined, words_beside};
 use super::request::ApiJson;
 use super::{SharedApp, image_url, model_not_ready, previews, thumbnail_url};
-use crate::search::{self, Query, SearchError, SearchOptions, Strength, Window};
+use crate::search::{
+    self, ImageFilter, Paging, Query, SearchError, SearchOptions, Strength, Window,
+};
 use crate::types::{ContentHash, ImageName};
 
 /// What to search for: exactly one of `text`, `image_name` and `queries`.
@@ -37,6 +40,13 @@ pub(super) struct SearchRequest {
     strength: Option<bool>,
     /// Whether to show near-duplicates as one match, with the others behind it. On if missing and there are `queries`.
     collapse: Option<bool>,
+    /// Only pictures of which all of this holds.
+    filter: Option<FilterRequest>,
+    /// Whether pictures whose file, folders or camera are called like the words come first or beside the best; they do if missing.
+    names: Option<bool>,
+    /// Pages that stay stable while pictures come and go, to any depth at the same speed: empty for the first one, then the
+    /// `next` of the page before, with the same search again. In place of an offset.
+    after: Option<String>,
 }
 
 /// A picture to search by, as a form. Each field may be there only once.
@@ -62,6 +72,11 @@ pub(super) struct SearchByPicture {
     strength: Option<bool>,
     /// Whether to show near-duplicates as one match. On if missing and there is more than the picture.
     collapse: Option<bool>,
+    /// A filter as JSON, see the JSON request.
+    #[schema(value_type = Option<String>)]
+    filter: Option<String>,
+    /// Empty for the first page, then the `next` of the page before; in place of an offset.
+    after: Option<String>,
 }
 
 /// The ranking, and the token that allows to rate it.
@@ -81,6 +96,9 @@ pub(super) struct SearchResponse {
     strong_total: Option<u32>,
     /// To be sent with the rating of this very answer.
     jwt: String,
+    /// The `after` of the next page, if `after` was sent and there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 /// One picture found.
@@ -196,7 +214,7 @@ pub(super) async fn search_image(
             SearchError::ModelNotReady => model_not_ready(&app),
             other => other.into(),
         })?;
-    let search::Answer { model_name, matches, strong_total, jwt } = answer;
+    let search::Answer { model_name, matches, strong_total, jwt, next } = answer;
     let hashes: Vec<_> = matches
         .iter()
         .flat_map(|found| std::iter::once(found).chain(&found.near_duplicates))
@@ -204,7 +222,8 @@ pub(super) async fn search_image(
         .collect();
     let previews = previews::of(&app, &hashes).await?;
     let matches = matches.into_iter().map(|found| Match::of(found, &previews)).collect();
-    Ok(axum::Json(SearchResponse { text, model_name, matches, strong_total, jwt }))
+    let next = next.map(|next| next.to_string());
+    Ok(axum::Json(SearchResponse { text, model_name, matches, strong_total, jwt, next }))
 }
 
 async fn json_query(app: &SharedApp, mut request: Request) -> Result<Wanted, Problem> {
@@ -212,7 +231,15 @@ async fn json_query(app: &SharedApp, mut request: Request) -> Result<Wanted, Pro
     DefaultBodyLimit::max(app.config.server.json_bytes_max).apply(&mut request);
     let ApiJson(wanted) = ApiJson::<SearchRequest>::from_request(request, app).await?;
     let window = window(app, wanted.limit, wanted.offset)?;
-    let options = options(wanted.strength, wanted.collapse, wanted.queries.is_some());
+    let options = SearchOptions {
+        filter: wanted.filter.map(|filter| filter.check(app)).transpose()?,
+        names: wanted.names.unwrap_or(true),
+        ..options(
+            (wanted.strength, wanted.collapse),
+            wanted.queries.is_some(),
+            paging(wanted.after, wanted.offset)?,
+        )?
+    };
     let (text, query) = match (wanted.text, wanted.image_name, wanted.queries) {
         (Some(text), None, None) => {
             check_text(app, &text)?;
@@ -235,11 +262,21 @@ async fn json_query(app: &SharedApp, mut request: Request) -> Result<Wanted, Pro
 }
 
 /// What goes beyond the first contract is on if the request does, too, or if it is asked for.
-fn options(strength: Option<bool>, collapse: Option<bool>, is_combined: bool) -> SearchOptions {
-    SearchOptions {
-        strength: strength.unwrap_or(is_combined),
-        collapse: collapse.unwrap_or(is_combined),
+fn options(
+    (strength, collapse): (Option<bool>, Option<bool>),
+    is_combined: bool,
+    paging: Paging,
+) -> Result<SearchOptions, Problem> {
+    let is_paged = paging != Paging::Offset;
+    if is_paged && collapse == Some(true) {
+        return Err(Problem::invalid("\"collapse\" goes with \"offset\", not with \"after\"."));
     }
+    Ok(SearchOptions {
+        strength: strength.unwrap_or(is_combined),
+        collapse: collapse.unwrap_or(is_combined && !is_paged),
+        paging,
+        ..SearchOptions::default()
+    })
 }
 
 fn window(app: &SharedApp, limit: Option<u32>, offset: Option<u32>) -> Result<Window, Problem> {
@@ -257,6 +294,18 @@ fn window(app: &SharedApp, limit: Option<u32>, offset: Option<u32>) -> Result<Wi
     Ok(Window { limit, offset })
 }
 
+/// Empty: the first page.
+fn paging(after: Option<String>, offset: Option<u32>) -> Result<Paging, Problem> {
+    match (after, offset) {
+        (None, _) => Ok(Paging::Offset),
+        (Some(_), Some(_)) => Err(Problem::invalid("Send \"after\" or \"offset\", not both.")),
+        (Some(after), None) if after.is_empty() => Ok(Paging::FirstPage),
+        (Some(after), None) => {
+            after.parse().map(Paging::After).map_err(|error| SearchError::Cursor(error).into())
+        }
+    }
+}
+
 /// The fields of a form, each at most once.
 #[derive(Default)]
 struct Fields {
@@ -267,10 +316,12 @@ struct Fields {
     offset: Option<u32>,
     strength: Option<bool>,
     collapse: Option<bool>,
+    filter: Option<ImageFilter>,
+    after: Option<String>,
 }
 
 impl Fields {
-    fn take(&mut self, name: &str, bytes: Vec<u8>) -> Result<(), Problem> {
+    fn take(&mut self, app: &SharedApp, name: &str, bytes: Vec<u8>) -> Result<(), Problem> {
         let is_twice = match name {
             "image" => self.picture.replace(bytes).is_some(),
             "text" => self.text.replace(value(name, &bytes, "text in UTF-8")?).is_some(),
@@ -278,10 +329,12 @@ impl Fields {
             "limit" => self.limit.replace(value(name, &bytes, "a whole number")?).is_some(),
             "offset" => self.offset.replace(value(name, &bytes, "a whole number")?).is_some(),
             "strength" => self.strength.replace(value(name, &bytes, "true or false")?).is_some(),
+            "after" => self.after.replace(value(name, &bytes, "text in UTF-8")?).is_some(),
+            "filter" => self.filter.replace(FilterRequest::parse(&bytes)?.check(app)?).is_some(),
             "collapse" => self.collapse.replace(value(name, &bytes, "true or false")?).is_some(),
             _ => {
                 return Err(Problem::invalid(
-                    "The form has the fields image, text, queries, limit, offset, strength and collapse, and no others.",
+                    "The form has the fields image, text, queries, limit, offset, after, filter, strength and collapse, and no others.",
                 ));
             }
         };
@@ -303,9 +356,10 @@ async fn picture_query(app: &SharedApp, request: Request) -> Result<Wanted, Prob
             return Err(Problem::invalid("The form has the field \"image\" twice."));
         }
         let bytes = room.read(field).await?;
-        fields.take(&name, bytes)?;
+        fields.take(app, &name, bytes)?;
     }
-    let Fields { picture, text, queries, limit, offset, strength, collapse } = fields;
+    let Fields { picture, text, queries, limit, offset, strength, collapse, filter, after } =
+        fields;
     let picture =
         picture.ok_or_else(|| Problem::invalid("The form has no file field \"image\"."))?;
     let picture = Query::Picture(picture, form.share);
@@ -317,7 +371,10 @@ async fn picture_query(app: &SharedApp, request: Request) -> Result<Wanted, Prob
     } else {
         picture
     };
-    let options = options(strength, collapse, is_combined);
+    let options = SearchOptions {
+        filter,
+        ..options((strength, collapse), is_combined, paging(after, offset)?)?
+    };
     Ok(Wanted { text, query, window: window(app, limit, offset)?, options })
 }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::asked::{Asked, MadeOf, embed_words};
 use super::strength::{Best, Heights, Sample, Scores, Spread};
-use super::{Found, SearchError, Searcher, nonsense};
+use super::{Found, SearchError, Searcher, Wants, nonsense};
 use crate::serving::Answering;
 use crate::vector_store::{ScoredPoint, SearchQuery};
 
@@ -185,6 +185,7 @@ impl Searcher {
         &self,
         serving: &Answering,
         asked: &Asked,
+        wants: &Wants,
         found: &mut Found,
     ) -> Result<Option<u32>, SearchError> {
         let calibration = self.calibrations.of(serving).await?;
@@ -193,10 +194,8 @@ impl Searcher {
         let most = self.config.strong_total_max;
         let all_strong = found.scores.last().is_some_and(|last| *last >= scores.strong);
         if all_strong && !found.is_all && found.scores.len() < most {
-            let (vector, filter) = (asked.vector.clone(), None);
-            let query = SearchQuery { vector, limit: most, filter, exact: false };
-            let hits = serving.collection.search(query).await?;
-            found.scores = hits.iter().map(|hit| hit.score).collect();
+            let ranking = self.rank(serving, &asked.vector, wants, most).await?;
+            found.scores = ranking.best_scores();
             scores = judged(&found.scores).unwrap_or(scores);
         }
         for found in &mut found.matches {

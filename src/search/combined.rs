@@ -71,6 +71,11 @@ fn parse(text: &str) -> Option<Vec<Part>> {
     )
 }
 
+/// Whether a text is taken as it is: nothing in it is unwanted, or kept literally.
+pub(super) fn is_one_query(text: &str) -> bool {
+    parse(text).is_none()
+}
+
 /// The parts of a text; the text alone if nothing in it is unwanted.
 pub fn parts_of(text: &str) -> Vec<Part> {
     parse(text).unwrap_or_else(|| vec![Part::words(text.to_owned(), 1.0)])

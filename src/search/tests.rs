@@ -99,3 +99,130 @@ async fn the_deadline_ends_a_search_and_gives_its_place_back() {
     assert_eq!(searcher.turns.available_permits(), test.app.config.search.concurrent_max);
     test.finish().await;
 }
+
+fn named(matches: &[Match]) -> Vec<String> {
+    matches.iter().map(|found| found.image_name.to_string()).collect()
+}
+
+async fn search_with(test: &TestApp, text: &str, limit: u32, options: SearchOptions) -> Answer {
+    let (query, window) = (Query::Text(text.into()), Window { limit, offset: 0 });
+    test.app.searcher.search_with(query, window, options).await.expect("answered")
+}
+
+#[tokio::test]
+async fn names_come_first_or_beside_unless_they_are_switched_off() {
+    let test = TestApp::start(|_| {}).await;
+    for (number, name) in
+        ["red.png", "a/crimson.png", "IMG_2041.png", "trips/blue lagoon/1.png"].iter().enumerate()
+    {
+        test.put(name, BLUE, 4 + number as u32);
+    }
+    for number in 0..6 {
+        test.put(&format!("{number}.png"), RED, 20 + number);
+    }
+    test.until_counts(10, 0).await;
+    let search = async |text: &str, names| {
+        let options = SearchOptions { names, ..SearchOptions::default() };
+        named(&search_with(&test, text, 10, options).await.matches)
+    };
+    assert_eq!(search("red", true).await[0], "red.png", "called so");
+    assert!(search("red", false).await[0].starts_with(|c: char| c.is_ascii_digit()));
+    let beside = search("red lagoon", true).await;
+    assert_eq!(beside, search("red lagoon", false).await, "not all words");
+    assert!(search("lagoon", true).await[..3].contains(&"trips/blue lagoon/1.png".to_owned()));
+    assert!(search("img_2041", true).await[0] == "IMG_2041.png");
+    assert!(search("IMG_20", true).await[..9].contains(&"IMG_2041.png".to_owned()));
+    let all = search("red", true).await;
+    assert_eq!(all.len(), 10, "each once: {all:?}");
+    test.finish().await;
+}
+
+#[tokio::test]
+async fn a_filter_is_obeyed_by_one_image_of_a_content_and_within_a_move() {
+    let test = TestApp::start(|_| {}).await;
+    test.put("a/red.png", RED, 4);
+    test.put("b/same red.png", RED, 4);
+    test.put("b/2020-01-01.png", RED, 5);
+    test.put("b/blue.png", BLUE, 4);
+    test.until_counts(4, 0).await;
+    let folder =
+        |folder: &str| ImageFilter { folder: Some(name_of(folder)), ..ImageFilter::default() };
+    let search = async |filter: ImageFilter| {
+        let options =
+            SearchOptions { filter: Some(filter), names: false, ..SearchOptions::default() };
+        search_with(&test, "red", 10, options).await.matches
+    };
+    let in_a = search(folder("a")).await;
+    assert_eq!(named(&in_a), ["a/red.png"]);
+    assert_eq!(in_a[0].other_names, [name_of("b/same red.png")]);
+    let in_b = search(folder("b")).await;
+    assert_eq!(in_b.len(), 3);
+    assert!(in_b.iter().any(|found| found.image_name == name_of("b/same red.png")), "{in_b:?}");
+    let old = ImageFilter {
+        taken_after_ms: Some(1_500_000_000_000),
+        taken_before_ms: Some(1_600_000_000_000),
+        ..folder("b")
+    };
+    assert_eq!(named(&search(old.clone()).await), ["b/2020-01-01.png"]);
+    assert!(search(ImageFilter { folder: Some(name_of("a")), ..old }).await.is_empty());
+    // A move is a gone and a new name.
+    test.source.remove(&name_of("b/blue.png"));
+    test.put("c/blue.png", BLUE, 4);
+    test.until("the picture is found where it is now", async || {
+        named(&search(folder("c")).await) == ["c/blue.png"]
+    })
+    .await;
+    assert_eq!(search(folder("b")).await.len(), 2);
+    let list = test.app.searcher.list(&folder("b"), 1, crate::catalog::PageStart::Offset(0)).await;
+    let list = list.expect("listed");
+    assert_eq!((list.total, list.images.len(), list.next.is_some()), (2, 1, true));
+    test.finish().await;
+}
+
+#[tokio::test]
+async fn pages_go_on_where_they_ended_while_pictures_come_and_go() {
+    let test = TestApp::start(|_| {}).await;
+    let shade = |number: u8| [200 - number, number, number];
+    for number in 0..40 {
+        test.put(&format!("{number:02}.png"), shade(number), 4);
+    }
+    test.until_counts(40, 0).await;
+    let first =
+        SearchOptions { names: false, paging: Paging::FirstPage, ..SearchOptions::default() };
+    let page = search_with(&test, "red", 7, first.clone()).await;
+    let (mut seen, mut next) = (named(&page.matches), page.next);
+    let mut rounds: u8 = 0;
+    while let Some(cursor) = next {
+        // One that was shown goes, one that will be shown stays, one comes that is better than all.
+        test.source.remove(&name_of(&seen[usize::from(rounds)]));
+        test.put(&format!("new {rounds}.png"), [255, 0, rounds], 5);
+        let (gone, new) =
+            (name_of(&seen[usize::from(rounds)]), name_of(&format!("new {rounds}.png")));
+        test.until("one went and one came", async || {
+            let catalog = &test.app.catalog;
+            let image = async |name| catalog.image(name).await.expect("asked");
+            image(&gone).await.is_none() && image(&new).await.is_some_and(|new| new.facts.is_some())
+        })
+        .await;
+        if rounds == 2 {
+            // As after a restart, or on another replica: the ranking is made again.
+            test.app.searcher.rankings.clear();
+        }
+        let options = SearchOptions { paging: Paging::After(cursor), ..first.clone() };
+        let page = search_with(&test, "red", 7, options).await;
+        seen.extend(named(&page.matches));
+        (next, rounds) = (page.next, rounds + 1);
+    }
+    let old: Vec<String> = seen.iter().filter(|name| !name.starts_with("new")).cloned().collect();
+    let mut sorted = old.clone();
+    sorted.sort();
+    sorted.dedup();
+    assert_eq!((old.len(), sorted.len()), (40, 40), "shown twice or left out: {seen:?}");
+    assert_eq!(rounds, 5);
+    let cursor = search_with(&test, "red", 7, first.clone()).await.next.expect("more");
+    let other = SearchOptions { paging: Paging::After(cursor), ..first };
+    let query = Query::Text("blue".into());
+    let refused = test.app.searcher.search_with(query, Window { limit: 7, offset: 0 }, other).await;
+    assert!(matches!(refused, Err(SearchError::Cursor(_))), "of another search");
+    test.finish().await;
+}

@@ -31,11 +31,19 @@ pub(crate) async fn serve_pictures(world: World, folder: PathBuf, count: usize) 
     (world, server)
 }
 
+async fn ranked(server: &Server, search: Value) -> Vec<String> {
+    let answer = server.search(search).await;
+    let name = |found: &Value| found["image_name"].as_str().expect("a name").to_owned();
+    answer["matches"].as_array().expect("matches").iter().map(name).collect()
+}
+
 /// Share of names whose picture is first, and among the first five.
 async fn recall(server: &Server, entries: &[Value]) -> (f64, f64) {
     let (mut first, mut five) = (0, 0);
     for entry in entries {
-        let names = server.names(entry["name"].as_str().expect("a name"), 5).await;
+        let text = entry["name"].as_str().expect("a name");
+        // The pictures are called what is on them; here it is the model that is to find them.
+        let names = ranked(server, json!({"text": text, "limit": 5, "names": false})).await;
         let place = names.iter().position(|name| name == entry["file"].as_str().expect("a file"));
         first += usize::from(place == Some(0));
         five += usize::from(place.is_some());

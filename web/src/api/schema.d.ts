@@ -109,7 +109,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get size, format, date and duplicates of one picture. */
+        /** Get size, format, dates, camera, place and duplicates of one picture. */
         get: operations["image_info"];
         put?: never;
         post?: never;
@@ -126,7 +126,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List pictures, newest first. */
+        /**
+         * List pictures, those taken last first.
+         * @description When a picture was taken is what its header says, else a date in its name or folder, else when the file was changed.
+         */
         get: operations["list_images"];
         put?: never;
         /**
@@ -364,6 +367,59 @@ export interface components {
              */
             user_feedback?: number | null;
         };
+        /** @description Only pictures of which all of this holds. Of several with the same content, one must fulfil everything. */
+        FilterRequest: {
+            /** @description First seen at this moment or later. */
+            added_after?: string | null;
+            /**
+             * @description Part of the camera's maker and model, in any case.
+             * @example eos r5
+             */
+            camera?: string | null;
+            /**
+             * @description In this folder or one below it.
+             * @example holidays/2024
+             */
+            folder?: string | null;
+            /** @description Of one of these formats, as `/api/v1/image-info` calls them. */
+            formats?: string[] | null;
+            /**
+             * Format: int32
+             * @description At least so many pixels across.
+             */
+            min_width?: number | null;
+            /** @description Part of the name, with its folders, in any case. */
+            name_contains?: string | null;
+            near?: components["schemas"]["NearRequest"] | null;
+            orientation?: components["schemas"]["OrientationRequest"] | null;
+            /** @description Location of the source, as `/api/v1/status` says it. */
+            source?: string | null;
+            /**
+             * @description Taken at this moment or later: RFC 3339, or a date, which begins at midnight UTC.
+             * @example 2024-05-01
+             */
+            taken_after?: string | null;
+            /** @description Taken before this moment. */
+            taken_before?: string | null;
+        };
+        /** @description A place on earth. */
+        Gps: {
+            /**
+             * Format: double
+             * @description Above the sea.
+             */
+            altitude_m?: number | null;
+            /**
+             * Format: double
+             * @description In degrees; north is positive.
+             */
+            lat: number;
+            /**
+             * Format: double
+             * @description In degrees; east is positive.
+             */
+            lon: number;
+        };
         /** @description How many images there are, by state. */
         ImageCounts: {
             /**
@@ -410,11 +466,18 @@ export interface components {
             relevant: boolean;
         };
         /** @description What is known of one picture. */
-        ImageInfo: {
+        ImageInfo: components["schemas"]["Taken"] & {
+            /** @description Maker and model of the camera. */
+            camera?: string | null;
             /** @description BLAKE3 of the file's bytes, as 64 hexadecimal digits. */
             content_hash: string;
+            /** @description Folder it is in; missing for those in none. */
+            folder?: string | null;
             /** @description The format of the file, for example `jpeg` or `png`. */
             format: string;
+            gps?: components["schemas"]["Gps"] | null;
+            /** @description Whether it has no colours; missing if that is not known. */
+            grey?: boolean | null;
             /**
              * Format: int32
              * @description Height in pixels, as it is shown.
@@ -424,6 +487,7 @@ export interface components {
             image_name: string;
             /** @description Where the picture is; with its version in it, so that what it answers may be kept for ever. */
             image_url: string;
+            lens?: string | null;
             /** @description When the file was changed last, as RFC 3339. */
             modified: string;
             /** @description Further images with the same content. */
@@ -445,7 +509,7 @@ export interface components {
              */
             width: number;
         };
-        /** @description A page of the indexed pictures, newest first. */
+        /** @description A page of the indexed pictures, those taken last first. */
         ImageList: {
             /** @description The pictures of this page. */
             images: components["schemas"]["ListedImage"][];
@@ -453,7 +517,7 @@ export interface components {
             next?: string | null;
             /**
              * Format: int64
-             * @description How many there are in all.
+             * @description How many there are in all (of those that the filter leaves).
              */
             total: number;
         };
@@ -492,7 +556,7 @@ export interface components {
             text_chars_max: number;
         };
         /** @description One picture of a page. */
-        ListedImage: {
+        ListedImage: components["schemas"]["Taken"] & {
             /**
              * Format: int32
              * @description Height in pixels, as it is shown.
@@ -572,6 +636,24 @@ export interface components {
             /** @description How far the model is. */
             state: components["schemas"]["ModelStateName"];
         };
+        /** @description Taken within so many kilometres of a place. */
+        NearRequest: {
+            /**
+             * Format: double
+             * @description How far from there at most, along the surface.
+             */
+            km: number;
+            /**
+             * Format: double
+             * @description Degrees; north is positive.
+             */
+            lat: number;
+            /**
+             * Format: double
+             * @description Degrees; east is positive.
+             */
+            lon: number;
+        };
         /**
          * @description What is done with the next model: its files are fetched, or the vectors of the pictures are made.
          * @enum {string}
@@ -589,6 +671,11 @@ export interface components {
             /** @description What is being done with it. */
             stage: components["schemas"]["NextModelStage"];
         };
+        /**
+         * @description Which side is the longer one.
+         * @enum {string}
+         */
+        OrientationRequest: "landscape" | "portrait" | "square";
         /** @description What every request that is not answered is answered with instead: a problem document (RFC 9457). */
         Problem: {
             code: components["schemas"]["ProblemCode"];
@@ -635,6 +722,10 @@ export interface components {
         };
         /** @description A picture to search by, as a form. Each field may be there only once. */
         SearchByPicture: {
+            /** @description Empty for the first page, then the `next` of the page before; in place of an offset. */
+            after?: string | null;
+            /** @description A filter as JSON, see the JSON request. */
+            filter?: string | null;
             /**
              * Format: binary
              * @description The picture's bytes, in any format that is indexed too.
@@ -653,6 +744,12 @@ export interface components {
         };
         /** @description What to search for: exactly one of `text` and `image_name`. */
         SearchRequest: {
+            /**
+             * @description Pages that stay stable while pictures come and go, to any depth at the same speed: empty for the first one, then the
+             *     `next` of the page before, with the same search again. In place of an offset.
+             */
+            after?: string | null;
+            filter?: components["schemas"]["FilterRequest"] | null;
             /** @description Name of an indexed image, to find others like it. */
             image_name?: string | null;
             /**
@@ -660,6 +757,8 @@ export interface components {
              * @description How many matches to answer with at most; `search.limit_default` of the configuration if missing.
              */
             limit?: number | null;
+            /** @description Whether pictures whose file, folders or camera are called like the words come first or beside the best; they do if missing. */
+            names?: boolean | null;
             /**
              * Format: int32
              * @description How many of the best matches to leave out, for further pages.
@@ -682,6 +781,8 @@ export interface components {
              * @example CLIP
              */
             model_name: string;
+            /** @description The `after` of the next page, if `after` was sent and there is one. */
+            next?: string | null;
             /** @description The words of the request; missing when it was a picture. */
             text?: string | null;
         };
@@ -748,6 +849,20 @@ export interface components {
              * @description How many vectors that collection has.
              */
             vectors?: number | null;
+        };
+        /** @description When a picture was taken. */
+        Taken: {
+            /**
+             * @description RFC 3339; without an offset it is what the camera's clock showed.
+             * @example 2024-05-06T07:08:09+02:00
+             */
+            taken?: string | null;
+            /**
+             * @description Who says so: `exif_original`, `exif_digitized`, `xmp`, `name` (a date in name or folder), `exif_modified` or `file`.
+             *     Missing while the header of a picture that an older version indexed has not been read.
+             * @example exif_original
+             */
+            taken_from?: string | null;
         };
         /** @description Pictures to add. */
         UploadForm: {
@@ -1347,6 +1462,34 @@ export interface operations {
                 offset?: number;
                 /** @description The `next` of the page before, in place of an offset. */
                 after?: string;
+                /** @description In this folder or one below it. */
+                folder?: string;
+                /** @description Taken at this moment or later: RFC 3339, or a date, which begins at midnight UTC. */
+                taken_after?: string;
+                /** @description Taken before this moment. */
+                taken_before?: string;
+                /** @description First seen at this moment or later. */
+                added_after?: string;
+                /**
+                 * @description Of one of these formats, with commas between them.
+                 * @example jpeg,heif
+                 */
+                formats?: string;
+                /** @description `landscape`, `portrait` or `square`. */
+                orientation?: string;
+                /** @description At least so many pixels across. */
+                min_width?: number;
+                /** @description Part of the camera's maker and model, in any case. */
+                camera?: string;
+                /**
+                 * @description Latitude and longitude in degrees and a distance in kilometres, with commas between them.
+                 * @example 48.137,11.575,25
+                 */
+                near?: string;
+                /** @description Part of the name, with its folders, in any case. */
+                name_contains?: string;
+                /** @description Location of the source, as `/api/v1/status` says it. */
+                source?: string;
             };
             header?: never;
             path?: never;
