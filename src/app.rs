@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Access;
 use crate::catalog::{self, Catalog, CatalogError, StateCounts};
 use crate::config::{Config, KeyFileError, Secret};
-use crate::data_dir::{DataDir, DataDirError};
+use crate::data_dir::{self, DataDir, DataDirError};
 use crate::decoder::Decoder;
 use crate::metrics::{Metrics, StateLabel};
 use crate::models::ModelError;
@@ -34,8 +35,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Set when the program is to end; endless answers (events) end then.
     pub stop: CancellationToken,
-    /// What uploads and deletions are protected by.
-    pub api_key: Secret,
+    /// Whose a key is.
+    pub access: Access,
     pub data_dir: DataDir,
 }
 
@@ -98,12 +99,12 @@ impl App {
         let searcher = Arc::new(Searcher::new(
             serving.subscribe(),
             catalog.clone(),
-            signer(&config, &data_dir)?,
+            signer(&config)?,
             metrics.clone(),
             config.search.clone(),
             decoder.clone(),
         ));
-        let (api_key, stop) = (api_key(&config)?, CancellationToken::new());
+        let access = Access::new(catalog.clone(), &api_key(&config)?);
         Ok(Arc::new(Self {
             config,
             catalog,
@@ -114,8 +115,8 @@ impl App {
             decoder,
             thumbnails,
             metrics,
-            stop,
-            api_key,
+            stop: CancellationToken::new(),
+            access,
             data_dir,
         }))
     }
@@ -156,11 +157,18 @@ impl App {
     }
 }
 
-fn signer(config: &Config, data_dir: &DataDir) -> Result<TokenSigner, TokenError> {
+fn signer(config: &Config) -> Result<TokenSigner, TokenError> {
+    TokenSigner::from_file(&token_key_file(config), &config.token.audience, config.token.lifetime_s)
+}
+
+/// Where the key is that tokens are signed with.
+pub fn token_key_file(config: &Config) -> PathBuf {
     let configured = &config.token.key_file;
-    let key_file: PathBuf =
-        if *configured == Path::new("") { data_dir.token_key() } else { configured.clone() };
-    TokenSigner::from_file(&key_file, &config.token.audience, config.token.lifetime_s)
+    if *configured == Path::new("") {
+        data_dir::token_key(&config.data_dir)
+    } else {
+        configured.clone()
+    }
 }
 
 fn api_key(config: &Config) -> Result<Secret, AppError> {

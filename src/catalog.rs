@@ -3,6 +3,7 @@
 //! under that token. Implementation: `sqlite`, found by `address`; whatever implements it passes `conformance`.
 
 pub mod address;
+mod api_keys;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod error;
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 
+pub use self::api_keys::{ApiKey, ApiKeys, KeyScope, NoSuchScope};
 pub use self::error::CatalogError;
 pub use self::ledger::StoreLedger;
 pub use self::records::{
@@ -29,7 +31,7 @@ pub const SUSPECT_INTERRUPTIONS: i64 = 3;
 
 /// The tables, as the rest of the program sees them. Times are milliseconds since 1970.
 #[async_trait]
-pub trait Catalog: Images + Sources + Queue + Vectors + Feedback + StoreLedger {
+pub trait Catalog: Images + Sources + Queue + Vectors + Feedback + StoreLedger + ApiKeys {
     /// Really asks the database, and says so if it cannot be written to.
     async fn health(&self) -> Result<(), CatalogError>;
 

@@ -9,6 +9,7 @@ mod feedback;
 mod forget;
 mod health;
 mod index;
+mod key;
 mod model;
 mod progress_bar;
 mod remote;
@@ -102,6 +103,9 @@ enum Command {
     /// Move the index between the embedded store and a Qdrant server
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Make and remove API keys, and change the key that tokens are signed with
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Work with ratings
     #[command(subcommand)]
     Feedback(feedback::FeedbackCommand),
@@ -148,6 +152,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(config, &args).await,
         Command::Failures(args) => failures::run(config, args).await,
         Command::Forget(args) => forget::run(config, args).await,
+        Command::Key(command) => key::run(config, command).await,
         Command::Feedback(command) => feedback::run(config, command).await,
         Command::Store(command) => store::run(config, command).await,
         Command::Model(command) => model::run(config, command).await,
@@ -188,9 +193,11 @@ fn start_logging(config: &LogConfig, quiet: bool) -> anyhow::Result<()> {
     } else {
         &config.level
     };
+    // What was done in whose name is told at every level, unless the level names it.
+    let audit = if quiet { "" } else { "audit=info," };
     // The engine warns of its own internals at every start; what matters of it comes back as an error.
     let filter = EnvFilter::builder()
-        .parse(format!("{ENGINE_LOG_TARGET}=error,{level}"))
+        .parse(format!("{ENGINE_LOG_TARGET}=error,{audit}{level}"))
         .map_err(|error| anyhow::anyhow!("log.level: {error}"))?;
     let pretty = match config.format {
         LogFormat::Auto => std::io::stderr().is_terminal(),

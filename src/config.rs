@@ -1,6 +1,7 @@
 //! Configuration: one struct per concern, filled from layers (built-in defaults < file < environment < flags).
 //! `config/default.toml` is the reference of every key; a key that no struct here has is an error.
 
+mod access;
 mod vector_store;
 
 use std::collections::HashMap;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clip::Precision;
 use serde::Deserialize;
 
+pub use self::access::{AccessConfig, AddressRange};
 use self::vector_store::WithPlainAddress;
 pub use self::vector_store::{
     EMBEDDED, EmbeddedOptions, QDRANT_PREFIX, QdrantOptions, Quantization, VectorStoreConfig,
@@ -28,6 +30,8 @@ pub struct Config {
     /// Folder, short name, or `auto`.
     pub model: String,
     pub server: ServerConfig,
+    /// Keys, sessions, and how often one client may ask.
+    pub access: AccessConfig,
     pub search: SearchConfig,
     /// Tokens that allow feedback.
     pub token: TokenConfig,
@@ -53,6 +57,7 @@ pub struct ServerConfig {
     pub json_bytes_max: usize,
     pub query_picture_bytes_max: usize,
     pub hosts: Vec<String>,
+    pub trusted_proxies: Vec<AddressRange>,
     pub connections_max: usize,
     pub connections_per_address_max: usize,
     pub event_streams_max: usize,
@@ -408,6 +413,7 @@ impl Config {
             .with_list_parse_key("images")
             .with_list_parse_key("ingest.ignore")
             .with_list_parse_key("server.hosts")
+            .with_list_parse_key("server.trusted_proxies")
             .source(Some(variables));
         let mut layers = config::Config::builder()
             .add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
@@ -433,6 +439,9 @@ impl Config {
         check(!self.images.is_empty(), "images", "[]".into(), "name at least one folder")?;
         self.search.validate()?;
         self.server.validate()?;
+        if let Some((key, value, reason)) = self.access.wrong() {
+            return Err(ConfigError::Value { key, value, reason });
+        }
         check(
             (1..=512).contains(&self.embed.batch_max),
             "embed.batch_max",
@@ -493,14 +502,6 @@ impl Config {
             "thumbnails.quality",
             self.thumbnails.quality.to_string(),
             "1 to 100",
-        )?;
-        let has_key =
-            !self.uploads.api_key.reveal().is_empty() || self.uploads.api_key_file != Path::new("");
-        check(
-            !self.uploads.enabled || has_key,
-            "uploads.enabled",
-            "true".into(),
-            "set uploads.api_key_file or IMAGE_SEARCH_UPLOADS__API_KEY too: anyone could write otherwise",
         )
     }
 }
@@ -556,11 +557,14 @@ mod tests {
                 .expect_err("bound")
                 .contains("search.limit_max")
         );
-        assert!(
-            load("[uploads]\nenabled = true\n", &[], vec![])
-                .expect_err("bound")
-                .contains("uploads.api_key_file")
-        );
+        for (file, key) in [
+            ("[access]\nkey_requests_per_s = -1\n", "access.key_requests_per_s"),
+            ("[access]\naddress_burst_requests = 0\n", "access.address_burst_requests"),
+            ("[server]\ntrusted_proxies = [\"proxy.example\"]\n", "proxy.example"),
+        ] {
+            let error = load(file, &[], vec![]).expect_err("bound");
+            assert!(error.contains(key), "{error}");
+        }
         assert!(load("[server]\nport = 70000\n", &[], vec![]).is_err());
     }
 

@@ -38,7 +38,7 @@ impl DataDir {
             path: path.display().to_string(),
             reason: error.to_string(),
         };
-        std::fs::create_dir_all(path).map_err(failed)?;
+        make(path)?;
         let mut lock = File::options()
             .read(true)
             .write(true)
@@ -76,15 +76,23 @@ impl DataDir {
         &self.path
     }
 
-    /// Key that search tokens are signed with, unless another file is configured.
-    pub fn token_key(&self) -> PathBuf {
-        self.path.join("jwt.key")
-    }
-
     /// Small pictures, kept by content.
     pub fn thumbnails(&self) -> PathBuf {
         self.path.join("thumbnails")
     }
+}
+
+/// Makes the folder, for its owner alone, unless it is there.
+pub fn make(path: &Path) -> Result<(), DataDirError> {
+    std::fs::create_dir_all(path).map_err(|error| DataDirError::Unusable {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    })
+}
+
+/// Key that tokens are signed with, unless another file is configured.
+pub fn token_key(data_dir: &Path) -> PathBuf {
+    data_dir.join("jwt.key")
 }
 
 /// Address of the server that works with this data folder, if one does.

@@ -1,21 +1,26 @@
 //! The HTTP API and the page. Routes stand beside their documentation: each endpoint's file declares both.
 //! `error` is the only place that knows statuses of domain errors, `server` the only one that accepts connections.
 
+mod access;
+mod client_address;
 mod connections;
 mod document;
 mod error;
 mod events;
 mod feedback;
 mod forms;
+mod gates;
 mod images;
 mod operations;
 mod other_pages;
 mod page;
 mod problem_code;
 mod range;
+mod rate_limits;
 mod request;
 mod search;
 pub mod server;
+mod session;
 mod status;
 mod uploads;
 
@@ -72,6 +77,11 @@ fn api(app: &SharedApp) -> OpenApiRouter<SharedApp> {
             OpenApiRouter::new()
                 .routes(routes!(feedback::create_feedback))
                 .routes(routes!(status::retry_failures))
+                .routes(routes!(
+                    session::get_session,
+                    session::create_session,
+                    session::delete_session
+                ))
                 .layer(json_body),
         )
         .merge(OpenApiRouter::new().routes(routes!(uploads::upload_images)).layer(upload_body))
@@ -92,6 +102,7 @@ pub fn router(app: Arc<App>, bound: IpAddr) -> Router {
     let (routes, document) = api(&app).split_for_parts();
     let document = document::finished(document).to_pretty_json().unwrap_or_default();
     let own_hosts = Arc::new(OwnHosts::new(&app.config.server, bound));
+    let guard = Arc::new(access::Guard::new(&app));
     let listeners = Arc::new(events::Listeners::new(&app));
     let timeout = Duration::from_millis(app.config.server.request_timeout_ms);
     let compress = SizeAbove::new(1024)
@@ -111,6 +122,7 @@ pub fn router(app: Arc<App>, bound: IpAddr) -> Router {
         .layer(middleware::from_fn(move |request: Request, next: Next| {
             with_deadline(timeout, request, next)
         }))
+        .layer(middleware::from_fn_with_state(guard, access::guard))
         .layer(middleware::from_fn_with_state(own_hosts, other_pages::refuse))
         .layer(CompressionLayer::new().compress_when(compress))
         .layer(set(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))

@@ -1,6 +1,7 @@
 //! image-search: drop pictures in a folder, search them by words, rate the result.
 //! ARCHITECTURE.md says which module may import which; `tests/it/house_rules.rs` checks it.
 
+pub mod access;
 pub mod app;
 pub mod backoff;
 pub mod catalog;

@@ -1,29 +1,31 @@
 //! The JWT that a search returns and feedback brings back. It carries the impression itself (query, model, first results),
 //! so a search writes nothing and every replica with the key can take the rating. HS256 only; `exp`, `aud` and `jti` required.
+//! Sessions of the page are tokens of the same keys, for another audience.
 
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+mod key_ring;
+
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, Header, Validation};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use self::key_ring::{KeyRing, Keys};
 use crate::types::{ContentHash, Impression, ImpressionResult, hex};
 
 /// Results that a token carries; further ones of the same answer cannot be replayed.
 pub const TOKEN_RESULTS_MAX: usize = 50;
-const KEY_BYTES: usize = 32;
+const SESSION_AUDIENCE: &str = "image-search/session";
 const HASH_PREFIX_BYTES: usize = 8;
 const RESULT_BYTES: usize = HASH_PREFIX_BYTES + size_of::<f32>();
 
-/// Signs and verifies tokens with one key.
+/// Signs tokens with the current key, and verifies those of it and of the ones before.
 pub struct TokenSigner {
-    encoding: EncodingKey,
-    decoding: DecodingKey,
-    key_id: String,
+    ring: KeyRing,
     audience: String,
     lifetime_s: u64,
 }
@@ -39,6 +41,15 @@ struct Claims {
     m: String,
     /// Results in order, base64url: per result 8 bytes of content hash, then the score as little-endian f32.
     r: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SessionClaims {
+    aud: String,
+    iat: i64,
+    exp: i64,
+    /// Who it is.
+    sub: String,
 }
 
 /// Why a token does not count. The answer to the client is the same for all but expiry.
@@ -62,41 +73,23 @@ pub enum TokenError {
 impl TokenSigner {
     /// From the key itself (at least 32 bytes).
     pub fn new(key: &[u8], audience: &str, lifetime_s: u64) -> Self {
-        // Tells keys apart without telling anything of the key.
-        let key_id = hex(&blake3::derive_key("image-search 2026 token key id", key)[..6]);
-        Self {
-            encoding: EncodingKey::from_secret(key),
-            decoding: DecodingKey::from_secret(key),
-            key_id,
-            audience: audience.to_owned(),
-            lifetime_s,
-        }
+        Self { ring: KeyRing::of(key), audience: audience.to_owned(), lifetime_s }
     }
 
-    /// With the key in a file, which is made (mode 0600) if it is not there.
+    /// With the key in a file, which is made (mode 0600) if it is not there. Another key in its place is noticed.
     pub fn from_file(path: &Path, audience: &str, lifetime_s: u64) -> Result<Self, TokenError> {
-        let failed = |reason: String| TokenError::Key { path: path.display().to_string(), reason };
-        let key = match std::fs::read(path) {
-            Ok(key) => key,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                create_key(path).map_err(|error| failed(error.to_string()))?
-            }
-            Err(error) => return Err(failed(error.to_string())),
-        };
-        if key.len() < KEY_BYTES {
-            return Err(failed(format!(
-                "it has {} bytes, at least {KEY_BYTES} are needed; delete it to have a new one made",
-                key.len()
-            )));
-        }
-        let mode = std::fs::metadata(path)
-            .map_err(|error| failed(error.to_string()))?
-            .permissions()
-            .mode();
-        if mode & 0o077 != 0 {
-            tracing::warn!(path = %path.display(), "other users can read the signing key; run chmod 600 on it");
-        }
-        Ok(Self::new(&key, audience, lifetime_s))
+        Ok(Self { ring: KeyRing::open(path)?, audience: audience.to_owned(), lifetime_s })
+    }
+
+    /// Puts a new key in place of the one in the file, and returns its id. With `keep_s`, tokens of the old one still count,
+    /// as they do of those that were retired at most so many seconds ago; without, no token that is out does.
+    pub fn rotate(path: &Path, keep_s: Option<u64>, now_s: i64) -> Result<String, TokenError> {
+        key_ring::rotate(path, keep_s, now_s)
+    }
+
+    /// Fails if the key's file is gone or cannot be used any more.
+    pub fn check_key(&self) -> Result<(), TokenError> {
+        self.ring.check()
     }
 
     /// The token of one answered search, and its id.
@@ -122,29 +115,64 @@ impl TokenSigner {
             m: model.to_owned(),
             r: BASE64.encode(packed),
         };
-        let header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::HS256) };
-        let token = jsonwebtoken::encode(&header, &claims, &self.encoding)
-            .map_err(|_| TokenError::Invalid)?;
-        Ok((token, jti))
+        Ok((encode(&self.ring.keys(), &claims)?, jti))
+    }
+
+    /// The token of somebody who proved to be `subject`.
+    pub fn sign_session(
+        &self,
+        subject: &str,
+        lifetime_s: u64,
+        now_s: i64,
+    ) -> Result<String, TokenError> {
+        let claims = SessionClaims {
+            aud: SESSION_AUDIENCE.to_owned(),
+            iat: now_s,
+            exp: now_s.saturating_add_unsigned(lifetime_s),
+            sub: subject.to_owned(),
+        };
+        encode(&self.ring.keys(), &claims)
+    }
+
+    /// Whom a session's token was given to.
+    pub fn verify_session(&self, token: &str) -> Result<String, TokenError> {
+        Ok(self.decode::<SessionClaims>(token, SESSION_AUDIENCE)?.sub)
     }
 
     /// The impression that a token carries, if it is ours and not too old.
     pub fn verify(&self, token: &str) -> Result<Impression, TokenError> {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = 0;
-        validation.set_audience(&[&self.audience]);
-        validation.set_required_spec_claims(&["exp", "aud"]);
-        let verified = jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation);
-        let claims = verified.map_err(|error| match error.kind() {
-            jsonwebtoken::errors::ErrorKind::ExpiredSignature => TokenError::Expired,
-            _ => TokenError::Invalid,
-        })?;
-        let Claims { iat, jti, q, m, r, .. } = claims.claims;
+        let Claims { iat, jti, q, m, r, .. } = self.decode(token, &self.audience)?;
         let id = Uuid::parse_str(&jti).map_err(|_| TokenError::Invalid)?.to_string();
         let packed = BASE64.decode(r).map_err(|_| TokenError::Invalid)?;
         let results = packed.chunks_exact(RESULT_BYTES).map(unpack).collect();
         Ok(Impression { id, query: q, model: m, results, searched_ms: iat.saturating_mul(1000) })
     }
+
+    fn decode<C: DeserializeOwned>(&self, token: &str, audience: &str) -> Result<C, TokenError> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
+        let id = header.kid.as_deref();
+        let mut keys = self.ring.keys();
+        if keys.named(id).is_none() {
+            // Another server may have got the new key before we looked.
+            keys = self.ring.look();
+        }
+        let key = keys.named(id).ok_or(TokenError::Invalid)?;
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = 0;
+        validation.set_audience(&[audience]);
+        validation.set_required_spec_claims(&["exp", "aud"]);
+        let verified = jsonwebtoken::decode::<C>(token, &key.decoding, &validation);
+        verified.map(|verified| verified.claims).map_err(|error| match error.kind() {
+            jsonwebtoken::errors::ErrorKind::ExpiredSignature => TokenError::Expired,
+            _ => TokenError::Invalid,
+        })
+    }
+}
+
+fn encode(keys: &Arc<Keys>, claims: &impl Serialize) -> Result<String, TokenError> {
+    let key = &keys.signing;
+    let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::HS256) };
+    jsonwebtoken::encode(&header, claims, &key.encoding).map_err(|_| TokenError::Invalid)
 }
 
 fn unpack(result: &[u8]) -> ImpressionResult {
@@ -153,18 +181,12 @@ fn unpack(result: &[u8]) -> ImpressionResult {
     ImpressionResult { hash_prefix: hex(hash), score }
 }
 
-fn create_key(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut key = vec![0; KEY_BYTES];
-    getrandom::fill(&mut key).map_err(std::io::Error::other)?;
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(&key)?;
-    file.sync_all()?;
-    Ok(key)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use jsonwebtoken::EncodingKey;
+
     use super::*;
 
     const NOW_S: i64 = 4_000_000_000;
@@ -267,5 +289,63 @@ mod tests {
                 .to_string()
                 .contains("at least 32")
         );
+    }
+
+    #[test]
+    fn after_a_rotation_what_is_out_still_counts_and_new_tokens_have_the_new_key() {
+        let dir = tempfile::tempdir().expect("temp");
+        let path = dir.path().join("jwt.key");
+        let open = || TokenSigner::from_file(&path, "a", 60).expect("opened");
+        let (running, behind) = (open(), open());
+        let kid = |token: &str| jsonwebtoken::decode_header(token).expect("a header").kid;
+        let sign = |signer: &TokenSigner| signer.sign("x", "m", &[], NOW_S).expect("signed").0;
+        let before = sign(&running);
+        let new_kid = TokenSigner::rotate(&path, Some(3600), 1000).expect("rotated");
+        running.ring.look();
+        let after = sign(&running);
+        assert_eq!(kid(&after).as_ref(), Some(&new_kid));
+        assert_ne!(kid(&before), kid(&after));
+        // `behind` did not look yet; a token of a key that it does not know has it look.
+        for signer in [&running, &open(), &behind] {
+            assert!(signer.verify(&before).is_ok() && signer.verify(&after).is_ok());
+        }
+        let files = || std::fs::read_dir(dir.path()).expect("read").count();
+        assert_eq!(files(), 2);
+        TokenSigner::rotate(&path, Some(3600), 2000).expect("rotated");
+        assert!(open().verify(&before).is_ok(), "retired a while ago");
+        TokenSigner::rotate(&path, Some(3600), 5000).expect("rotated");
+        assert!(open().verify(&before).is_err(), "retired too long ago");
+        assert!(open().verify(&after).is_ok());
+        for entry in std::fs::read_dir(dir.path()).expect("read") {
+            let mode = entry.expect("an entry").metadata().expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        TokenSigner::rotate(&path, None, 6000).expect("rotated");
+        assert!(open().verify(&after).is_err() && files() == 1, "everything old is gone");
+    }
+
+    #[test]
+    fn a_key_that_vanishes_is_noticed_and_its_server_goes_on() {
+        let dir = tempfile::tempdir().expect("temp");
+        let path = dir.path().join("jwt.key");
+        let signer = TokenSigner::from_file(&path, "a", 60).expect("made");
+        signer.check_key().expect("there");
+        std::fs::remove_file(&path).expect("removed");
+        signer.ring.look();
+        let (token, _) = signer.sign("x", "m", &[], NOW_S).expect("signed");
+        assert!(signer.verify(&token).is_ok());
+        let gone = signer.check_key().expect_err("gone").to_string();
+        assert!(gone.contains("jwt.key") && gone.contains("vanished"), "{gone}");
+    }
+
+    #[test]
+    fn sessions_and_ratings_are_told_apart() {
+        let session = signer().sign_session("page", 60, NOW_S).expect("signed");
+        assert_eq!(signer().verify_session(&session).expect("verified"), "page");
+        assert!(signer().verify(&session).is_err());
+        let (token, _) = signer().sign("x", "m", &[], NOW_S).expect("signed");
+        assert!(signer().verify_session(&token).is_err());
+        let old = signer().sign_session("page", 60, 1_000_000).expect("signed");
+        assert!(matches!(signer().verify_session(&old), Err(TokenError::Expired)));
     }
 }

@@ -1,6 +1,7 @@
 //! What every `Catalog` must do, one test per case. An implementation's tests say `conformance!(make)` with a function that
 //! makes a [`Fixture`]: one empty catalog, on which any number of handles can be opened.
 
+pub(crate) mod api_keys;
 pub(crate) mod feedback;
 pub(crate) mod images;
 pub(crate) mod queue;
@@ -70,6 +71,7 @@ macro_rules! conformance {
                 lost_vectors_make_their_images_pending,
                 used_models_are_noted_and_forgotten_with_their_vectors,
             ];
+            api_keys: [keys_are_kept_by_name_and_removed];
             feedback: [feedback_is_stored_once_per_impression];
             workers: [
                 two_workers_complete_every_image_once_through_kills,

@@ -4,6 +4,7 @@
 //! Lists are bound as one JSON text and unpacked with `json_each`, so every statement is a constant, and a test looks at
 //! the plan of each.
 
+mod api_keys;
 mod feedback;
 mod images;
 mod leases;

@@ -57,7 +57,8 @@ pub(super) async fn run(config: Config, args: FailuresArgs) -> anyhow::Result<Ex
 
 async fn retry(config: &Config) -> anyhow::Result<ExitCode> {
     if let Some(server) = running_server(&config.data_dir) {
-        let answer = remote::ask(&server, "/api/v1/failures/retry", Some(&json!({}))).await?;
+        let answer =
+            remote::ask(config, &server, "/api/v1/failures/retry", Some(&json!({}))).await?;
         say(format_args!("Pictures being tried again: {}", answer["retried"]));
         return Ok(ExitCode::SUCCESS);
     }

@@ -40,6 +40,7 @@ pub(super) async fn run(config: Config, args: SearchArgs) -> anyhow::Result<Exit
     let answer = match running_server(&config.data_dir) {
         Some(server) => {
             remote::ask(
+                &config,
                 &server,
                 "/api/v1/search-image",
                 Some(&json!({"text": args.text(), "limit": args.limit})),

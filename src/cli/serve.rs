@@ -62,6 +62,7 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
             "others reach this server by its address; for a name, such as photos.example.org, set server.hosts"
         );
     }
+    warn_of_openness(&app, address).await?;
     app.data_dir.announce(&url);
     tokio::spawn(log_states(app.clone(), url));
     tokio::spawn(stop_on_signal(app.clone()));
@@ -86,6 +87,23 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     serving.await??;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what anybody may do, if others can reach this server.
+async fn warn_of_openness(app: &App, address: std::net::SocketAddr) -> anyhow::Result<()> {
+    let (keys, uploads) = (app.access.keys().await?, &app.config.uploads);
+    if keys.is_open() && !address.ip().is_loopback() {
+        tracing::warn!(
+            %address,
+            "everybody who reaches this address may see all pictures, search, rate and read the status and the metrics, since there is no API key; image-search key add makes one, and a proxy with a login in front is another way"
+        );
+    }
+    if keys.is_open() && uploads.enabled && !keys.has_configured() {
+        tracing::warn!(
+            "uploads are switched on, but there is no key that allows them: image-search key add --name NAME --scopes upload"
+        );
+    }
+    Ok(())
 }
 
 /// As many files and connections may be open as the system lets this program have. Returns how many; `None` is no limit.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,10 +16,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::client_address::network;
+use crate::config::AddressRange;
+
 /// How many connections each client has.
 pub(super) struct Clients {
     open: Mutex<HashMap<IpAddr, usize>>,
     each_max: usize,
+    /// Have all connections of all their clients.
+    trusted_proxies: Vec<AddressRange>,
     connections: Gauge,
 }
 
@@ -30,16 +35,21 @@ pub(super) struct Place {
 }
 
 impl Clients {
-    pub(super) fn new(each_max: usize, connections: Gauge) -> Arc<Self> {
-        Arc::new(Self { open: Mutex::default(), each_max, connections })
+    pub(super) fn new(
+        each_max: usize,
+        trusted_proxies: Vec<AddressRange>,
+        connections: Gauge,
+    ) -> Arc<Self> {
+        Arc::new(Self { open: Mutex::default(), each_max, trusted_proxies, connections })
     }
 
     /// `None` if the client has as many as it may have.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let client = client(address);
+        let client = network(address);
+        let is_proxy = self.trusted_proxies.iter().any(|range| range.contains(address));
         let mut open = self.open.lock();
         let count = open.entry(client).or_default();
-        if *count >= self.each_max {
+        if *count >= self.each_max && !is_proxy {
             return None;
         }
         *count += 1;
@@ -58,16 +68,6 @@ impl Drop for Place {
             }
         }
         self.clients.connections.dec();
-    }
-}
-
-/// One household or machine usually has a whole /64 of IPv6 addresses.
-fn client(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-        }
-        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn places_are_counted_by_client_and_given_back() {
-        let clients = Clients::new(2, Gauge::default());
+        let proxy = "10.9.0.0/16".parse().expect("a range");
+        let clients = Clients::new(2, vec![proxy], Gauge::default());
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
         let first = clients.admit(address("10.0.0.1"));
         let _second = clients.admit(address("::ffff:10.0.0.1")).expect("room for two");
@@ -155,6 +156,9 @@ mod tests {
         assert!(clients.admit(address("10.0.0.2")).is_some(), "another client");
         drop(first);
         assert!(clients.admit(address("10.0.0.1")).is_some());
+        let proxy: Vec<_> = (0..9).map(|_| clients.admit(address("10.9.0.1"))).collect();
+        assert!(proxy.iter().all(Option::is_some), "a proxy's are those of many");
+        drop(proxy);
         let _v6 = [clients.admit(address("fd00::1")), clients.admit(address("fd00::2"))];
         assert!(clients.admit(address("fd00::3")).is_none(), "the same network");
         assert!(clients.admit(address("fd00:0:0:1::1")).is_some());

@@ -1,15 +1,30 @@
 //! The API document around the endpoints: what it is, what every endpoint may answer, and how the API key is sent.
 
+use axum::http::Method;
 use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{
     Components, ContentBuilder, PathItem, Ref, RefOr, Response, ResponseBuilder,
 };
 
+use super::gates::documented;
+use crate::catalog::KeyScope;
+
+/// What endpoints answer that ask for a key, or may.
+const ANSWERS_OF_GATES: &[(&str, &str)] = &[
+    ("401", "The server asks for an API key, and none came or a wrong one."),
+    ("429", "Too many requests of this address or key; Retry-After says when to try again."),
+];
+
+/// The ways to send a key.
+const KEY_SCHEMES: [&str; 3] = ["api_key", "api_key_header", "session"];
+
 /// What every endpoint answers to some requests, wherever it does not say more itself.
 const COMMON_ANSWERS: &[(&str, &str)] = &[
-    ("403", "A page of another site made the request."),
+    ("403", "A page of another site made the request, or the API key does not allow it."),
     ("421", "The server does not go by the name in Host; server.hosts lists its names."),
     ("500", "Something went wrong; the server's log says what."),
     (
@@ -41,23 +56,57 @@ pub(super) fn finished(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
         // A name may have slashes. The router has a sign for that; OpenAPI has none.
         .map(|(path, item)| (path.replace("{*", "{"), item))
         .collect();
-    for operation in document.paths.paths.values_mut().flat_map(operations) {
-        for (status, description) in COMMON_ANSWERS {
-            let answers = &mut operation.responses.responses;
-            answers.entry((*status).to_owned()).or_insert_with(|| refusal(description));
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations(item) {
+            add_answers(operation, COMMON_ANSWERS);
+            if let Some(scope) = documented(&method, path) {
+                add_answers(operation, ANSWERS_OF_GATES);
+                operation.security = Some(requirements(scope));
+            }
         }
     }
-    let key = HttpBuilder::new()
-        .scheme(HttpAuthScheme::Bearer)
-        .description(Some("The API key of uploads.api_key or uploads.api_key_file."))
-        .build();
-    let components = document.components.get_or_insert_with(Components::new);
-    components.add_security_scheme("api_key", SecurityScheme::Http(key));
+    add_schemes(document.components.get_or_insert_with(Components::new));
     document
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten()
+/// A key with the scope, sent in any way; or none, as long as the server has no keys.
+fn requirements(scope: KeyScope) -> Vec<SecurityRequirement> {
+    let with_key = KEY_SCHEMES.map(|scheme| SecurityRequirement::new(scheme, [scope.as_str()]));
+    let without = (scope != KeyScope::Upload).then(SecurityRequirement::default);
+    without.into_iter().chain(with_key).collect()
+}
+
+fn add_schemes(components: &mut Components) {
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("An API key with the scope that is named; image-search key add makes one. Only asked for when there are keys, and always for uploads."))
+        .build();
+    let header =
+        ApiKeyValue::with_description("X-API-Key", "The same key, where Authorization is taken.");
+    let cookie = ApiKeyValue::with_description(
+        "image_search_session",
+        "What POST /api/v1/session sets, for browsers.",
+    );
+    components.add_security_scheme("api_key", SecurityScheme::Http(bearer));
+    components
+        .add_security_scheme("api_key_header", SecurityScheme::ApiKey(ApiKey::Header(header)));
+    components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+    let all = [
+        (Method::GET, &mut item.get),
+        (Method::POST, &mut item.post),
+        (Method::DELETE, &mut item.delete),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+fn add_answers(operation: &mut Operation, answers: &[(&str, &str)]) {
+    for (status, description) in answers {
+        let known = &mut operation.responses.responses;
+        known.entry((*status).to_owned()).or_insert_with(|| refusal(description));
+    }
 }
 
 fn refusal(description: &str) -> RefOr<Response> {

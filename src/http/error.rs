@@ -58,7 +58,7 @@ impl Problem {
     }
 
     /// What happened goes to the log.
-    fn internal(error: &dyn std::fmt::Display) -> Self {
+    pub(super) fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
         Self::unexplained()
     }

@@ -20,6 +20,7 @@ pub(super) enum ProblemCode {
     TokenInvalid,
     TokenExpired,
     ApiKeyNeeded,
+    ScopeNeeded,
     CrossSiteRequest,
     NotFound,
     UploadsDisabled,
@@ -29,6 +30,7 @@ pub(super) enum ProblemCode {
     UnsupportedMediaType,
     RangeNotSatisfiable,
     MisdirectedRequest,
+    TooManyRequests,
     InvalidRequest,
     BadImageName,
     EmptyFile,
@@ -62,7 +64,7 @@ impl ProblemCode {
             Self::TokenInvalid | Self::TokenExpired | Self::ApiKeyNeeded => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::CrossSiteRequest => StatusCode::FORBIDDEN,
+            Self::CrossSiteRequest | Self::ScopeNeeded => StatusCode::FORBIDDEN,
             Self::NotFound | Self::UploadsDisabled => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::ImageExists => StatusCode::CONFLICT,
@@ -70,6 +72,7 @@ impl ProblemCode {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::MisdirectedRequest => StatusCode::MISDIRECTED_REQUEST,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::InvalidRequest
             | Self::BadImageName
             | Self::EmptyFile

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -14,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::client_address::Peer;
 use super::connections::{Clients, WriteDeadline};
 use crate::config::ServerConfig;
 
@@ -28,7 +32,11 @@ pub async fn serve(
     connections: Gauge,
     stop: CancellationToken,
 ) -> bool {
-    let clients = Clients::new(config.connections_per_address_max, connections);
+    let clients = Clients::new(
+        config.connections_per_address_max,
+        config.trusted_proxies.clone(),
+        connections,
+    );
     let write_timeout = Duration::from_millis(config.write_timeout_ms);
     let places = Arc::new(Semaphore::new(config.connections_max));
     let graceful = GracefulShutdown::new();
@@ -53,7 +61,10 @@ pub async fn serve(
         };
         // Small answers must not wait for more bytes to come.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
+        let service = FromPeer {
+            router: TowerToHyperService::new(router.clone()),
+            peer: Peer(address.to_canonical()),
+        };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_millis(HEADER_TIMEOUT_MS))
@@ -70,4 +81,23 @@ pub async fn serve(
     tokio::time::timeout(Duration::from_millis(config.shutdown_timeout_ms), graceful.shutdown())
         .await
         .is_ok()
+}
+
+type ToRouter = TowerToHyperService<Router>;
+
+/// Notes with each request where it came from.
+struct FromPeer {
+    router: ToRouter,
+    peer: Peer,
+}
+
+impl Service<Request<Incoming>> for FromPeer {
+    type Response = <ToRouter as Service<Request<Incoming>>>::Response;
+    type Error = <ToRouter as Service<Request<Incoming>>>::Error;
+    type Future = <ToRouter as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.router.call(request)
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -10,12 +11,12 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::SharedApp;
+use super::access::Caller;
 use super::error::{Problem, ProblemCode};
 use super::images::Page;
 use super::other_pages::is_from_own_page;
 use super::request::{ApiJson, ApiQuery};
-use super::uploads::has_api_key;
-use crate::catalog::{FailedImage, FailureCode, SourceRow, StateCounts};
+use crate::catalog::{FailedImage, FailureCode, KeyScope, SourceRow, StateCounts};
 use crate::feedback::timestamp;
 use crate::ingest::IngestState;
 use crate::serving::{Answering, NextModel, ServingState};
@@ -439,7 +440,6 @@ pub(super) struct RetryResponse {
 /// Only for the server's own page, and for programs with the API key or with the server's own address as `Origin`.
 #[utoipa::path(
     post, path = "/api/v1/failures/retry", tag = "operation", request_body = RetryRequest,
-    security((), ("api_key" = [])),
     responses(
         (status = 200, body = RetryResponse, description = "They are tried again, as soon as it is their turn."),
         (status = 400, body = Problem, content_type = "application/problem+json", description = "The body is no JSON, or did not arrive completely."),
@@ -452,10 +452,11 @@ pub(super) struct RetryResponse {
 )]
 pub(super) async fn retry_failures(
     State(app): State<SharedApp>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     ApiJson(wanted): ApiJson<RetryRequest>,
 ) -> Result<axum::Json<RetryResponse>, Problem> {
-    if !is_from_own_page(&headers) && !has_api_key(&app, &headers) {
+    if !is_from_own_page(&headers) && !caller.may(KeyScope::Admin) {
         return Err(Problem::new(
             ProblemCode::CrossSiteRequest,
             "Only the server's own page may ask for this. Programs send the API key as Authorization: Bearer …, or the server's address as Origin.",
@@ -466,6 +467,7 @@ pub(super) async fn retry_failures(
         .map(|names| names.into_iter().map(ImageName::new).collect::<Result<Vec<_>, _>>())
         .transpose()?;
     let retried = app.catalog.retry(names.as_deref()).await?;
+    tracing::info!(target: "audit", action = "failures_retried", key = caller.name(), address = %caller.address, retried, "failed pictures are tried again");
     if let Some(ingest) = app.serving.state().ingest() {
         ingest.wake();
     }

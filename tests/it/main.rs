@@ -1,6 +1,7 @@
 //! The one integration binary: drives the real program as its users do, over HTTP and the command line.
 //! `harness` starts it and waits for conditions with a deadline; nothing here sleeps for luck.
 
+mod access;
 mod cli;
 mod crash;
 mod demo;

@@ -226,6 +226,7 @@ async fn no_statement_walks_over_the_library() {
     let folder = Folder::new();
     let catalog = folder.catalog(SqliteOptions::default()).await;
     let all = [
+        super::api_keys::STATEMENTS,
         super::feedback::STATEMENTS,
         super::images::STATEMENTS,
         super::leases::STATEMENTS,
@@ -236,7 +237,7 @@ async fn no_statement_walks_over_the_library() {
     ]
     .concat();
     // Sorts the few rows of what was asked for.
-    let may_sort = ["BY_CONTENT", "COUNTS"];
+    let may_sort = ["API_KEYS", "BY_CONTENT", "COUNTS"];
     let mut wrong = Vec::new();
     for (name, sql) in &all {
         let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
