@@ -67,6 +67,15 @@ export function imageInfo(name: string, signal: AbortSignal): Promise<ImageInfo>
   return request(`/api/v1/image-info?image_name=${encodeURIComponent(name)}`, { signal });
 }
 
+/** What may be done with the key that this browser signed in with, if any. */
+export function getSession(): Promise<Schemas['Session']> {
+  return request('/api/v1/session');
+}
+
+export function signIn(key: string): Promise<Schemas['Session']> {
+  return post('/api/v1/session', { key });
+}
+
 export function getStatus(): Promise<Status> {
   return request('/api/v1/status');
 }

@@ -111,7 +111,8 @@ export interface paths {
         put?: never;
         /**
          * Add pictures.
-         * @description They are put into the first folder. Needs `uploads.enabled` and the API key.
+         * @description They are put into the first folder, each on its own: some may be added although others are not. Needs `uploads.enabled` and a
+         *     key. If none was added, or the form breaks off, the answer is a problem, with `images` beside it as in the other answers.
          */
         post: operations["upload_images"];
         delete?: never;
@@ -136,7 +137,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a picture's file.
-         * @description Needs `uploads.enabled` and the API key.
+         * @description Needs `uploads.enabled` and a key.
          */
         delete: operations["delete_image"];
         options?: never;
@@ -159,6 +160,28 @@ export interface paths {
          */
         post: operations["search_image"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Ask who one is, and what that allows. */
+        get: operations["get_session"];
+        put?: never;
+        /**
+         * Sign in with an API key.
+         * @description Sets a cookie that no script can read. It counts until the key is removed, at most `access.session_lifetime_s`.
+         */
+        post: operations["create_session"];
+        /** Sign out. */
+        delete: operations["delete_session"];
         options?: never;
         head?: never;
         patch?: never;
@@ -277,6 +300,8 @@ export interface components {
              * @description How many there are in all.
              */
             total: number;
+            /** @description Files whose names are no names of images, for example because they are not UTF-8; up to 1000 of each folder. */
+            unnameable: components["schemas"]["UnnameableEntry"][];
         };
         /** @description A rating of one answer, as a number, by single images, or both. */
         FeedbackRequest: {
@@ -536,7 +561,7 @@ export interface components {
          * @description Tells problems apart, for programs. Codes are never renamed; later versions may add some.
          * @enum {string}
          */
-        ProblemCode: "malformed_json" | "malformed_form" | "malformed_path" | "unreadable_body" | "token_invalid" | "token_expired" | "api_key_needed" | "cross_site_request" | "not_found" | "uploads_disabled" | "method_not_allowed" | "image_exists" | "too_large" | "unsupported_media_type" | "range_not_satisfiable" | "misdirected_request" | "invalid_request" | "bad_image_name" | "empty_file" | "not_an_image" | "too_many_bytes" | "too_many_pixels" | "too_much_memory" | "decode_timeout" | "truncated_image" | "corrupt_image" | "internal" | "model_not_ready" | "overloaded" | "deadline_exceeded" | "store_unavailable" | "catalog_unavailable" | "storage_read_only" | "image_changed" | "image_unreadable" | "source_away" | "storage_full";
+        ProblemCode: "malformed_json" | "malformed_form" | "malformed_path" | "unreadable_body" | "token_invalid" | "token_expired" | "api_key_needed" | "scope_needed" | "cross_site_request" | "not_found" | "uploads_disabled" | "method_not_allowed" | "image_exists" | "too_large" | "unsupported_media_type" | "range_not_satisfiable" | "misdirected_request" | "too_many_requests" | "invalid_request" | "bad_image_name" | "empty_file" | "not_an_image" | "too_many_bytes" | "too_many_pixels" | "too_much_memory" | "decode_timeout" | "truncated_image" | "corrupt_image" | "internal" | "model_not_ready" | "overloaded" | "deadline_exceeded" | "store_unavailable" | "catalog_unavailable" | "storage_read_only" | "image_changed" | "image_unreadable" | "source_away" | "storage_full";
         /** @description What is ready and what is not. */
         Readiness: {
             /** @description The catalog of images and ratings. */
@@ -545,6 +570,8 @@ export interface components {
             model: components["schemas"]["Check"];
             /** @description Whether all parts are, so that searches are answered. */
             ready: boolean;
+            /** @description The key that tokens are signed with. */
+            signing_key: components["schemas"]["Check"];
             /** @description The vector store. */
             store: components["schemas"]["Check"];
         };
@@ -613,6 +640,20 @@ export interface components {
             /** @description The words of the request; missing when it was a picture. */
             text?: string | null;
         };
+        /** @description Who asks, and what that allows. */
+        Session: {
+            /** @description Name of the key that was sent or signed in with; missing if there was none. */
+            key_name?: string | null;
+            /** @description Whether this server asks for keys at all. */
+            key_needed: boolean;
+            /** @description What may be done: `search`, `feedback`, `upload`, `admin`. */
+            scopes: string[];
+        };
+        /** @description The key to sign in with. */
+        SessionRequest: {
+            /** @description An API key, as `image-search key add` printed it. */
+            key: string;
+        };
         /** @description Files of one kind that are no pictures. */
         SkippedKind: {
             /**
@@ -677,12 +718,19 @@ export interface components {
              */
             vectors?: number | null;
         };
+        /** @description A file that is left out because of its name. */
+        UnnameableEntry: {
+            /** @description What is wrong with the name, for people. */
+            reason: string;
+            /** @description Its path below its folder; what cannot be shown is replaced. */
+            shown: string;
+        };
         /** @description Pictures to add. */
         UploadForm: {
             /** @description One or more picture files, each with its file name. */
             image: string[];
         };
-        /** @description The pictures that were added. */
+        /** @description What became of the files. */
         UploadResponse: {
             /** @description One entry for each file, in the order of the form. */
             images: components["schemas"]["UploadedImage"][];
@@ -697,12 +745,20 @@ export interface components {
              */
             max_bytes: number;
         };
-        /** @description One picture that was added, or was there already. */
+        /** @description What became of one file. */
         UploadedImage: {
             /** @description An image with the same content that was there before; then nothing was written. */
             duplicate_of?: string | null;
-            /** @description The name that it has now. */
+            /** @description The file's name, as it was sent. */
+            file_name: string;
+            /** @description The name that the picture has now; of a file that was not added, the name that was sent. */
             image_name: string;
+            problem?: components["schemas"]["Problem"] | null;
+            /**
+             * Format: int32
+             * @description 201 if it was added, 200 if its content was there already, otherwise the status of the problem.
+             */
+            status: number;
         };
     };
     responses: never;
@@ -762,7 +818,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -800,6 +856,15 @@ export interface operations {
             };
             /** @description A field is missing or out of bounds. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -854,7 +919,16 @@ export interface operations {
                     "text/event-stream": unknown;
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -865,6 +939,15 @@ export interface operations {
             };
             /** @description The server does not go by the name in Host; server.hosts lists its names. */
             421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -917,7 +1000,16 @@ export interface operations {
                     "application/json": components["schemas"]["FailureList"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -937,6 +1029,15 @@ export interface operations {
             };
             /** @description A parameter is out of bounds. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -995,6 +1096,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The request comes neither from the server's own page nor with the API key. */
             403: {
                 headers: {
@@ -1033,6 +1143,15 @@ export interface operations {
             };
             /** @description This cannot be the name of an image. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1090,7 +1209,16 @@ export interface operations {
                     "application/json": components["schemas"]["ImageInfo"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1119,6 +1247,15 @@ export interface operations {
             };
             /** @description This cannot be the name of an image. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1171,7 +1308,16 @@ export interface operations {
                     "application/json": components["schemas"]["ImageList"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1191,6 +1337,15 @@ export interface operations {
             };
             /** @description A parameter is out of bounds. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1240,6 +1395,15 @@ export interface operations {
                     "application/json": components["schemas"]["UploadResponse"];
                 };
             };
+            /** @description Some pictures were added and some not; each entry says which, and why. */
+            207: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadResponse"];
+                };
+            };
             /** @description The body is no form, or did not arrive completely. */
             400: {
                 headers: {
@@ -1249,7 +1413,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The API key is missing or wrong. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -1258,7 +1422,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1312,6 +1476,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Something went wrong; the server's log says what. */
             500: {
                 headers: {
@@ -1330,7 +1503,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The disk is full. */
+            /** @description The disk is full, or the folder has as many pictures as it may. */
             507: {
                 headers: {
                     [name: string]: unknown;
@@ -1392,7 +1565,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1430,6 +1612,15 @@ export interface operations {
             };
             /** @description This cannot be the name of an image, a parameter is out of bounds, or no thumbnail can be made of the picture. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1485,7 +1676,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The API key is missing or wrong. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -1494,7 +1685,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1523,6 +1714,15 @@ export interface operations {
             };
             /** @description This cannot be the name of an image. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1591,7 +1791,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1645,6 +1854,230 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What may be done with what the request brought. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SessionRequest"];
+            };
+        };
+        responses: {
+            /** @description The cookie is set; what it allows. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description The body is no JSON, or did not arrive completely. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key is not known here. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not sent as JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is missing. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The cookie is gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Something went wrong; the server's log says what. */
             500: {
                 headers: {
@@ -1683,7 +2116,16 @@ export interface operations {
                     "application/json": components["schemas"]["Status"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1694,6 +2136,15 @@ export interface operations {
             };
             /** @description The server does not go by the name in Host; server.hosts lists its names. */
             421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1739,7 +2190,7 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1795,7 +2246,16 @@ export interface operations {
                     "application/openmetrics-text": string;
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1806,6 +2266,15 @@ export interface operations {
             };
             /** @description The server does not go by the name in Host; server.hosts lists its names. */
             421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1851,7 +2320,7 @@ export interface operations {
                     "application/json": components["schemas"]["Readiness"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
