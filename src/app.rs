@@ -67,8 +67,12 @@ impl App {
         let (settings, installation) = (&config.vector_store, catalog.installation().await?);
         let store =
             address::open_at(&settings.url, settings, data_dir.path(), &installation).await?;
-        let sources =
-            source_address::open(&config.images, &config.ingest.ignore, config.ingest.images_max)?;
+        let sources = source_address::open(
+            &config.images,
+            &config.data_dir,
+            &config.ingest.ignore,
+            config.ingest.images_max,
+        )?;
         Self::assemble(config, data_dir, catalog, store, sources)
     }
 

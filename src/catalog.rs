@@ -22,7 +22,7 @@ pub use self::records::{
     CompletedImage, ConfiguredSource, FailedImage, Failure, FailureCode, FailurePage, FeedbackRow,
     ImageRating, ImageRow, ImageState, KnownImage, LeasedImage, NamedContent, PageStart,
     PictureFacts, Rating, RatingChange, RecentCursor, RecentPage, SavedRating, SeenImage,
-    SourceRow, StateCounts, UsedModel,
+    SourceRow, StateCounts, UnnameableFile, UsedModel,
 };
 use crate::types::{ContentHash, Fingerprint, ImageName, Impression, ModelId, Scope};
 
@@ -134,6 +134,16 @@ pub trait Sources: Send + Sync + 'static {
         identity: Option<&str>,
         now_ms: i64,
     ) -> Result<(), CatalogError>;
+
+    /// Notes which files of a source cannot be images because of their names, in place of those that were noted before.
+    async fn note_unnameable(
+        &self,
+        source: &str,
+        files: &[UnnameableFile],
+    ) -> Result<(), CatalogError>;
+
+    /// Those of all configured sources.
+    async fn unnameable(&self) -> Result<Vec<UnnameableFile>, CatalogError>;
 }
 
 /// The images as a queue. Any number of workers and processes may share it: whoever leases an image holds it until the

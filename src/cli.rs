@@ -10,6 +10,7 @@ mod forget;
 mod health;
 mod index;
 mod key;
+mod logs;
 mod model;
 mod progress_bar;
 mod remote;
@@ -18,17 +19,16 @@ mod serve;
 mod status;
 mod store;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 use crate::catalog::{self, Catalog};
-use crate::config::{Config, LogConfig, LogFormat, Overrides};
-use crate::vector_store::embedded::ENGINE_LOG_TARGET;
+use crate::config::{Config, Overrides};
+use crate::printable::{printable, printable_json, printable_lines};
 
 /// Something went wrong; the message says what.
 const EXIT_ERROR: u8 = 1;
@@ -131,7 +131,8 @@ pub fn main() -> ExitCode {
 }
 
 fn complain(error: &anyhow::Error) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "error: {error:#}");
+    let error = format!("{error:#}");
+    let _ = writeln!(std::io::stderr(), "error: {}", printable_lines(&error));
     ExitCode::from(EXIT_ERROR)
 }
 
@@ -143,7 +144,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let quiet = common.log.is_none() && !matches!(command, Command::Serve(_));
     let config = Config::load(common.config.as_deref(), std::env::vars(), flags)?;
-    start_logging(&config.log, quiet)?;
+    logs::start(&config.log, quiet)?;
     match command {
         Command::Serve(_) => serve::run(config).await,
         Command::Index => index::run(config).await,
@@ -185,35 +186,6 @@ impl CommonArgs {
     }
 }
 
-/// Logs go to standard error, so that output can be piped. Commands other than `serve` only warn, unless told otherwise.
-fn start_logging(config: &LogConfig, quiet: bool) -> anyhow::Result<()> {
-    // Their summaries list what could not be indexed; the pipeline need not say it as well.
-    let level = if quiet && config.level == "info" {
-        "warn,image_search::ingest::pipeline=error"
-    } else {
-        &config.level
-    };
-    // What was done in whose name is told at every level, unless the level names it.
-    let audit = if quiet { "" } else { "audit=info," };
-    // The engine warns of its own internals at every start; what matters of it comes back as an error.
-    let filter = EnvFilter::builder()
-        .parse(format!("{ENGINE_LOG_TARGET}=error,{audit}{level}"))
-        .map_err(|error| anyhow::anyhow!("log.level: {error}"))?;
-    let pretty = match config.format {
-        LogFormat::Auto => std::io::stderr().is_terminal(),
-        LogFormat::Pretty => true,
-        LogFormat::Json => false,
-    };
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second call (in tests) keeps the first one's logger.
-    let _ = if pretty {
-        logs.with_target(false).try_init()
-    } else {
-        logs.json().flatten_event(true).try_init()
-    };
-    Ok(())
-}
-
 /// The catalog alone, for commands that may run beside a server.
 async fn open_catalog(config: &Config) -> anyhow::Result<Arc<dyn Catalog>> {
     anyhow::ensure!(
@@ -229,7 +201,19 @@ fn write_out(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Writes a line for the user. A closed pipe (`| head`) is no error worth telling.
+/// Writes a line for the user, in which no name can do more than be shown. A closed pipe (`| head`) is no error worth telling.
 fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    let line = line.to_string();
+    let _ = writeln!(std::io::stdout(), "{}", printable(&line));
+}
+
+/// The same beside what is piped on.
+fn tell(line: impl std::fmt::Display) {
+    let line = line.to_string();
+    let _ = writeln!(std::io::stderr(), "{}", printable(&line));
+}
+
+/// Writes JSON, on one line or on several.
+fn say_json(json: &str) {
+    let _ = writeln!(std::io::stdout(), "{}", printable_json(json));
 }

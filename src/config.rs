@@ -294,6 +294,7 @@ pub struct UploadConfig {
     pub api_key_file: PathBuf,
     pub file_bytes_max: u64,
     pub files_max: usize,
+    pub disk_reserve_mib: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -1,8 +1,9 @@
 //! The folder with everything the program writes: where each thing is in it, and the lock that keeps a second process out.
 //! The lock file names the server that has the folder, so that other commands find it.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Permissions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 const LOCK: &str = "LOCK";
@@ -44,6 +45,7 @@ impl DataDir {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(path.join(LOCK))
             .map_err(failed)?;
         match lock.try_lock() {
@@ -84,10 +86,33 @@ impl DataDir {
 
 /// Makes the folder, for its owner alone, unless it is there.
 pub fn make(path: &Path) -> Result<(), DataDirError> {
-    std::fs::create_dir_all(path).map_err(|error| DataDirError::Unusable {
+    let failed = |error: std::io::Error| DataDirError::Unusable {
         path: path.display().to_string(),
         reason: error.to_string(),
-    })
+    };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    if let Err(error) = close_to_others(path) {
+        tracing::warn!(path = %path.display(), %error, "other users may read the data folder; its owner can run chmod -R go= on it");
+    }
+    Ok(())
+}
+
+/// Nobody else may enter the folder, nor read what lies directly in it. What lies deeper is behind that door.
+fn close_to_others(path: &Path) -> std::io::Result<()> {
+    let close = |path: &Path| {
+        let found = std::fs::symlink_metadata(path)?;
+        let mode = found.permissions().mode() & 0o7777;
+        if found.is_symlink() || mode & 0o077 == 0 {
+            return Ok(());
+        }
+        std::fs::set_permissions(path, Permissions::from_mode(mode & !0o077))
+    };
+    // Of a link, the folder that it leads to.
+    close(&path.canonicalize()?)?;
+    for entry in std::fs::read_dir(path)? {
+        close(&entry?.path())?;
+    }
+    Ok(())
 }
 
 /// Key that tokens are signed with, unless another file is configured.
@@ -122,6 +147,27 @@ mod tests {
         drop(first);
         assert_eq!(running_server(dir.path()), None, "an old address must not count");
         DataDir::take(dir.path()).expect("free again");
+    }
+
+    #[test]
+    fn an_open_folder_of_before_is_closed_to_others() {
+        let dir = tempfile::tempdir().expect("temp");
+        let path = dir.path().join("data");
+        std::fs::create_dir(&path).expect("mkdir");
+        std::fs::create_dir(path.join("thumbnails")).expect("mkdir");
+        std::fs::write(path.join("catalog.db"), "x").expect("write");
+        for (path, mode) in [("", 0o755), ("thumbnails", 0o775), ("catalog.db", 0o644)] {
+            let (path, mode) = (dir.path().join("data").join(path), Permissions::from_mode(mode));
+            std::fs::set_permissions(path, mode).expect("opened to others");
+        }
+        let _taken = DataDir::take(&path).expect("free");
+        for (path, wanted) in
+            [("", 0o700), ("thumbnails", 0o700), ("catalog.db", 0o600), (LOCK, 0o600)]
+        {
+            let path = dir.path().join("data").join(path);
+            let mode = std::fs::metadata(&path).expect("there").permissions().mode() & 0o777;
+            assert_eq!(mode, wanted, "{}", path.display());
+        }
     }
 
     #[test]

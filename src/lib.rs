@@ -15,6 +15,7 @@ pub mod http;
 pub mod ingest;
 pub mod metrics;
 pub mod models;
+pub mod printable;
 pub mod search;
 pub mod search_token;
 pub mod serving;

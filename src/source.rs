@@ -49,6 +49,12 @@ pub trait Source: Send + Sync + 'static {
     /// Opens a picture's bytes, together with their fingerprint at that moment.
     async fn open(&self, name: &ImageName) -> Result<Opened, SourceError>;
 
+    /// Fails if no picture of that name could be stored, listed and deleted here.
+    fn check_name(&self, name: &ImageName) -> Result<(), SourceError>;
+
+    /// How much room is left for pictures; `None` if nobody can tell.
+    async fn free_bytes(&self) -> Option<u64>;
+
     /// Stores a new picture; fails with [`SourceError::Exists`] rather than overwrite. Visible all at once, or not at all.
     async fn create(&self, name: &ImageName, bytes: &[u8]) -> Result<(), SourceError>;
 

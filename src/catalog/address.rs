@@ -1,5 +1,8 @@
 //! From the configuration to a catalog: `sqlite` (a file in the data folder) or `sqlite:FILE`.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,7 +46,8 @@ fn holder(data_dir: &Path) -> String {
         return name;
     }
     let name = uuid::Uuid::new_v4().to_string();
-    if let Err(error) = std::fs::write(&path, format!("{name}\n")) {
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
+    if let Err(error) = file.and_then(|mut file| file.write_all(format!("{name}\n").as_bytes())) {
         tracing::warn!(path = %path.display(), %error, "cannot note the name of this data folder");
     }
     name

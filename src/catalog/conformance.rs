@@ -51,6 +51,7 @@ macro_rules! conformance {
                 images_of_a_source_that_is_away_answer_but_are_not_leased,
                 a_moved_library_keeps_its_images,
                 sources_are_remembered,
+                unnameable_files_are_noted_anew_each_time,
             ];
             queue: [
                 leases_are_exclusive_and_fenced,

@@ -409,3 +409,11 @@ mod tests {
         }
     }
 }
+
+/// A file that cannot be an image because of its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct UnnameableFile {
+    /// Its path below the root of its source, as far as it can be shown.
+    pub shown: String,
+    pub reason: String,
+}

@@ -17,6 +17,8 @@ mod tests;
 mod vectors;
 mod writer;
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -76,6 +78,8 @@ impl SqliteCatalog {
             }
             known => known,
         };
+        // SQLite gives the files beside it the same mode.
+        let _ = File::options().write(true).create_new(true).mode(0o600).open(path);
         let lock_wait = Duration::from_millis(options.lock_wait_ms);
         let connect = SqliteConnectOptions::new()
             .filename(path)

@@ -8,7 +8,7 @@ use super::{EXIT_ERROR, say};
 use crate::app::{App, AppError};
 use crate::catalog;
 use crate::config::Config;
-use crate::data_dir::running_server;
+use crate::data_dir::{self, running_server};
 use crate::serving::load_embedder;
 
 /// What one check found: something to tell, or what is wrong and what to do.
@@ -61,7 +61,8 @@ fn check_folder(folder: &Path) -> Finding {
 
 fn check_data_dir(data_dir: &Path) -> Finding {
     let probe = data_dir.join(format!(".doctor-{}", uuid::Uuid::new_v4()));
-    let written = std::fs::create_dir_all(data_dir)
+    let written = data_dir::make(data_dir)
+        .map_err(std::io::Error::other)
         .and_then(|()| std::fs::write(&probe, b"x"))
         .and_then(|()| std::fs::remove_file(&probe));
     written.map_err(|error| {
@@ -159,8 +160,9 @@ async fn check_server(server: &str) -> Finding {
         super::remote::readiness(server).await.map_err(|error| format!("{server}: {error:#}"))?;
     let told =
         |part: &str| format!("{part}: {}", ready[part]["detail"].as_str().unwrap_or("not ready"));
-    let wrong =
-        ["model", "store", "catalog"].into_iter().filter(|part| ready[*part]["ok"] == false);
+    let wrong = ["model", "store", "catalog", "signing_key"]
+        .into_iter()
+        .filter(|part| ready[*part]["ok"] == false);
     let parts: Vec<String> = wrong.map(told).collect();
     if parts.is_empty() {
         Ok(format!("the server at {server} is ready"))

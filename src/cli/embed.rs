@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use super::{download, say};
+use super::{download, say_json};
 use crate::config::Config;
 use crate::decoder::Decoder;
 use crate::models::DownloadProgress;
@@ -30,7 +30,7 @@ pub(super) async fn run(config: Config, args: EmbedArgs) -> anyhow::Result<ExitC
         download::with_bar(|| Some(&progress), load_embedder(&config, Some(&progress))).await?;
     for text in &args.text {
         let embedding = embedder.embed_text(text).await?;
-        say(json!({"input": text, "embedding": *embedding}));
+        say_json(&json!({"input": text, "embedding": *embedding}).to_string());
     }
     for path in &args.image {
         let bytes =
@@ -39,7 +39,7 @@ pub(super) async fn run(config: Config, args: EmbedArgs) -> anyhow::Result<ExitC
             .with_context(|| format!("cannot decode {}", path.display()))?;
         let pixels = embedder.preprocess(&decoded);
         let embedding = embedder.embed_query_picture(pixels).await?;
-        say(json!({"input": path, "embedding": embedding}));
+        say_json(&json!({"input": path, "embedding": embedding}).to_string());
     }
     Ok(ExitCode::SUCCESS)
 }

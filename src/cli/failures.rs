@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::{open_catalog, remote, say};
+use super::{open_catalog, remote, say, say_json};
 use crate::catalog::PageStart;
 use crate::config::Config;
 use crate::data_dir::running_server;
@@ -33,9 +33,8 @@ pub(super) async fn run(config: Config, args: FailuresArgs) -> anyhow::Result<Ex
         total = page.total.max(total);
         for failed in &page.failures {
             if args.json {
-                say(
-                    json!({"image_name": failed.name, "code": failed.failure.code, "reason": failed.failure.reason, "attempts": failed.attempts}),
-                );
+                let failed = json!({"image_name": failed.name, "code": failed.failure.code, "reason": failed.failure.reason, "attempts": failed.attempts});
+                say_json(&failed.to_string());
             } else {
                 say(format_args!(
                     "{}: {} ({}, attempts: {})",
@@ -48,8 +47,16 @@ pub(super) async fn run(config: Config, args: FailuresArgs) -> anyhow::Result<Ex
             None => break,
         }
     }
+    let unnameable = catalog.unnameable().await?;
     catalog.close().await;
-    if total == 0 && !args.json {
+    for file in &unnameable {
+        if args.json {
+            say_json(&json!({"shown": file.shown, "reason": file.reason}).to_string());
+        } else {
+            say(format_args!("{}: {}", file.shown, file.reason));
+        }
+    }
+    if total == 0 && unnameable.is_empty() && !args.json {
         say("No failures.");
     }
     Ok(ExitCode::SUCCESS)

@@ -10,6 +10,7 @@ use super::{EXIT_SOME_FAILED, download, say};
 use crate::app::App;
 use crate::catalog::PageStart;
 use crate::config::Config;
+use crate::printable::printable;
 
 const FAILURES_SHOWN_MAX: u32 = 10;
 
@@ -49,9 +50,8 @@ async fn show(app: std::sync::Arc<App>, bar: ProgressBar) {
             } else {
                 String::new()
             };
-            bar.set_message(
-                status.message.unwrap_or_else(|| format!("{rate:.1} pictures/s{left}")),
-            );
+            let message = status.message.map(|message| printable(&message).to_string());
+            bar.set_message(message.unwrap_or_else(|| format!("{rate:.1} pictures/s{left}")));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

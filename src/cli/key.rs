@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{open_catalog, say};
+use super::{open_catalog, say, say_json, tell};
 use crate::access::{new_key, words};
 use crate::app::token_key_file;
 use crate::catalog::{self, KeyScope};
@@ -75,7 +75,7 @@ async fn add(config: &Config, args: AddArgs) -> anyhow::Result<()> {
     );
     // The key alone on standard output, so that it can be piped into a secret store.
     say(&secret);
-    tell(&format!(
+    tell(format_args!(
         "This is the key {:?} ({}). It is shown only now; send it as Authorization: Bearer … or X-API-Key.",
         args.name,
         words(&key.scopes)
@@ -88,12 +88,6 @@ async fn add(config: &Config, args: AddArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// For people, beside what is piped on.
-fn tell(line: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
 async fn list(config: &Config, as_json: bool) -> anyhow::Result<()> {
     let catalog = open_catalog(config).await?;
     let keys = catalog.api_keys().await?;
@@ -102,9 +96,8 @@ async fn list(config: &Config, as_json: bool) -> anyhow::Result<()> {
         let (scopes, made) = (words(&key.scopes), timestamp(key.created_ms));
         if as_json {
             let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
-            say(
-                json!({"name": key.name, "beginning": key.beginning, "scopes": scopes, "created_at": made}),
-            );
+            let key = json!({"name": key.name, "beginning": key.beginning, "scopes": scopes, "created_at": made});
+            say_json(&key.to_string());
         } else {
             say(format_args!("{}…  {scopes}  since {made}  {}", key.beginning, key.name));
         }

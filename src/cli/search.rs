@@ -1,11 +1,12 @@
 //! `search "words"`: a table of the best matches, or the API's JSON. Goes through the running server if there is one.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{remote, say, write_out};
+use super::{remote, say, say_json, write_out};
 use crate::app::App;
 use crate::config::Config;
 use crate::data_dir::running_server;
@@ -50,7 +51,7 @@ pub(super) async fn run(config: Config, args: SearchArgs) -> anyhow::Result<Exit
         None => search_here(config, &args).await?,
     };
     if args.json {
-        say(serde_json::to_string_pretty(&answer)?);
+        say_json(&serde_json::to_string_pretty(&answer)?);
     } else if args.names {
         print_names(&answer, if args.null { '\0' } else { '\n' });
     } else {
@@ -83,12 +84,15 @@ async fn search_here(config: Config, args: &SearchArgs) -> anyhow::Result<Value>
 
 fn print_names(answer: &Value, end: char) {
     let matches = answer["matches"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let names: String = matches
-        .iter()
-        .filter_map(|found| found["image_name"].as_str())
-        .flat_map(|name| [name.to_owned(), end.to_string()])
-        .collect();
-    write_out(&names);
+    // Programs get the names as they are.
+    let is_for_people = std::io::stdout().is_terminal();
+    for name in matches.iter().filter_map(|found| found["image_name"].as_str()) {
+        if is_for_people {
+            say(name);
+        } else {
+            write_out(&format!("{name}{end}"));
+        }
+    }
 }
 
 fn print_table(answer: &Value) {

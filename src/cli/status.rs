@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{open_catalog, remote, say};
+use super::{open_catalog, remote, say, say_json};
 use crate::config::Config;
 use crate::data_dir::running_server;
 
@@ -23,7 +23,7 @@ pub(super) async fn run(config: Config, args: &StatusArgs) -> anyhow::Result<Exi
         None => from_catalog(&config).await?,
     };
     if args.json {
-        say(serde_json::to_string_pretty(&status)?);
+        say_json(&serde_json::to_string_pretty(&status)?);
         return Ok(ExitCode::SUCCESS);
     }
     let count = |state: &str| status["images"][state].as_u64().unwrap_or_default();

@@ -48,6 +48,14 @@ impl Problem {
         }
     }
 
+    pub(super) fn is(&self, code: ProblemCode) -> bool {
+        self.code == code
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
     /// Well-formed, but not what is allowed.
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(ProblemCode::InvalidRequest, detail)
@@ -191,6 +199,21 @@ impl From<SourceError> for Problem {
                 ProblemCode::SourceAway,
                 "The disk or folder with the pictures is away; try again when it is back.",
             ),
+            SourceError::BadName { .. } => Self::new(ProblemCode::BadImageName, detail),
+            SourceError::Full { .. } => {
+                tracing::error!(reason = detail, "no room for a picture");
+                Self::new(
+                    ProblemCode::StorageFull,
+                    "The disk with the pictures is full, so nothing was stored. Its operator has to free some space; then send it again.",
+                )
+            }
+            SourceError::ReadOnly { .. } => {
+                tracing::error!(reason = detail, "a picture may not be written or deleted");
+                Self::new(
+                    ProblemCode::StorageReadOnly,
+                    "The server may not write to the folder with the pictures, so nothing was changed. Its operator has to allow it; then send it again.",
+                )
+            }
             SourceError::Denied { .. } | SourceError::Io { .. } => Self::internal(&detail),
         }
     }

@@ -26,6 +26,8 @@ pub(super) struct Readiness {
     store: Check,
     /// The catalog of images and ratings.
     catalog: Check,
+    /// The key that tokens are signed with.
+    signing_key: Check,
 }
 
 /// How one part is.
@@ -80,9 +82,13 @@ pub(super) async fn readyz(State(app): State<SharedApp>) -> (StatusCode, axum::J
             "the catalog does not answer; see the log, or run image-search doctor",
         ),
     };
-    let ready = model.ok && store.ok && catalog.ok;
+    let signing_key = match app.searcher.tokens().check_key() {
+        Ok(()) => Check::new(true, ""),
+        Err(error) => Check::new(false, error.to_string()),
+    };
+    let ready = model.ok && store.ok && catalog.ok && signing_key.ok;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(Readiness { ready, model, store, catalog }))
+    (status, axum::Json(Readiness { ready, model, store, catalog, signing_key }))
 }
 
 /// What a download is told to users as.

@@ -16,7 +16,7 @@ use super::error::{Problem, ProblemCode};
 use super::images::Page;
 use super::other_pages::is_from_own_page;
 use super::request::{ApiJson, ApiQuery};
-use crate::catalog::{FailedImage, FailureCode, KeyScope, SourceRow, StateCounts};
+use crate::catalog::{FailedImage, FailureCode, KeyScope, SourceRow, StateCounts, UnnameableFile};
 use crate::feedback::timestamp;
 use crate::ingest::IngestState;
 use crate::serving::{Answering, NextModel, ServingState};
@@ -347,6 +347,17 @@ pub(super) struct FailureList {
     next: Option<ImageName>,
     /// Files that are no pictures, which is no failure: what they are, and how many.
     skipped: Vec<SkippedKind>,
+    /// Files whose names are no names of images, for example because they are not UTF-8; up to 1000 of each folder.
+    unnameable: Vec<UnnameableEntry>,
+}
+
+/// A file that is left out because of its name.
+#[derive(Serialize, ToSchema)]
+struct UnnameableEntry {
+    /// Its path below its folder; what cannot be shown is replaced.
+    shown: String,
+    /// What is wrong with the name, for people.
+    reason: String,
 }
 
 /// Files of one kind that are no pictures.
@@ -411,12 +422,14 @@ pub(super) async fn list_failures(
 ) -> Result<axum::Json<FailureList>, Problem> {
     let (limit, start) = page.bounds::<ImageName>()?;
     let page = app.catalog.failures(limit, start).await?;
-    let skipped = app.catalog.skipped().await?;
+    let (skipped, unnameable) = (app.catalog.skipped().await?, app.catalog.unnameable().await?);
+    let entry = |file: UnnameableFile| UnnameableEntry { shown: file.shown, reason: file.reason };
     Ok(axum::Json(FailureList {
         failures: page.failures.into_iter().map(FailureEntry::from).collect(),
         total: page.total,
         next: page.next,
         skipped: skipped.into_iter().map(|(what, files)| SkippedKind { what, files }).collect(),
+        unnameable: unnameable.into_iter().map(entry).collect(),
     }))
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::IngestError;
 use super::followed::Followed;
-use crate::catalog::{Catalog, KnownImage, SeenImage};
+use crate::catalog::{Catalog, KnownImage, SeenImage, UnnameableFile};
 use crate::source::presence::Found;
 use crate::source::{Identity, Listed, SourceError};
 use crate::types::{Fingerprint, ImageName, Scope, now_ms};
@@ -22,6 +22,8 @@ use crate::types::{Fingerprint, ImageName, Scope, now_ms};
 const PAGE: u32 = 1000;
 /// Gone names are held back until the listing has ended, or there are so many.
 const GONE_HELD_MAX: usize = 10_000;
+/// Files with impossible names that are remembered of one source.
+const UNNAMEABLE_MAX: usize = 1000;
 /// Warnings about single parts in one comparison; further ones are counted.
 const WARNINGS_MAX: u64 = 10;
 
@@ -44,6 +46,7 @@ struct Changes {
     of_everything: bool,
     seen: Vec<SeenImage>,
     gone: Vec<ImageName>,
+    unnameable: Vec<UnnameableFile>,
 }
 
 impl Reconciler<'_> {
@@ -89,6 +92,7 @@ impl Reconciler<'_> {
         self.merge(&Scope::All, &identity, &mut changes).await?;
         self.record_gone(&identity, &mut changes).await?;
         self.record_seen(&mut changes).await?;
+        self.catalog.note_unnameable(source.id(), &changes.unnameable).await?;
         Ok(identity)
     }
 
@@ -157,7 +161,12 @@ impl Reconciler<'_> {
                     );
                     hidden.parts.push(part);
                 }
-                Listed::Unnameable { reason } => warnings.add(&reason, "a file is left out"),
+                Listed::Unnameable { shown, reason } => {
+                    warnings.add(&format!("{shown}: {reason}"), "a file is left out");
+                    if changes.unnameable.len() < UNNAMEABLE_MAX {
+                        changes.unnameable.push(UnnameableFile { shown, reason });
+                    }
+                }
                 Listed::Truncated => {
                     warnings.add(
                         "ingest.images_max",
@@ -268,7 +277,7 @@ impl Reconciler<'_> {
 
 impl Changes {
     fn new(of_everything: bool) -> Self {
-        Self { of_everything, seen: Vec::new(), gone: Vec::new() }
+        Self { of_everything, seen: Vec::new(), gone: Vec::new(), unnameable: Vec::new() }
     }
 
     fn add_seen(&mut self, name: ImageName, fingerprint: Fingerprint, settle_ms: i64) {

@@ -54,8 +54,12 @@ impl World {
         let catalog = catalog_address::open(&config).await.expect("a catalog");
         let installation = catalog.installation().await.expect("made with the catalog");
         let store = address::open_at("embedded", &config.vector_store, &data, &installation).await;
-        let sources =
-            source_address::open(&config.images, &config.ingest.ignore, config.ingest.images_max);
+        let sources = source_address::open(
+            &config.images,
+            &config.data_dir,
+            &config.ingest.ignore,
+            config.ingest.images_max,
+        );
         let decoder = Arc::new(Decoder::new(&config.decode));
         let thumbnails = Arc::new(Thumbnails::new(
             data.join("thumbnails"),

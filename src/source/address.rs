@@ -23,12 +23,18 @@ pub enum AddressError {
         "images = {address:?}: {scheme} is not built in yet; a source of pictures is a folder's path"
     )]
     NotBuiltIn { address: String, scheme: String },
+    #[error(
+        "images = {0:?} is the data folder itself, or lies in it; name a folder with pictures, or another --data-dir"
+    )]
+    IsDataFolder(String),
 }
 
 /// Opens every configured source. The first has plain names; the others are told apart by `@` and their folder's name (with a
-/// number where two are called the same). A source need not be there yet.
+/// number where two are called the same). A source need not be there yet. What the program writes into its data folder is never
+/// taken for pictures.
 pub fn open(
     addresses: &[PathBuf],
+    data_dir: &Path,
     ignore: &[String],
     images_max: usize,
 ) -> Result<Vec<Arc<dyn Source>>, AddressError> {
@@ -38,7 +44,17 @@ pub fn open(
             return Err(AddressError::NotBuiltIn { address, scheme });
         }
     }
-    let folders = folders(addresses, ignore, images_max)?;
+    let data_dir = real_path(data_dir, LINKS_MAX);
+    for address in addresses {
+        let root = real_path(address, LINKS_MAX);
+        if root.starts_with(&data_dir) {
+            return Err(AddressError::IsDataFolder(address.display().to_string()));
+        }
+        if data_dir.starts_with(&root) {
+            tracing::warn!(data_dir = %data_dir.display(), folder = %root.display(), "the data folder lies in the folder of pictures; it is left out");
+        }
+    }
+    let folders = folders(addresses, Some(&data_dir), ignore, images_max)?;
     Ok(folders.into_iter().map(|folder| Arc::new(folder) as Arc<dyn Source>).collect())
 }
 
@@ -51,6 +67,7 @@ fn scheme_of(address: &Path) -> Option<String> {
 
 pub(super) fn folders(
     paths: &[PathBuf],
+    data_dir: Option<&Path>,
     ignore: &[String],
     images_max: usize,
 ) -> Result<Vec<FolderSource>, AddressError> {
@@ -65,7 +82,9 @@ pub(super) fn folders(
         *same += 1;
         let unique = if *same == 1 { label } else { format!("{label}-{same}") };
         let prefix = if index == 0 { String::new() } else { format!("@{unique}/") };
-        FolderSource::new(root, prefix, ignore.clone(), images_max)
+        let excluded = data_dir.and_then(|data_dir| data_dir.strip_prefix(&root).ok());
+        let excluded = excluded.map(Path::to_path_buf);
+        FolderSource::new(root, prefix, ignore.clone(), excluded, images_max)
     };
     Ok(paths.iter().enumerate().map(source).collect())
 }
@@ -109,10 +128,12 @@ mod tests {
 
     #[test]
     fn addresses_of_other_kinds_say_what_there_is() {
-        let error = open(&["s3://bucket/photos".into()], &[], 10).err().expect("not built in");
+        let data = Path::new("/nowhere/data");
+        let error =
+            open(&["s3://bucket/photos".into()], data, &[], 10).err().expect("not built in");
         let text = error.to_string();
         assert!(text.contains("s3 is not built in yet") && text.contains("folder"), "{text}");
-        assert!(open(&["./a:b//c".into()], &[], 10).is_ok(), "a path may look odd");
+        assert!(open(&["./a:b//c".into()], data, &[], 10).is_ok(), "a path may look odd");
     }
 
     #[test]
@@ -122,12 +143,27 @@ mod tests {
         symlink("disk/photos", &link).expect("link");
         let ids = || {
             let spelled = [disk.clone(), link.clone(), dir.path().join("x/../disk/./photos")];
-            spelled.map(|path| folders(&[path], &[], 10).expect("a source")[0].id().to_owned())
+            spelled
+                .map(|path| folders(&[path], None, &[], 10).expect("a source")[0].id().to_owned())
         };
         let away = ids();
         std::fs::create_dir_all(&disk).expect("mkdir");
         std::fs::create_dir(dir.path().join("x")).expect("mkdir");
         assert_eq!(away, ids());
         assert!(away.iter().all(|id| *id == away[0]), "{away:?}");
+    }
+
+    #[test]
+    fn the_data_folder_is_no_folder_of_pictures() {
+        let dir = tempfile::tempdir().expect("temp");
+        let (data, link) = (dir.path().join("photos/data"), dir.path().join("link"));
+        std::fs::create_dir_all(data.join("thumbnails")).expect("mkdir");
+        symlink("photos/data", &link).expect("link");
+        for refused in [&data, &link, &data.join("thumbnails")] {
+            let error = open(std::slice::from_ref(refused), &data, &[], 10).err().expect("refused");
+            assert!(matches!(error, AddressError::IsDataFolder(_)), "{error}");
+        }
+        assert!(open(&[dir.path().join("photos")], &link, &[], 10).is_ok(), "it is left out");
+        assert!(open(&[dir.path().join("photos/data-2")], &data, &[], 10).is_ok());
     }
 }

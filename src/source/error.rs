@@ -14,6 +14,17 @@ pub enum SourceError {
     /// A picture of that name exists.
     #[error("{0} exists already")]
     Exists(ImageName),
+    /// No picture can have that name here.
+    #[error("{name} cannot be the name of a picture: {reason}; rename it")]
+    BadName { name: ImageName, reason: String },
+    /// Writing failed for want of room.
+    #[error("there is no room for {name}: {reason}; free some space on that disk")]
+    Full { name: ImageName, reason: String },
+    /// Writing or deleting is not allowed.
+    #[error(
+        "cannot write {name}: {reason}; make its folder writable for the user who runs image-search"
+    )]
+    ReadOnly { name: ImageName, reason: String },
     /// A folder, device, pipe, or a link that is not followed.
     #[error("{0} is not a regular file; symbolic links are not followed")]
     NotAFile(ImageName),
@@ -96,6 +107,21 @@ impl SourceError {
         }
     }
 
+    /// What an error of the operating system means when the picture `name` is written or deleted.
+    pub fn of_writing(name: &ImageName, error: &io::Error) -> Self {
+        let (name_now, reason) = (name.clone(), error.to_string());
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::Full { name: name_now, reason }
+            }
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::ReadOnly { name: name_now, reason }
+            }
+            io::ErrorKind::InvalidFilename => Self::BadName { name: name_now, reason },
+            _ => Self::of(name, error),
+        }
+    }
+
     /// Whether it says nothing about the picture, so that trying again later is all there is to do.
     pub fn is_trouble(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Away { .. })
@@ -119,5 +145,15 @@ mod tests {
         assert_eq!(of(Errno::LOOP), SourceError::NotAFile(name.clone()));
         assert!(matches!(of(Errno::ACCESS), SourceError::Denied { .. }));
         assert!(matches!(of(Errno::NAMETOOLONG), SourceError::Io { .. }));
+        let writing = |errno: Errno| SourceError::of_writing(&name, &io::Error::from(errno));
+        for errno in [Errno::NOSPC, Errno::DQUOT] {
+            assert!(matches!(writing(errno), SourceError::Full { .. }), "{errno:?}");
+        }
+        for errno in [Errno::ROFS, Errno::ACCESS, Errno::PERM] {
+            assert!(matches!(writing(errno), SourceError::ReadOnly { .. }), "{errno:?}");
+        }
+        assert!(matches!(writing(Errno::NAMETOOLONG), SourceError::BadName { .. }));
+        assert_eq!(writing(Errno::EXIST), SourceError::Exists(name.clone()));
+        assert!(writing(Errno::IO).is_trouble());
     }
 }

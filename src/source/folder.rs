@@ -20,6 +20,9 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::{Hints, Identity, Listing, OpenPicture, Opened, Source, SourceError};
 use crate::types::{Fingerprint, ImageName, Scope};
 
+/// What file systems take as one part of a path.
+const FILE_NAME_BYTES_MAX: usize = 255;
+
 /// See the head of this file.
 pub struct FolderSource {
     folder: Arc<Folder>,
@@ -31,6 +34,8 @@ struct Folder {
     /// `@name/` in front of every image name of a further folder; empty for the first.
     prefix: String,
     ignore: GlobSet,
+    /// Below the root, and no place of pictures: the data folder, if it lies here.
+    excluded: Option<PathBuf>,
     images_max: usize,
     /// Folders that tests declare unreadable, since nothing is unreadable to root.
     #[cfg(test)]
@@ -39,12 +44,19 @@ struct Folder {
 
 impl FolderSource {
     /// `root` is the folder's real path, so that the id stays the same however it was spelled.
-    pub(super) fn new(root: PathBuf, prefix: String, ignore: GlobSet, images_max: usize) -> Self {
+    pub(super) fn new(
+        root: PathBuf,
+        prefix: String,
+        ignore: GlobSet,
+        excluded: Option<PathBuf>,
+        images_max: usize,
+    ) -> Self {
         let folder = Folder {
             id: format!("folder:{}", root.display()),
             root,
             prefix,
             ignore,
+            excluded,
             images_max,
             #[cfg(test)]
             locked: parking_lot::Mutex::default(),
@@ -77,8 +89,16 @@ impl Folder {
         (!self.is_ignored(relative)).then_some(relative)
     }
 
-    /// Hidden files and folders, and those that match a pattern of `ingest.ignore`, at any depth.
+    /// The data folder, hidden files and folders, and those that match a pattern of `ingest.ignore`, at any depth.
     fn is_ignored(&self, relative: &Path) -> bool {
+        self.is_excluded(relative) || self.has_ignored_part(relative)
+    }
+
+    fn is_excluded(&self, relative: &Path) -> bool {
+        self.excluded.as_ref().is_some_and(|excluded| relative.starts_with(excluded))
+    }
+
+    fn has_ignored_part(&self, relative: &Path) -> bool {
         relative.iter().any(|part| {
             part.as_encoded_bytes().starts_with(b".") || self.ignore.is_match(Path::new(part))
         })
@@ -156,7 +176,60 @@ impl Folder {
         Ok(rustix::fs::open(&self.root, flags, Mode::empty())?.into())
     }
 
-    fn create(&self, name: &ImageName, bytes: &[u8]) -> io::Result<()> {
+    fn check_name(&self, name: &ImageName) -> Result<(), SourceError> {
+        let refused = |reason: &str| {
+            Err(SourceError::BadName { name: name.clone(), reason: reason.to_owned() })
+        };
+        if self.path_of(name).is_none() {
+            return refused("files of such names are ignored here (ingest.ignore)");
+        }
+        if name.as_str().split('/').any(|part| part.len() > FILE_NAME_BYTES_MAX) {
+            return refused("a part of it is longer than 255 bytes");
+        }
+        Ok(())
+    }
+
+    fn create(&self, name: &ImageName, bytes: &[u8]) -> Result<(), SourceError> {
+        self.check_name(name)?;
+        let mut made = Vec::new();
+        let created = self.try_create(name, bytes, &mut made);
+        if created.is_err() {
+            self.remove_folders(&made);
+        }
+        created.map_err(|error| match SourceError::of_writing(name, &error) {
+            // A file where a folder has to be, or a link, which is not followed.
+            SourceError::NotFound(_) | SourceError::NotAFile(_)
+                if error.kind() != io::ErrorKind::NotFound =>
+            {
+                let reason = "a part of it is no folder".to_owned();
+                SourceError::BadName { name: name.clone(), reason }
+            }
+            other => other,
+        })
+    }
+
+    /// Takes back folders that were made for nothing; one that got something meanwhile stays.
+    fn remove_folders(&self, made: &[PathBuf]) {
+        let Ok(root) = self.open_root() else { return };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        for folder in made.iter().rev() {
+            let above = folder.parent().unwrap_or(Path::new("."));
+            let (Ok(above), Some(part)) =
+                (open_beneath(&root, above, flags, Mode::empty()), folder.file_name())
+            else {
+                return;
+            };
+            let _ = rustix::fs::unlinkat(&above, part, AtFlags::REMOVEDIR);
+        }
+    }
+
+    /// `folders`: those that were made on the way.
+    fn try_create(
+        &self,
+        name: &ImageName,
+        bytes: &[u8],
+        folders: &mut Vec<PathBuf>,
+    ) -> io::Result<()> {
         let not_ours = || io::Error::from(io::ErrorKind::NotFound);
         let root = self.open_root()?;
         let relative = self.path_of(name).ok_or_else(not_ours)?;
@@ -171,9 +244,14 @@ impl Folder {
                 OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
                 Mode::empty(),
             )?;
-            match rustix::fs::mkdirat(&above, part, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => made.push(part),
+            let is_new = match rustix::fs::mkdirat(&above, part, Mode::from_raw_mode(0o755)) {
+                Ok(()) => true,
+                Err(rustix::io::Errno::EXIST) => false,
                 Err(error) => return Err(error.into()),
+            };
+            made.push(part);
+            if is_new {
+                folders.push(made.clone());
             }
         }
         let folder = open_beneath(
@@ -204,7 +282,8 @@ impl Folder {
         if renamed.is_err() {
             let _ = rustix::fs::unlinkat(&folder, partial.as_str(), AtFlags::empty());
         }
-        renamed
+        // Its name has to be on the disk, too.
+        renamed.and_then(|()| Ok(rustix::fs::fsync(&folder)?))
     }
 
     fn delete(&self, name: &ImageName) -> io::Result<()> {
@@ -265,17 +344,27 @@ impl Source for FolderSource {
         Ok(Opened { reader: Box::new(picture), fingerprint })
     }
 
+    fn check_name(&self, name: &ImageName) -> Result<(), SourceError> {
+        self.folder.check_name(name)
+    }
+
+    async fn free_bytes(&self) -> Option<u64> {
+        let folder = self.folder.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let volume = rustix::fs::fstatvfs(folder.open_root().ok()?).ok()?;
+            Some(volume.f_bavail * volume.f_frsize)
+        });
+        asked.await.ok()?
+    }
+
     async fn create(&self, name: &ImageName, bytes: &[u8]) -> Result<(), SourceError> {
         let bytes = bytes.to_vec();
-        self.blocking(name, move |folder, name| {
-            folder.create(name, &bytes).map_err(|error| SourceError::of(name, &error))
-        })
-        .await
+        self.blocking(name, move |folder, name| folder.create(name, &bytes)).await
     }
 
     async fn delete(&self, name: &ImageName) -> Result<(), SourceError> {
         self.blocking(name, |folder, name| {
-            folder.delete(name).map_err(|error| SourceError::of(name, &error))
+            folder.delete(name).map_err(|error| SourceError::of_writing(name, &error))
         })
         .await
     }

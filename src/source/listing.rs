@@ -28,6 +28,8 @@ pub enum Listed {
     },
     /// Something that cannot be an image, because it cannot be named.
     Unnameable {
+        /// Its path below the root, as far as it can be shown.
+        shown: String,
         reason: String,
     },
     /// The limit of files is reached. The list is over, but what comes behind the last name may not be taken for gone.

@@ -339,6 +339,14 @@ impl Source for MemorySource {
         Ok(Opened { reader: Box::new(reader), fingerprint })
     }
 
+    fn check_name(&self, _name: &ImageName) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    async fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+
     async fn create(&self, name: &ImageName, bytes: &[u8]) -> Result<(), SourceError> {
         self.inner.check()?;
         let mut state = self.inner.state.lock();

@@ -10,7 +10,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, World, picture};
+use crate::harness::{Server, World, picture, problem};
+use crate::uploads::{KEY, upload};
 
 const DISK_MIB: u64 = 160;
 const RATINGS: usize = 30;
@@ -24,7 +25,11 @@ struct SmallDisk {
 impl SmallDisk {
     /// `None` where mounting is not allowed.
     fn under(world: &World) -> Option<Self> {
-        let (image, mounted_at) = (world.path("disk.img"), world.path("data"));
+        Self::at(world, "data")
+    }
+
+    fn at(world: &World, folder: &str) -> Option<Self> {
+        let (image, mounted_at) = (world.path("disk.img"), world.path(folder));
         std::fs::create_dir_all(&mounted_at).expect("mkdir");
         File::create(&image).and_then(|file| file.set_len(DISK_MIB << 20)).expect("an image");
         // No blocks are kept back for root, who runs this.
@@ -50,6 +55,11 @@ impl SmallDisk {
         }
         let last = file.write_all(b"x").and_then(|()| file.sync_data());
         assert_eq!(last.map_err(|error| error.kind()), Err(io::ErrorKind::StorageFull));
+    }
+
+    fn allow_writing(&self, allowed: bool) {
+        let how = if allowed { "remount,rw" } else { "remount,ro" };
+        assert!(succeeds(Command::new("mount").args(["-o", how]).arg(&self.mounted_at)), "{how}");
     }
 
     fn free(&self) {
@@ -234,4 +244,31 @@ fn set_aside(vectors: &Path) -> Vec<PathBuf> {
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.display().to_string().contains("broken"))
         .collect()
+}
+
+#[tokio::test]
+async fn uploads_into_a_full_or_read_only_folder_leave_nothing_and_say_why() {
+    let world = World::new()
+        .set("UPLOADS__ENABLED", "true")
+        .set("UPLOADS__API_KEY", KEY)
+        .set("UPLOADS__DISK_RESERVE_MIB", "0")
+        .set("INGEST__IGNORE", "filler,lost+found");
+    let Some(disk) = SmallDisk::at(&world, "images") else { return };
+    let server = world.serve().await;
+    let send = |name: &'static str, number: u32| {
+        upload(&server, &[(name, &picture(number))]).bearer_auth(KEY)
+    };
+    disk.fill();
+    let full = problem(send("folder/a.png", 1), 507, "storage_full").await;
+    assert!(full["detail"].as_str().is_some_and(|text| text.contains("space")), "{full}");
+    assert!(!world.image("folder").exists(), "a folder was left behind");
+    disk.free();
+    disk.allow_writing(false);
+    let refused = problem(send("a.png", 1), 503, "storage_read_only").await;
+    assert!(refused["detail"].as_str().is_some_and(|text| text.contains("write")), "{refused}");
+    disk.allow_writing(true);
+    assert_eq!(send("a.png", 1).send().await.expect("an answer").status(), 201);
+    server.until_counts(1, 0).await;
+    drop(server);
+    drop(disk);
 }

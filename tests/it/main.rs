@@ -4,6 +4,7 @@
 mod access;
 mod cli;
 mod crash;
+mod data_folder;
 mod demo;
 mod deployment;
 mod fault_proxy;
@@ -11,6 +12,7 @@ mod feedback;
 mod full_disk;
 mod harness;
 mod held_connections;
+mod hostile_names;
 mod hostile_pages;
 mod house_rules;
 mod hub;

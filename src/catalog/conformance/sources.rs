@@ -94,3 +94,21 @@ pub(crate) async fn sources_are_remembered(fixture: &dyn Fixture) {
     assert_eq!(sources[0], one);
     assert_eq!((sources[1].id.as_str(), sources[1].images), (SOURCE, 1));
 }
+
+pub(crate) async fn unnameable_files_are_noted_anew_each_time(fixture: &dyn Fixture) {
+    let catalog = fixture.open().await;
+    let file = |shown: &str| UnnameableFile { shown: shown.to_owned(), reason: "odd".to_owned() };
+    let noted = async || catalog.unnameable().await.expect("asked");
+    let source = |id: &str| ConfiguredSource { id: id.to_owned(), location: String::new() };
+    catalog.configure_sources(&[source("a"), source("b")], 1).await.expect("configured");
+    assert_eq!(noted().await, []);
+    catalog.note_unnameable("a", &[file("y"), file("x"), file("x")]).await.expect("noted");
+    catalog.note_unnameable("b", &[file("x")]).await.expect("noted");
+    assert_eq!(noted().await, [file("x"), file("y"), file("x")]);
+    catalog.note_unnameable("a", &[file("z")]).await.expect("noted");
+    assert_eq!(noted().await, [file("z"), file("x")]);
+    catalog.configure_sources(&[source("a")], 2).await.expect("configured");
+    assert_eq!(noted().await, [file("z")], "nobody asks for the other source any more");
+    catalog.note_unnameable("a", &[]).await.expect("noted");
+    assert_eq!(noted().await, []);
+}

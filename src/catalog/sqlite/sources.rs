@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
 
 use super::SqliteCatalog;
 use super::rows::source_at;
 use super::statements;
 use super::writer::{Purpose, Write};
-use crate::catalog::{CatalogError, ConfiguredSource, SourceRow, Sources};
+use crate::catalog::{CatalogError, ConfiguredSource, SourceRow, Sources, UnnameableFile};
 
 statements! {
     ALL = "SELECT sources.*, coalesce((SELECT sum(images) FROM image_counts WHERE source = key AND missing = 0), 0) AS images
@@ -20,6 +21,12 @@ statements! {
         WHERE unconfigured_since_ms IS NULL AND id NOT IN (SELECT value FROM json_each(?1))";
     AWAY = "UPDATE sources SET away_since_ms = coalesce(away_since_ms, ?3), away_reason = ?2 WHERE id = ?1";
     BACK = "UPDATE sources SET away_since_ms = NULL, away_reason = NULL WHERE id = ?1 AND away_since_ms IS NOT NULL";
+    UNNAMEABLE = "SELECT shown, reason FROM sources JOIN unnameable_files ON source = key
+        WHERE unconfigured_since_ms IS NULL ORDER BY key, shown";
+    UNNAMEABLE_OF = "SELECT shown, reason FROM sources JOIN unnameable_files ON source = key WHERE id = ?1 ORDER BY shown";
+    FORGET_UNNAMEABLE = "DELETE FROM unnameable_files WHERE source = ?1 OR source NOT IN (SELECT key FROM sources)";
+    NOTE_UNNAMEABLE = "INSERT OR IGNORE INTO unnameable_files (source, shown, reason)
+        SELECT ?1, value ->> 'shown', value ->> 'reason' FROM json_each(?2)";
     LISTED = "UPDATE sources SET last_listed_ms = ?3, identity = coalesce(?2, identity) WHERE id = ?1";
 }
 
@@ -79,4 +86,34 @@ impl Sources for SqliteCatalog {
         write.execute(sqlx::query(LISTED).bind(source).bind(identity).bind(now_ms)).await?;
         write.commit().await
     }
+
+    async fn note_unnameable(
+        &self,
+        source: &str,
+        files: &[UnnameableFile],
+    ) -> Result<(), CatalogError> {
+        let known = sqlx::query(UNNAMEABLE_OF).bind(source).fetch_all(&self.readers).await?;
+        let known = known.iter().map(unnameable_at).collect::<Result<Vec<_>, _>>()?;
+        let mut wanted = files.to_vec();
+        wanted.sort();
+        wanted.dedup();
+        if known == wanted {
+            return Ok(());
+        }
+        let mut write = self.writer.begin(Purpose::Settle).await?;
+        let key = source_key(&mut write, source).await?;
+        write.execute(sqlx::query(FORGET_UNNAMEABLE).bind(key)).await?;
+        let wanted = serde_json::json!(wanted).to_string();
+        write.execute(sqlx::query(NOTE_UNNAMEABLE).bind(key).bind(wanted)).await?;
+        write.commit().await
+    }
+
+    async fn unnameable(&self) -> Result<Vec<UnnameableFile>, CatalogError> {
+        let rows = sqlx::query(UNNAMEABLE).fetch_all(&self.readers).await?;
+        rows.iter().map(unnameable_at).collect()
+    }
+}
+
+fn unnameable_at(row: &SqliteRow) -> Result<UnnameableFile, CatalogError> {
+    Ok(UnnameableFile { shown: row.try_get("shown")?, reason: row.try_get("reason")? })
 }

@@ -5,6 +5,7 @@
 //! ended with SQLite's own words here, which it refuses when they do not fit, and a connection is used again only after a
 //! commit that succeeded. In every other case, also when the caller just went away, it is closed.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -36,6 +37,8 @@ pub(super) struct Writer {
     pool: SqlitePool,
     file: PathBuf,
     disk_reserve_mib: u64,
+    /// Which file it was that was opened; `None` if nobody can tell.
+    opened: Option<(u64, u64)>,
     /// Whether the last write failed for want of room or rights.
     blocked: Mutex<bool>,
 }
@@ -49,10 +52,12 @@ pub(super) struct Write<'a> {
 
 impl Writer {
     pub(super) fn new(pool: SqlitePool, file: PathBuf, disk_reserve_mib: u64) -> Self {
-        Self { pool, file, disk_reserve_mib, blocked: Mutex::new(false) }
+        let opened = which(&file);
+        Self { pool, file, disk_reserve_mib, opened, blocked: Mutex::new(false) }
     }
 
     pub(super) async fn begin(&self, purpose: Purpose) -> Result<Write<'_>, CatalogError> {
+        self.check_file()?;
         if purpose == Purpose::Grow {
             self.check_reserve()?;
         }
@@ -79,6 +84,7 @@ impl Writer {
 
     /// Whether there is room for new images, and whether writing works.
     pub(super) async fn health(&self) -> Result<(), CatalogError> {
+        self.check_file()?;
         self.check_reserve()?;
         if *self.blocked.lock() {
             let mut write = self.begin(Purpose::Settle).await?;
@@ -86,6 +92,17 @@ impl Writer {
             write.commit().await?;
         }
         Ok(())
+    }
+
+    /// Into a file that was deleted or replaced, everything would be written for nobody.
+    fn check_file(&self) -> Result<(), CatalogError> {
+        if self.opened.is_none() || which(&self.file) == self.opened {
+            return Ok(());
+        }
+        Err(CatalogError::Unavailable(format!(
+            "{} vanished, or another file is in its place, while the program runs; stop it, put the file back from a backup, and start again",
+            self.file.display()
+        )))
     }
 
     fn check_reserve(&self) -> Result<(), CatalogError> {
@@ -156,6 +173,12 @@ impl Write<'_> {
         }
         Ok(())
     }
+}
+
+/// Tells one file from another.
+fn which(file: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(file).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 fn free_bytes(file: &Path) -> Option<u64> {

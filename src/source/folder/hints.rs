@@ -182,7 +182,7 @@ mod tests {
     use crate::types::ImageName;
 
     fn source(root: &Path) -> FolderSource {
-        folders(&[root.to_path_buf()], &[], 10).expect("a source").remove(0)
+        folders(&[root.to_path_buf()], None, &[], 10).expect("a source").remove(0)
     }
 
     async fn next(hints: &mut Hints) -> Vec<Scope> {

@@ -96,7 +96,7 @@ mod memory {
 
 fn source(root: &Path, images_max: usize) -> FolderSource {
     let ignore = ["*.part".to_owned(), "Thumbs.db".to_owned()];
-    folders(&[root.to_path_buf()], &ignore, images_max).expect("valid patterns").remove(0)
+    folders(&[root.to_path_buf()], None, &ignore, images_max).expect("valid patterns").remove(0)
 }
 
 /// Everything that a listing tells.
@@ -161,9 +161,9 @@ async fn names_that_are_not_utf_8_are_told_and_not_walked_into() {
         std::fs::write(path, "x").expect("write");
     }
     let told = items(&subject.source, Scope::All).await;
-    let unnameable = told
-        .iter()
-        .filter(|item| matches!(item, Listed::Unnameable { reason } if reason.contains("UTF-8")));
+    let unnameable = told.iter().filter(
+        |item| matches!(item, Listed::Unnameable { reason, .. } if reason.contains("UTF-8")),
+    );
     assert_eq!((unnameable.count(), told.len()), (2, 3), "{told:?}");
 }
 
@@ -193,6 +193,21 @@ async fn creating_leaves_no_partial_file_and_follows_no_link() {
 }
 
 #[tokio::test]
+async fn names_that_could_not_be_listed_or_deleted_are_refused_and_leave_nothing() {
+    let subject = InFolder::start();
+    subject.put(&name("file"), b"x");
+    let (long, deep) = ("x".repeat(256), format!("{}xx", "d/".repeat(2047)));
+    for bad in [".hidden", "a/.b/c", &long, &format!("new/{long}"), &deep, "file/below"] {
+        let refused = subject.source.create(&name(bad), b"bytes").await;
+        assert!(matches!(refused, Err(SourceError::BadName { .. })), "{bad:.20}: {refused:?}");
+    }
+    assert_eq!(std::fs::read_dir(subject.root()).expect("dir").count(), 1, "something is left");
+    let longest = format!("new/{}", "x".repeat(255));
+    subject.source.create(&name(&longest), b"bytes").await.expect("as long as it may be");
+    subject.source.delete(&name(&longest)).await.expect("deleted");
+}
+
+#[tokio::test]
 async fn another_folder_in_its_place_has_another_identity() {
     let subject = InFolder::start();
     let before = subject.source.identity().await.expect("there");
@@ -219,7 +234,7 @@ fn further_folders_are_told_apart_by_name() {
     for root in &roots {
         std::fs::create_dir_all(root).expect("mkdir");
     }
-    let sources = folders(&roots, &[], 10).expect("sources");
+    let sources = folders(&roots, None, &[], 10).expect("sources");
     let named = |index: usize| sources[index].folder.scope_of(&roots[index].join("x.png"));
     assert_eq!(named(0), Some(Scope::Under(name("x.png"))));
     assert_eq!(named(1), Some(Scope::Under(name("@photos-2/x.png"))));
@@ -236,7 +251,7 @@ async fn names_of_a_further_folder_carry_its_name() {
         std::fs::create_dir_all(root.join("x")).expect("mkdir");
         std::fs::write(root.join("x/y"), "z").expect("write");
     }
-    let sources = folders(&roots, &[], 10).expect("sources");
+    let sources = folders(&roots, None, &[], 10).expect("sources");
     assert_eq!(listed(&sources[1], Scope::All).await, ["@two/x/y"]);
     assert_eq!(listed(&sources[1], Scope::Under(name("@two/x"))).await, ["@two/x/y"]);
     assert!(listed(&sources[1], Scope::Under(name("x"))).await.is_empty());

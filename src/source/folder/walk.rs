@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::{Folder, fingerprint, open_beneath, stat_beneath};
+use crate::printable::printable;
 use crate::source::error::is_trouble;
 use crate::source::{Listed, ListingWriter, SourceError, Stopped};
 use crate::types::{ImageName, Scope};
@@ -157,9 +158,8 @@ impl Walk<'_> {
                 Err(error) => return Ok((handle, entries, Some(error.into()))),
             };
             let name = entry.file_name().to_bytes();
-            if name.starts_with(b".")
-                || self.folder.is_ignored(Path::new(std::ffi::OsStr::from_bytes(name)))
-            {
+            let shown = Path::new(std::ffi::OsStr::from_bytes(name));
+            if self.folder.has_ignored_part(shown) || self.folder.is_excluded(&path.join(shown)) {
                 continue;
             }
             let kind = match entry.file_type() {
@@ -285,8 +285,9 @@ impl Walk<'_> {
     fn unnameable(&mut self, path: &Path) -> Result<(), Halt> {
         let reason =
             if path.to_str().is_none() { "is not a UTF-8 name" } else { "is too long a name" };
-        let reason = format!("{} {reason}; rename it", path.display());
-        Ok(self.writer.push(Listed::Unnameable { reason })?)
+        let shown = printable(&path.display().to_string()).to_string();
+        let reason = format!("it {reason}; rename it");
+        Ok(self.writer.push(Listed::Unnameable { shown, reason })?)
     }
 }
 
