@@ -22,6 +22,8 @@ use crate::types::{Fingerprint, ImageName, Scope};
 
 /// What file systems take as one part of a path.
 const FILE_NAME_BYTES_MAX: usize = 255;
+/// What the system takes as a path.
+const PATH_BYTES_MAX: usize = 4095;
 
 /// See the head of this file.
 pub struct FolderSource {
@@ -182,6 +184,9 @@ impl Folder {
         };
         if self.path_of(name).is_none() {
             return refused("files of such names are ignored here (ingest.ignore)");
+        }
+        if name.as_str().len() - self.prefix.len() > PATH_BYTES_MAX {
+            return refused("it is longer than 4095 bytes");
         }
         if name.as_str().split('/').any(|part| part.len() > FILE_NAME_BYTES_MAX) {
             return refused("a part of it is longer than 255 bytes");

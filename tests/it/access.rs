@@ -179,7 +179,7 @@ async fn a_browser_gives_its_key_once() {
     // Another site's page cannot use it.
     let foreign = with_cookie("/api/v1/images/a.png").header("sec-fetch-site", "cross-site");
     problem(foreign, 403, "cross_site_request").await;
-    let forged = format!("{}x", cookie);
+    let forged = format!("{cookie}x");
     assert_eq!(status(server.get("/api/v1/status").header("cookie", forged)).await, 401);
     let out = server.delete("/api/v1/session").send().await.expect("an answer");
     assert!(out.headers()["set-cookie"].to_str().expect("text").contains("Max-Age=0"));

@@ -151,12 +151,12 @@ async fn every_file_has_its_own_result_also_when_others_fail() {
 async fn a_duplicate_of_a_file_that_just_went_is_stored() {
     let world = world();
     world.write("a.png", &picture(1));
+    world.write("keep.png", &picture(50));
     let server = world.serve().await;
-    server.until_counts(1, 0).await;
     for round in 0..20 {
         let name = format!("{round}.png");
         let before = if round == 0 { "a.png".to_owned() } else { format!("{}.png", round - 1) };
-        server.until_counts(1, 0).await;
+        server.until_counts(2, 0).await;
         std::fs::remove_file(world.image(&before)).expect("removed");
         let sent = upload(&server, &[(&name, &picture(1))]).bearer_auth(KEY);
         let answer = ok_json(sent.send().await.expect("an answer")).await;
@@ -182,7 +182,6 @@ async fn names_that_could_not_be_indexed_or_deleted_are_refused() {
         ".hidden/a.png",
         "@other/a.png",
         "file.png/a.png",
-        "a\u{1b}[31m.png",
         "a\tb.png",
         "gpj.\u{202e}a.png",
         "a/../b.png",
