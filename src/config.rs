@@ -87,6 +87,7 @@ pub struct SearchConfig {
     pub limit_default: u32,
     pub limit_max: u32,
     pub window_max: u32,
+    pub other_names_max: u32,
     pub text_chars_max: usize,
     pub concurrent_max: usize,
     pub waiting_max: usize,

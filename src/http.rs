@@ -9,6 +9,7 @@ mod feedback;
 mod forms;
 mod images;
 mod operations;
+mod other_names;
 mod other_pages;
 mod page;
 mod problem_code;
@@ -77,6 +78,7 @@ fn api(app: &SharedApp) -> OpenApiRouter<SharedApp> {
         .merge(OpenApiRouter::new().routes(routes!(uploads::upload_images)).layer(upload_body))
         .routes(routes!(images::list_images))
         .routes(routes!(images::image_info))
+        .routes(routes!(other_names::other_names))
         .routes(routes!(images::get_image))
         .routes(routes!(uploads::delete_image))
         .routes(routes!(status::get_status))

@@ -56,7 +56,10 @@ pub struct Match {
     pub hash: ContentHash,
     /// First name of the content, in name order.
     pub image_name: ImageName,
+    /// The first further names.
     pub other_names: Vec<ImageName>,
+    /// How many further names there are in all.
+    pub other_names_total: u64,
     pub score: f32,
     pub width: u32,
     pub height: u32,
@@ -246,7 +249,10 @@ impl Searcher {
             .collect();
         let mut contents = self
             .catalog
-            .images_of(&hashes.iter().map(|(hash, _)| *hash).collect::<Vec<_>>())
+            .images_of(
+                &hashes.iter().map(|(hash, _)| *hash).collect::<Vec<_>>(),
+                self.config.other_names_max.saturating_add(1),
+            )
             .await?;
         let named = |(hash, score): (ContentHash, f32)| {
             let content = contents.remove(&hash)?;
@@ -256,6 +262,7 @@ impl Searcher {
                 hash,
                 image_name,
                 other_names: names.collect(),
+                other_names_total: content.names_total.saturating_sub(1),
                 score,
                 width: content.facts.width,
                 height: content.facts.height,

@@ -73,7 +73,7 @@ async fn search_here(config: Config, args: &SearchArgs) -> anyhow::Result<Value>
     let matches: Vec<Value> = answer
         .matches
         .iter()
-        .map(|found| json!({"image_name": found.image_name, "score": found.score, "width": found.width, "height": found.height, "other_names": found.other_names}))
+        .map(|found| json!({"image_name": found.image_name, "score": found.score, "width": found.width, "height": found.height, "other_names": found.other_names, "other_names_total": found.other_names_total}))
         .collect();
     Ok(
         json!({"text": text, "model_name": answer.model_name, "matches": matches, "jwt": answer.jwt}),
@@ -96,7 +96,7 @@ fn print_table(answer: &Value) {
         say("Nothing is indexed yet. Run: image-search index --images DIR");
     }
     for found in matches {
-        let duplicates = found["other_names"].as_array().map_or(0, Vec::len);
+        let duplicates = found["other_names_total"].as_u64().unwrap_or_default();
         let note =
             if duplicates == 0 { String::new() } else { format!("  (and {duplicates} copies)") };
         say(format_args!(

@@ -73,10 +73,12 @@ pub(super) struct Match {
     width: u32,
     /// Height in pixels, as it is shown.
     height: u32,
-    /// Further images with the same content.
+    /// The first further images with the same content, in alphabetical order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     other_names: Vec<ImageName>,
+    /// How many further images have the same content, counted up to 10000. `/api/v1/other-names` has them all.
+    other_names_total: u64,
 }
 
 impl From<search::Match> for Match {
@@ -89,6 +91,7 @@ impl From<search::Match> for Match {
             width: found.width,
             height: found.height,
             other_names: found.other_names,
+            other_names_total: found.other_names_total,
         }
     }
 }

@@ -104,7 +104,7 @@ async fn add(
     share: Share,
 ) -> Result<UploadedImage, Problem> {
     let hash = ContentHash::of(&bytes);
-    let known = app.catalog.images_of(&[hash]).await?.remove(&hash);
+    let known = app.catalog.images_of(&[hash], 1).await?.remove(&hash);
     if let Some(first) = known.and_then(|content| content.names.into_iter().next()) {
         return Ok(UploadedImage { image_name: first.clone(), duplicate_of: Some(first) });
     }
