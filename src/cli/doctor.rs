@@ -9,6 +9,7 @@ use crate::app::{App, AppError};
 use crate::catalog;
 use crate::config::Config;
 use crate::data_dir::running_server;
+use crate::feedback::timestamp;
 use crate::serving::load_embedder;
 
 /// What one check found: something to tell, or what is wrong and what to do.
@@ -119,8 +120,11 @@ async fn check_sources(config: &Config) -> Finding {
     let away = sources.iter().filter_map(|source| {
         let away = source.away.as_ref()?;
         Some(format!(
-            "{} is away ({}); its {} pictures are kept until it is back",
-            source.location, away.reason, source.images
+            "{} is away since {} ({}); its {} pictures are kept until it is back",
+            source.location,
+            timestamp(away.since_ms),
+            away.reason,
+            source.images
         ))
     });
     let away: Vec<String> = away.collect();
