@@ -1,9 +1,11 @@
 //! The command line: flags and their help, one file per command below `cli/`, logs, exit codes.
 //! Progress bars and colours are only for terminals; errors end with what to do next.
 
+mod control;
 mod doctor;
 mod download;
 mod embed;
+mod errand;
 mod failures;
 mod feedback;
 mod forget;
@@ -15,12 +17,14 @@ mod remote;
 mod search;
 mod serve;
 mod status;
+mod stop_signal;
 mod store;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -33,6 +37,10 @@ use crate::vector_store::embedded::ENGINE_LOG_TARGET;
 const EXIT_ERROR: u8 = 1;
 /// The command did its work, and some pictures could not be indexed (2 is clap's own for wrong usage).
 const EXIT_SOME_FAILED: u8 = 3;
+/// Ended by Ctrl-C or SIGTERM before it was done, as shells say it.
+const EXIT_INTERRUPTED: u8 = 130;
+/// Decoders that cannot be interrupted must not hold up the end.
+const STRAGGLERS_PATIENCE: Duration = Duration::from_millis(500);
 
 const EXAMPLES: &str = "\
 First steps:
@@ -44,7 +52,8 @@ First steps:
 Configuration: every key with its default is in config/default.toml. Later layers win:
   defaults < --config FILE < IMAGE_SEARCH_* (IMAGE_SEARCH_SERVER__PORT=8080) < flags
 
-Exit codes: 0 all is well, 1 an error, 2 wrong usage, 3 done, but some pictures failed";
+Exit codes: 0 all is well, 1 an error, 2 wrong usage, 3 done, but some pictures failed,
+130 interrupted";
 
 /// Drop pictures in a folder, search them by words, rate the result.
 #[derive(Parser)]
@@ -121,8 +130,7 @@ pub fn main() -> ExitCode {
         Err(error) => return complain(&anyhow::Error::from(error).context("cannot start")),
     };
     let outcome = runtime.block_on(run(cli));
-    // Decoders that could not be interrupted must not hold up the end.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    runtime.shutdown_timeout(STRAGGLERS_PATIENCE);
     outcome.unwrap_or_else(|error| complain(&error))
 }
 

@@ -114,6 +114,7 @@ pub struct IngestConfig {
     pub retry_delay_ms: u64,
     pub lease_ms: u64,
     pub in_flight_max: usize,
+    pub index_patience_ms: u64,
     pub orphan_grace_ms: u64,
     pub forget_after_days: u32,
     pub ignore: Vec<String>,

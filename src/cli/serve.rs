@@ -8,8 +8,8 @@ use anyhow::Context;
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::{control, stop_signal};
 use crate::app::App;
 use crate::config::{Config, Overrides};
 use crate::http;
@@ -63,8 +63,13 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
         );
     }
     app.data_dir.announce(&url);
+    control::listen(app.clone());
     tokio::spawn(log_states(app.clone(), url));
-    tokio::spawn(stop_on_signal(app.clone()));
+    let stop = app.stop.clone();
+    stop_signal::on_signal(move || {
+        tracing::info!("stopping: finishing what is under way");
+        stop.cancel();
+    });
     let serving = tokio::spawn(run_model(app.clone()));
     let finished = http::server::serve(
         listener,
@@ -166,18 +171,4 @@ async fn log_download(name: &str, progress: &DownloadProgress) {
             tracing::info!(model = name, megabytes, "downloaded: {percent} %");
         }
     }
-}
-
-async fn stop_on_signal(app: Arc<App>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping: finishing what is under way");
-    app.stop.cancel();
 }

@@ -21,4 +21,5 @@ mod search;
 mod serving;
 mod sources;
 mod store_truth;
+mod through_server;
 mod uploads;
