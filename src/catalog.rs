@@ -24,10 +24,10 @@ pub use self::facts::{
 };
 pub use self::ledger::StoreLedger;
 pub use self::records::{
-    CompletedImage, ConfiguredSource, FailedImage, Failure, FailureCode, FailurePage, FeedbackRow,
-    ImageRating, ImageRow, ImageState, KnownImage, LeasedImage, NamedContent, PageStart,
-    PictureFacts, Rating, RatingChange, RecentCursor, RecentPage, SavedRating, SeenImage,
-    SourceRow, StateCounts, UnnameableFile, UsedModel,
+    COPIES_COUNTED_MAX, CompletedImage, ConfiguredSource, FailedImage, Failure, FailureCode,
+    FailurePage, FeedbackRow, ImageRating, ImageRow, ImageState, KnownImage, LeasedImage,
+    NamedContent, PageStart, PictureFacts, Rating, RatingChange, RecentCursor, RecentPage,
+    SavedRating, SeenImage, SourceRow, StateCounts, UnnameableFile, UsedModel,
 };
 pub use self::taken::ImageTaken;
 use crate::types::{ContentHash, Fingerprint, ImageName, Impression, ModelId, Preview, Scope};
@@ -84,11 +84,20 @@ pub trait Images: Send + Sync + 'static {
         now_ms: i64,
     ) -> Result<u64, CatalogError>;
 
-    /// Images by content, names in order; contents without an image are absent.
+    /// Images by content, of each the first `names_max` names; contents without an image are absent.
     async fn images_of(
         &self,
         hashes: &[ContentHash],
+        names_max: u32,
     ) -> Result<HashMap<ContentHash, NamedContent>, CatalogError>;
+
+    /// Names of the images with this content, in order, after the name `after`.
+    async fn names_of(
+        &self,
+        hash: &ContentHash,
+        after: Option<&ImageName>,
+        limit: u32,
+    ) -> Result<Vec<ImageName>, CatalogError>;
 
     /// One image by name, if it is there.
     async fn image(&self, name: &ImageName) -> Result<Option<ImageRow>, CatalogError>;

@@ -4,10 +4,12 @@
 mod api_client;
 mod backup;
 mod config;
+mod control;
 mod doctor;
 mod download;
 mod duplicates;
 mod embed;
+mod errand;
 mod failures;
 mod feedback;
 mod forget;
@@ -25,12 +27,14 @@ mod results_page;
 mod search;
 mod serve;
 mod status;
+mod stop_signal;
 mod store;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -43,6 +47,10 @@ use crate::printable::{printable, printable_json, printable_lines};
 const EXIT_ERROR: u8 = 1;
 /// The command did its work, and some pictures could not be indexed (2 is clap's own for wrong usage).
 const EXIT_SOME_FAILED: u8 = 3;
+/// Ended by Ctrl-C or SIGTERM before it was done, as shells say it.
+const EXIT_INTERRUPTED: u8 = 130;
+/// Decoders that cannot be interrupted must not hold up the end.
+const STRAGGLERS_PATIENCE: Duration = Duration::from_millis(500);
 
 const EXAMPLES: &str = "\
 First steps:
@@ -55,7 +63,8 @@ First steps:
 Configuration: image-search config shows every key, what it means, and what is in force. Later layers win:
   defaults < --config FILE < IMAGE_SEARCH_* (IMAGE_SEARCH_SERVER__PORT=8080) < flags
 
-Exit codes: 0 all is well, 1 an error, 2 wrong usage, 3 done, but some pictures failed";
+Exit codes: 0 all is well, 1 an error, 2 wrong usage, 3 done, but some pictures failed,
+130 interrupted";
 
 /// What help calls the options of every command.
 const GLOBAL: &str = "Options of every command";
@@ -195,8 +204,7 @@ pub fn main() -> ExitCode {
         Err(error) => return complain(&anyhow::Error::from(error).context("cannot start")),
     };
     let outcome = runtime.block_on(run(cli));
-    // Decoders that could not be interrupted must not hold up the end.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    runtime.shutdown_timeout(STRAGGLERS_PATIENCE);
     outcome.unwrap_or_else(|error| complain(&error))
 }
 

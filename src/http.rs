@@ -14,6 +14,7 @@ mod forms;
 mod gates;
 mod images;
 mod operations;
+mod other_names;
 mod other_pages;
 mod page;
 mod previews;
@@ -97,6 +98,7 @@ fn api(app: &SharedApp) -> OpenApiRouter<SharedApp> {
         .merge(OpenApiRouter::new().routes(routes!(downloads::download_zip)).layer(names_body))
         .routes(routes!(images::list_images))
         .routes(routes!(images::image_info))
+        .routes(routes!(other_names::other_names))
         .routes(routes!(images::get_image))
         .routes(routes!(uploads::delete_image))
         .routes(routes!(status::get_status))

@@ -5,6 +5,7 @@
 mod comparing;
 mod followed;
 mod follower;
+mod growing;
 mod headers;
 mod housekeeping;
 mod pipeline;
@@ -82,6 +83,7 @@ struct Shared {
     scanned_once: AtomicBool,
     is_clean: AtomicBool,
     guard: store_guard::GuardState,
+    growing: growing::Growing,
 }
 
 #[derive(Default)]
@@ -95,8 +97,7 @@ struct Progress {
 /// Rates look this far back.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 
-/// One pass ends when a source is in trouble and nothing moved for so long, or when the next try is farther away than this.
-const STUCK_AFTER: Duration = Duration::from_secs(15);
+/// One pass ends when the next try is farther away than this.
 const WORTH_WAITING_FOR: Duration = Duration::from_mins(3);
 
 /// What ingestion is doing.
@@ -134,6 +135,11 @@ pub enum IngestError {
     Source(#[from] SourceError),
     #[error(transparent)]
     Embed(#[from] EmbedError),
+    /// One pass ended early.
+    #[error(
+        "{reason}; gave up after {waited_s} s without progress (ingest.index_patience_ms): {pending} pictures are still pending, run index again"
+    )]
+    GaveUp { reason: String, waited_s: u64, pending: u64 },
 }
 
 impl From<CheckError> for IngestError {
@@ -159,6 +165,7 @@ impl Ingest {
             scanned_once: AtomicBool::new(false),
             is_clean: AtomicBool::new(false),
             guard: store_guard::GuardState::default(),
+            growing: growing::Growing::default(),
         };
         Self { shared: Arc::new(shared), tasks: TaskTracker::new(), stop: CancellationToken::new() }
     }
@@ -186,7 +193,8 @@ impl Ingest {
     }
 
     /// One pass: looks at every source once, indexes until nothing more can be done, tidies up. Fails in the end if a source
-    /// is away, after doing what can be done without it.
+    /// is away, after doing what can be done without it; and if the store or the disk lets nothing through for
+    /// `ingest.index_patience_ms`. A file that keeps growing is left pending after as long.
     pub async fn run_once(&self) -> Result<(), IngestError> {
         for followed in &self.shared.followed {
             let comparing = self.shared.reconciler(followed);
@@ -198,26 +206,30 @@ impl Ingest {
             }
         }
         self.shared.scanned_once.store(true, Ordering::Relaxed);
-        let worker = tokio::spawn(worker::run(self.shared.clone(), self.stop.clone()));
-        self.until_nothing_can_be_done().await?;
-        if let Some(read) =
-            self.stop.run_until_cancelled(headers::read_all(&self.shared, 0.0)).await
+        let work_stop = self.stop.child_token();
+        let worker = tokio::spawn(worker::run(self.shared.clone(), work_stop.clone()));
+        let done = self.until_nothing_can_be_done().await;
+        if done.is_ok()
+            && let Some(read) =
+                work_stop.run_until_cancelled(headers::read_all(&self.shared, 0.0)).await
         {
             read?;
         }
-        self.stop.cancel();
+        work_stop.cancel();
         let _ = worker.await;
-        housekeeping::clean_up(&self.shared, false).await?;
+        done?;
+        housekeeping::clean_up(&self.shared, false, &self.stop).await?;
         let problem = self.shared.followed.iter().find_map(|followed| followed.problem());
         problem.map_or(Ok(()), |problem| Err(problem.into()))
     }
 
-    /// Pictures of a source that is away, or waits for the next try, stay pending; nobody waits for them here.
+    /// Pictures of a source that is away, wait for the next try, or keep growing, stay pending; nobody waits for them here.
     async fn until_nothing_can_be_done(&self) -> Result<(), IngestError> {
         let catalog = &self.shared.parts.catalog;
         // What is being worked on is due when its lease ends.
         let worth_waiting_ms =
             self.shared.parts.config.lease_ms as i64 + WORTH_WAITING_FOR.as_millis() as i64;
+        let patience = Duration::from_millis(self.shared.parts.config.index_patience_ms);
         let (mut left, mut since) = (u64::MAX, Instant::now());
         while !self.stop.is_cancelled() {
             let pending = catalog.counts().await?.pending;
@@ -227,10 +239,18 @@ impl Ingest {
             if pending != left {
                 (left, since) = (pending, Instant::now());
             }
-            let is_stuck = self.shared.followed.iter().any(|followed| followed.problem().is_some())
-                && since.elapsed() > STUCK_AFTER;
+            if since.elapsed() > patience {
+                if let Some(reason) = self.of_store() {
+                    let waited_s = since.elapsed().as_secs();
+                    return Err(IngestError::GaveUp { reason, waited_s, pending });
+                }
+                let is_stuck = self.shared.followed.iter().any(|source| source.problem().is_some());
+                if is_stuck || pending <= self.shared.growing.for_longer_than(patience) {
+                    break;
+                }
+            }
             let due_ms = catalog.next_due_ms().await?.unwrap_or(i64::MAX);
-            if is_stuck || due_ms > now_ms() + worth_waiting_ms {
+            if due_ms > now_ms() + worth_waiting_ms {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -241,6 +261,16 @@ impl Ingest {
     /// Ends a [`Self::run_once`] early (Ctrl-C).
     pub fn interrupt(&self) {
         self.stop.cancel();
+    }
+
+    pub fn is_interrupted(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Why nothing can be stored, if that is so: store, catalog, disk.
+    fn of_store(&self) -> Option<String> {
+        let message = self.shared.progress.lock().message.clone();
+        message.or_else(|| self.shared.store_trouble())
     }
 
     /// What is going on. `pending` is the number of pending images.

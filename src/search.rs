@@ -127,7 +127,10 @@ pub struct Match {
     pub hash: ContentHash,
     /// First name of the content, in name order.
     pub image_name: ImageName,
+    /// The first further names.
     pub other_names: Vec<ImageName>,
+    /// How many further names there are in all.
+    pub other_names_total: u64,
     pub score: f32,
     pub width: u32,
     pub height: u32,
@@ -412,9 +415,12 @@ impl Searcher {
         wants: &Wants,
     ) -> Result<Vec<Match>, SearchError> {
         let hashes: Vec<ContentHash> = hits.iter().map(|(hash, _)| *hash).collect();
+        let names_max = self.config.other_names_max.saturating_add(1);
         let mut contents = match &wants.filter {
-            None => self.catalog.images_of(&hashes).await?,
-            Some(filter) => filtered::matching_images(&*self.catalog, filter, &hashes).await?,
+            None => self.catalog.images_of(&hashes, names_max).await?,
+            Some(filter) => {
+                filtered::matching_images(&*self.catalog, filter, &hashes, names_max).await?
+            }
         };
         let named = |(hash, score): &(ContentHash, f32)| {
             let content = contents.remove(hash)?;
@@ -424,6 +430,7 @@ impl Searcher {
                 hash: *hash,
                 image_name,
                 other_names: names.collect(),
+                other_names_total: content.names_total.saturating_sub(1),
                 score: *score,
                 width: content.facts.width,
                 height: content.facts.height,

@@ -134,7 +134,7 @@ async fn read(catalog: &SqliteCatalog, rows: u64) -> Result<()> {
     .await?;
     time("images of 26 contents (a search)", async |round| {
         let hashes: Vec<_> = (1..=26).map(|number| content(round as i64 * 26 + number)).collect();
-        catalog.images_of(&hashes).await
+        catalog.images_of(&hashes, 11).await
     })
     .await
 }

@@ -1,8 +1,10 @@
 //! Synthetic vectors, in clusters as those of pictures are, and queries far from all of them, as those of texts are; or without
 //! any structure, which is as hard as it gets and like no model's output. The same numbers give the same vectors.
 
+use std::sync::OnceLock;
+
 pub(crate) const DIM: usize = 512;
-pub(crate) const CLUSTERS: u64 = 500;
+const CLUSTERS: u64 = 500;
 /// Of pictures around the centre of their cluster, and of queries, in lengths of the centre.
 const PICTURE_SPREAD: f32 = 1.0;
 const QUERY_SPREAD: f32 = 3.0;
@@ -10,6 +12,13 @@ const QUERY_SPREAD: f32 = 3.0;
 const QUERIES_FROM: u64 = 1_000_000_000;
 /// A prime, so that queries come near clusters in no order.
 const QUERY_STRIDE: u64 = 31;
+
+/// How many there are; `CLUSTERS` in the environment says otherwise.
+pub(crate) fn clusters() -> u64 {
+    static COUNT: OnceLock<u64> = OnceLock::new();
+    let wanted = || std::env::var("CLUSTERS").ok()?.parse().ok();
+    *COUNT.get_or_init(|| wanted().unwrap_or(CLUSTERS))
+}
 
 /// Random numbers (SplitMix64), the same ones for the same seed.
 pub(crate) struct Numbers(pub(crate) u64);
@@ -40,7 +49,7 @@ fn normalised(mut values: Vec<f32>) -> Vec<f32> {
 /// The centre of the seed's cluster with noise around it; nothing but noise if `uniform`.
 fn vector(seed: u64, spread: f32, uniform: bool) -> Vec<f32> {
     let mut noise = Numbers(seed.wrapping_mul(0x2545_F491_4F6C_DD1D));
-    let mut centre = Numbers((seed % CLUSTERS).wrapping_mul(0x1357_9BDF_0246_8ACE) ^ 0xABCD);
+    let mut centre = Numbers((seed % clusters()).wrapping_mul(0x1357_9BDF_0246_8ACE) ^ 0xABCD);
     let weight = if uniform { 0.0 } else { 1.0 };
     normalised((0..DIM).map(|_| weight * centre.next() + spread * noise.next()).collect())
 }

@@ -43,6 +43,7 @@ macro_rules! conformance {
                 missing_images_are_forgotten_after_a_while,
                 deleted_images_are_forgotten_at_once,
                 duplicates_share_one_content,
+                of_many_copies_the_first_names_are_told_and_the_rest_is_paged,
                 the_newest_are_paged_by_offset_and_by_cursor,
                 failures_are_paged,
                 counts_stay_exact,
@@ -164,7 +165,7 @@ pub(crate) async fn counts(catalog: &dyn Catalog) -> (u64, u64, u64, u64, u64) {
 /// Names under which a content is found.
 pub(crate) async fn found(catalog: &dyn Catalog, content: &[u8]) -> Vec<String> {
     let hash = ContentHash::of(content);
-    let mut contents = catalog.images_of(&[hash]).await.expect("images_of");
+    let mut contents = catalog.images_of(&[hash], 100).await.expect("images_of");
     contents
         .remove(&hash)
         .map_or_else(Vec::new, |content| content.names.iter().map(ToString::to_string).collect())

@@ -307,11 +307,16 @@ pub struct FailurePage {
     pub next: Option<ImageName>,
 }
 
+/// Copies of one picture are counted up to here.
+pub const COPIES_COUNTED_MAX: u32 = 10_000;
+
 /// All images of one content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedContent {
-    /// At least one, in name order.
+    /// The first ones, in name order; at least one.
     pub names: Vec<ImageName>,
+    /// How many there are in all, counted up to [`COPIES_COUNTED_MAX`].
+    pub names_total: u64,
     /// Facts of the content.
     pub facts: PictureFacts,
 }

@@ -14,6 +14,7 @@ use crate::catalog;
 use crate::catalog::sqlite::snapshot;
 use crate::config::Config;
 use crate::data_dir::{self, running_server};
+use crate::feedback::timestamp;
 use crate::repair;
 use crate::serving::load_embedder;
 
@@ -167,8 +168,11 @@ async fn check_sources(config: &Config) -> Finding {
     let away = sources.iter().filter_map(|source| {
         let away = source.away.as_ref()?;
         Some(format!(
-            "{} is away ({}); its {} pictures are kept until it is back",
-            source.location, away.reason, source.images
+            "{} is away since {} ({}); its {} pictures are kept until it is back",
+            source.location,
+            timestamp(away.since_ms),
+            away.reason,
+            source.images
         ))
     });
     let away: Vec<String> = away.collect();

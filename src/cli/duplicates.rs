@@ -105,7 +105,7 @@ async fn exact(app: &App, model: &str) -> anyhow::Result<Vec<Group>> {
 
 /// The names of those contents that have any, in the order of the hashes.
 async fn names(app: &App, hashes: &[ContentHash]) -> anyhow::Result<Vec<Vec<ImageName>>> {
-    let mut named = app.catalog.images_of(hashes).await?;
+    let mut named = app.catalog.images_of(hashes, u32::MAX).await?;
     Ok(hashes.iter().filter_map(|hash| Some(named.remove(hash)?.names)).collect())
 }
 

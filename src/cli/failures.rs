@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::{open_catalog, remote, say, say_json};
+use super::errand::{self, Errand};
+use super::{open_catalog, say, say_json};
 use crate::catalog::PageStart;
 use crate::config::Config;
-use crate::data_dir::running_server;
 
 const PAGE: u32 = 500;
 
@@ -24,7 +24,7 @@ pub(super) struct FailuresArgs {
 
 pub(super) async fn run(config: Config, args: FailuresArgs) -> anyhow::Result<ExitCode> {
     if args.retry {
-        return retry(&config).await;
+        return errand::run(config, Errand::Retry).await;
     }
     let catalog = open_catalog(&config).await?;
     let (mut start, mut total) = (PageStart::Offset(0), 0);
@@ -59,21 +59,5 @@ pub(super) async fn run(config: Config, args: FailuresArgs) -> anyhow::Result<Ex
     if total == 0 && unnameable.is_empty() && !args.json {
         say("No failures.");
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn retry(config: &Config) -> anyhow::Result<ExitCode> {
-    if let Some(server) = running_server(&config.data_dir) {
-        let answer =
-            remote::ask(config, &server, "/api/v1/failures/retry", Some(&json!({}))).await?;
-        say(format_args!("Pictures being tried again: {}", answer["retried"]));
-        return Ok(ExitCode::SUCCESS);
-    }
-    let catalog = open_catalog(config).await?;
-    let retried = catalog.retry(None).await?;
-    catalog.close().await;
-    say(format_args!(
-        "Pictures to be tried again by the next image-search index or serve: {retried}"
-    ));
     Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 
 use super::progress_bar::{PICTURES, progress_bar};
-use super::{EXIT_SOME_FAILED, download, say};
+use super::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, download, say, stop_signal};
 use crate::app::App;
 use crate::catalog::PageStart;
 use crate::config::Config;
@@ -22,11 +22,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let bar = progress_bar(PICTURES);
     let showing = tokio::spawn(show(app.clone(), bar.clone()));
     let interrupting = ingest.clone();
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            interrupting.interrupt();
-        }
-    });
+    stop_signal::on_signal(move || interrupting.interrupt());
     let outcome = ingest.run_once().await;
     app.serving.finish_switch().await?;
     showing.abort();
@@ -34,6 +30,10 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let summary =
         summarize(&app, app.metrics.indexed.get() - indexed_before, started.elapsed()).await;
     app.shut_down().await;
+    if ingest.is_interrupted() {
+        summary?;
+        return Ok(ExitCode::from(EXIT_INTERRUPTED));
+    }
     outcome?;
     summary
 }

@@ -4,11 +4,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::errand::{self, Errand};
 use super::{EXIT_ERROR, download, say};
-use crate::app::App;
 use crate::config::Config;
 use crate::models::{BUNDLED, DownloadProgress, Models};
-use crate::store_check;
 
 const PREPARE: &str = "\
 For a machine without a network: pull on another one, copy the folder that `model path NAME` prints with everything
@@ -52,7 +51,7 @@ pub(super) async fn run(config: Config, command: ModelCommand) -> anyhow::Result
         ModelCommand::Path(args) => path(&models, &args.name)?,
         ModelCommand::Verify(args) => return verify(&models, args.name.as_deref()).await,
         ModelCommand::Remove(args) => remove(&models, &args.name)?,
-        ModelCommand::Prune => prune(config).await?,
+        ModelCommand::Prune => return errand::run(config, Errand::Prune).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -164,20 +163,6 @@ fn remove(models: &Models, name: &str) -> anyhow::Result<()> {
             entry.name,
             bytes.div_ceil(1_000_000)
         )),
-    }
-    Ok(())
-}
-
-async fn prune(config: Config) -> anyhow::Result<()> {
-    let app = App::open(config).await?;
-    let pruned = store_check::prune(&*app.catalog, &*app.store, &app.serving.being_built()).await;
-    app.shut_down().await;
-    let pruned = pruned?;
-    if pruned.is_empty() {
-        say("There are no vectors of other models.");
-    }
-    for name in pruned {
-        say(format_args!("deleted the vectors of {name}"));
     }
     Ok(())
 }

@@ -160,7 +160,7 @@ fn print_table(answer: &Value) {
         say("Nothing is indexed yet. Run: image-search index --images DIR");
     }
     for found in matches(answer) {
-        let duplicates = found["other_names"].as_array().map_or(0, Vec::len);
+        let duplicates = found["other_names_total"].as_u64().unwrap_or_default();
         let note =
             if duplicates == 0 { String::new() } else { format!("  (and {duplicates} copies)") };
         let strength = found["strength"].as_str().map(|word| format!("{word:<8}"));

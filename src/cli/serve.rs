@@ -8,8 +8,8 @@ use anyhow::Context;
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::{control, stop_signal};
 use crate::app::App;
 use crate::backup::lender::Lender;
 use crate::config::{Config, Overrides};
@@ -66,9 +66,14 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     warn_of_openness(&app, address).await?;
     app.data_dir.announce(&url);
     lend_to_backups(&app);
+    control::listen(app.clone());
     tokio::spawn(log_states(app.clone(), url));
     tokio::spawn(warm_up(app.clone()));
-    tokio::spawn(stop_on_signal(app.clone()));
+    let stop = app.stop.clone();
+    stop_signal::on_signal(move || {
+        tracing::info!("stopping: finishing what is under way");
+        stop.cancel();
+    });
     let serving = tokio::spawn(run_model(app.clone()));
     let finished = http::server::serve(
         listener,
@@ -201,18 +206,4 @@ async fn log_download(name: &str, progress: &DownloadProgress) {
             tracing::info!(model = name, megabytes, "downloaded: {percent} %");
         }
     }
-}
-
-async fn stop_on_signal(app: Arc<App>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping: finishing what is under way");
-    app.stop.cancel();
 }

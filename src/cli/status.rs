@@ -6,8 +6,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{open_catalog, remote, say, say_json};
+use crate::catalog::SourceRow;
 use crate::config::Config;
 use crate::data_dir::running_server;
+use crate::feedback::timestamp;
 
 #[derive(Args)]
 pub(super) struct StatusArgs {
@@ -44,7 +46,13 @@ pub(super) async fn run(config: Config, args: &StatusArgs) -> anyhow::Result<Exi
     for source in status["sources"].as_array().into_iter().flatten() {
         if source["away"] == true {
             let text = |key: &str| source[key].as_str().unwrap_or("-").to_owned();
-            say(format_args!("away     {}: {}", text("location"), text("reason")));
+            say(format_args!(
+                "away     {} since {}: {} ({} pictures, which are found as before)",
+                text("location"),
+                text("away_since"),
+                text("reason"),
+                source["images"]
+            ));
         }
     }
     match &server {
@@ -96,7 +104,18 @@ fn print_server(server: &str, status: &Value) {
 
 async fn from_catalog(config: &Config) -> anyhow::Result<Value> {
     let catalog = open_catalog(config).await?;
-    let counts = catalog.counts().await?;
+    let (counts, sources) = (catalog.counts().await?, catalog.sources().await?);
     catalog.close().await;
-    Ok(json!({"images": counts}))
+    let told = |source: SourceRow| {
+        json!({
+            "location": source.location,
+            "away": source.away.is_some(),
+            "away_since": source.away.as_ref().map(|away| timestamp(away.since_ms)),
+            "reason": source.away.as_ref().map(|away| &away.reason),
+            "configured": source.unconfigured_since_ms.is_none(),
+            "images": source.images,
+        })
+    };
+    let sources: Vec<Value> = sources.into_iter().map(told).collect();
+    Ok(json!({"images": counts, "sources": sources}))
 }

@@ -1,36 +1,36 @@
 //! `store copy`: moves an index between stores without computing an embedding again; can be repeated until it is done.
 //! `store verify`: compares the store with the catalog, id by id, and mends what differs.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::progress_bar::{VECTORS, progress_bar};
-use super::{EXIT_ERROR, open_catalog, say};
+use super::EXIT_ERROR;
+use super::errand::{self, CopyErrand, Errand, Handles, Tell, VerifyErrand};
 use crate::catalog::Catalog;
-use crate::config::Config;
+use crate::config::{Config, EMBEDDED};
 use crate::store_check::{Differences, StoreCheck};
 use crate::types::Installation;
-use crate::vector_store::address::open_at;
 use crate::vector_store::copy::{CopyProgress, CopyReport, copy};
 use crate::vector_store::{Collection, CollectionSpec, StoreError, VectorStore};
 
 const ADDRESSES: &str = "\
 Addresses:
-  embedded                     the store in this data folder (--data-dir); stop the server that uses it
+  embedded                     the store in this data folder (--data-dir)
   embedded:DIR                 the store in another data folder
   qdrant+https://host:6334     a Qdrant server; its key comes from vector_store.api_key_file
                                or IMAGE_SEARCH_VECTOR_STORE__API_KEY
 
 Only what is missing is sent: after an interruption, run it again. At the end counts, sampled vectors and sampled
-searches are compared. Collections of other installations are left alone.";
+searches are compared. Collections of other installations are left alone. A server that has the data folder open does it.";
 
 const VERIFYING: &str = "\
 Vectors that the catalog counts on and the store has not are missing; with --repair they are made again, at the next
 index or serve. Vectors of the store that the catalog does not know are deleted with --repair.
 
-An embedded store is compared while no server runs; on a Qdrant server also beside one.";
+A server that has the data folder open does it, on the store that it has open.";
 
 #[derive(Subcommand)]
 pub(super) enum StoreCommand {
@@ -61,50 +61,69 @@ pub(super) struct VerifyArgs {
 }
 
 pub(super) async fn run(config: Config, command: StoreCommand) -> anyhow::Result<ExitCode> {
-    match command {
-        StoreCommand::Copy(args) => copy_stores(&config, &args).await,
-        StoreCommand::Verify(args) => verify(&config, &args).await,
+    let errand = match command {
+        StoreCommand::Copy(CopyArgs { from, to }) => {
+            let api_key = config.vector_store.api_key()?.unwrap_or_default();
+            let (from, to) = (absolute(from)?, absolute(to)?);
+            anyhow::ensure!(from != to, "both addresses are the same");
+            Errand::Copy(CopyErrand { from, to, api_key })
+        }
+        StoreCommand::Verify(VerifyArgs { repair, take_over }) => {
+            Errand::Verify(VerifyErrand { repair, take_over })
+        }
+    };
+    errand::run(config, errand).await
+}
+
+/// The server that does it may have another working directory.
+fn absolute(address: String) -> anyhow::Result<String> {
+    match address.split_once(':') {
+        Some((EMBEDDED, dir)) => {
+            Ok(format!("{EMBEDDED}:{}", std::path::absolute(Path::new(dir))?.display()))
+        }
+        _ => Ok(address),
     }
 }
 
-async fn copy_stores(config: &Config, args: &CopyArgs) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(args.from != args.to, "both addresses are the same");
-    let catalog = open_catalog(config).await?;
-    let installation = catalog.installation().await?;
-    let open = async |address: &str| {
-        open_at(address, &config.vector_store, &config.data_dir, &installation)
-            .await
-            .context("cannot open a store")
-    };
-    let (from, to) = (open(&args.from).await?, open(&args.to).await?);
-    let copied = copy_all(&*from, &*to, &installation).await;
-    let closed = (from.close().await, to.close().await);
-    catalog.close().await;
+pub(super) async fn copy_stores(
+    handles: &Handles,
+    errand: &CopyErrand,
+    tell: &mut dyn Tell,
+) -> anyhow::Result<u8> {
+    let installation = handles.catalog.installation().await?;
+    let (from, close_from) = handles.store(Some(&errand.from), Some(&errand.api_key)).await?;
+    let (to, close_to) = handles.store(Some(&errand.to), Some(&errand.api_key)).await?;
+    let copied = copy_all(&*from, &*to, &installation, tell).await;
+    let closed = (
+        if close_from { from.close().await } else { Ok(()) },
+        if close_to { to.close().await } else { Ok(()) },
+    );
     copied.context("the copy is not complete; run it again, it goes on from there")?;
     closed.0?;
     closed.1?;
-    say(format_args!(
+    tell.say(&format!(
         "Use it: image-search serve --data-dir {} --vector-store {}   (or vector_store = \"{1}\" in the configuration)",
-        config.data_dir.display(),
-        args.to
+        handles.config.data_dir.display(),
+        errand.to
     ));
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 async fn copy_all(
     from: &dyn VectorStore,
     to: &dyn VectorStore,
     installation: &Installation,
+    tell: &mut dyn Tell,
 ) -> anyhow::Result<()> {
     let names = from.list().await?;
     if names.is_empty() {
-        say("There are no vectors to copy.");
+        tell.say("There are no vectors to copy.");
     }
     let mut ours = Vec::new();
     for name in names {
         let marker = from.marker(&name).await?;
         if marker.is_some_and(|marker| marker.installation != installation.id) {
-            say(format_args!("{name}: belongs to another installation; left alone"));
+            tell.say(&format!("{name}: belongs to another installation; left alone"));
             continue;
         }
         let dim =
@@ -112,14 +131,11 @@ async fn copy_all(
         let spec = CollectionSpec::of_pictures(name.clone(), dim);
         let (source, target) = (from.open(&spec).await?, to.open(&spec).await?);
         check_target(&*target, installation).await?;
-        let bar = progress_bar(VECTORS);
-        bar.set_message(name.clone());
         let mut show = |progress: CopyProgress| {
-            bar.set_length(progress.total);
-            bar.set_position(progress.done);
+            tell.progress(&name, Some((progress.done, progress.total)));
         };
         let report = copy(&*source, &*target, &mut show).await;
-        bar.finish_and_clear();
+        tell.progress(&name, None);
         if let (Ok(_), Some(marker)) = (&report, marker) {
             target.set_marker(&marker).await?;
             target.flush().await?;
@@ -127,8 +143,8 @@ async fn copy_all(
         let CopyReport { total, copied, extra, sampled } = report?;
         let more =
             if extra == 0 { String::new() } else { format!("; {extra} others were there already") };
-        ours.push(name.clone());
-        say(format_args!("{name}: {total} vectors, {copied} sent now, {sampled} compared{more}"));
+        tell.say(&format!("{name}: {total} vectors, {copied} sent now, {sampled} compared{more}"));
+        ours.push(name);
     }
     let active = from.active().await?.filter(|active| ours.contains(active));
     if let Some(active) = active {
@@ -152,30 +168,30 @@ async fn check_target(target: &dyn Collection, installation: &Installation) -> a
     }
 }
 
-async fn verify(config: &Config, args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    let catalog = open_catalog(config).await?;
-    let installation = catalog.installation().await?;
-    let settings = &config.vector_store;
-    let store = open_at(&settings.url, settings, &config.data_dir, &installation)
-        .await
-        .context("cannot open the store")?;
-    let verified = verify_all(&*catalog, &*store, args).await;
-    let closed = store.close().await;
-    catalog.close().await;
+pub(super) async fn verify(
+    handles: &Handles,
+    errand: &VerifyErrand,
+    tell: &mut dyn Tell,
+) -> anyhow::Result<u8> {
+    let (store, close) = handles.store(None, None).await?;
+    let verified = verify_all(&*handles.catalog, &*store, errand, tell).await;
+    let closed = if close { store.close().await } else { Ok(()) };
+    handles.wake();
     let in_order = verified?;
     closed?;
     if in_order {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(0);
     }
-    say("Put it right: image-search store verify --repair");
-    Ok(ExitCode::from(EXIT_ERROR))
+    tell.say("Put it right: image-search store verify --repair");
+    Ok(EXIT_ERROR)
 }
 
 /// Returns whether all is in order, or was put in order.
 async fn verify_all(
     catalog: &dyn Catalog,
     store: &dyn VectorStore,
-    args: &VerifyArgs,
+    errand: &VerifyErrand,
+    tell: &mut dyn Tell,
 ) -> anyhow::Result<bool> {
     let mut in_order = true;
     let (mut compared, active) = (0, store.active().await?);
@@ -189,37 +205,37 @@ async fn verify_all(
         };
         let collection = store.open(&CollectionSpec::of_pictures(name.clone(), dim)).await?;
         let check = StoreCheck { catalog, collection: &*collection, model: &used.id };
-        let found = verify_one(&check, args).await?;
-        if args.repair && found.missing > 0 && active.as_ref() == Some(&name) {
+        let found = verify_one(&check, errand, tell).await?;
+        if errand.repair && found.missing > 0 && active.as_ref() == Some(&name) {
             catalog.require_vectors(&used.id.to_string()).await?;
         }
-        say(format_args!("{name}: {}", in_words(&found, args.repair)));
-        in_order &= found.none() || args.repair;
+        tell.say(&format!("{name}: {}", in_words(&found, errand.repair)));
+        in_order &= found.none() || errand.repair;
         compared += 1;
     }
     if compared == 0 {
-        say("There are no vectors yet.");
+        tell.say("There are no vectors yet.");
     }
     Ok(in_order)
 }
 
-async fn verify_one(check: &StoreCheck<'_>, args: &VerifyArgs) -> anyhow::Result<Differences> {
-    let bar = progress_bar(VECTORS);
-    bar.set_message(check.collection.spec().name.clone());
-    let mut show = |seen, total| {
-        bar.set_length(total);
-        bar.set_position(seen);
-    };
+async fn verify_one(
+    check: &StoreCheck<'_>,
+    errand: &VerifyErrand,
+    tell: &mut dyn Tell,
+) -> anyhow::Result<Differences> {
+    let name = check.collection.spec().name.clone();
+    let mut show = |seen, total| tell.progress(&name, Some((seen, total)));
     let is_ours = match check.collection.marker().await? {
         Some(marker) => check.check_owner(&marker).await,
         None => Ok(()),
     };
     let outcome = match is_ours {
-        Err(error) if !args.take_over => Err(error),
-        _ if !args.repair => check.compare(false, &mut show).await,
-        _ => check.repair(args.take_over, &mut show).await,
+        Err(error) if !errand.take_over => Err(error),
+        _ if !errand.repair => check.compare(false, &mut show).await,
+        _ => check.repair(errand.take_over, &mut show).await,
     };
-    bar.finish_and_clear();
+    tell.progress(&name, None);
     Ok(outcome?)
 }
 

@@ -69,6 +69,8 @@ pub struct EmbeddedOptions {
     pub ef_search: usize,
     /// The same for a search with a filter, which needs more for the same recall.
     pub ef_search_filtered: usize,
+    /// So many more of either for each million vectors, in proportion.
+    pub ef_search_per_million: usize,
     /// Threads that build indexes, at low priority; 0 = half of the processors.
     pub index_threads: usize,
     /// Smaller copies of the vectors for the index.
@@ -122,9 +124,11 @@ pub struct QdrantOptions {
     /// Candidates looked at when a vector is linked: more means a better index, slower building.
     pub hnsw_ef_construct: u64,
     /// Candidates looked at by a search: more means better recall, slower.
-    pub ef_search: u64,
+    pub ef_search: usize,
     /// The same for a search with a filter, which needs more for the same recall.
-    pub ef_search_filtered: u64,
+    pub ef_search_filtered: usize,
+    /// So many more of either for each million vectors, in proportion.
+    pub ef_search_per_million: usize,
     /// With a filter that leaves fewer vectors than this, these are scanned instead of walking the index.
     pub full_scan_vectors: usize,
     /// Smaller copies of the vectors, kept in memory; results are scored again with the originals.

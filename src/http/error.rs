@@ -166,7 +166,7 @@ impl From<IngestError> for Problem {
             IngestError::Store(error) => error.into(),
             IngestError::Catalog(error) => error.into(),
             IngestError::Source(error) => error.into(),
-            IngestError::Embed(error) => Self::internal(&error),
+            IngestError::Embed(_) | IngestError::GaveUp { .. } => Self::internal(&error),
         }
     }
 }

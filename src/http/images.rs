@@ -23,7 +23,7 @@ use crate::source::{Opened, Source, SourceError};
 use crate::thumbnails::Thumbnails;
 use crate::types::{ContentHash, ImageName};
 
-const PAGE_MAX: u32 = 500;
+pub(super) const PAGE_MAX: u32 = 500;
 /// What an offset skips has to be read.
 const OFFSET_MAX: u32 = 10_000;
 const THUMBNAIL_SUFFIX: &str = "/thumbnail";
@@ -237,9 +237,11 @@ pub(super) struct ImageInfo {
     /// A ThumbHash of it, as base64: 5 to 30 bytes that paint its colours until it is there. Missing if it was not made yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     preview: Option<String>,
-    /// Further images with the same content.
+    /// The first further images with the same content, in alphabetical order.
     #[schema(value_type = Vec<String>)]
     other_names: Vec<ImageName>,
+    /// How many further images have the same content, counted up to 10000. `/api/v1/other-names` has them all.
+    other_names_total: u64,
 }
 
 /// Get size, format, dates, camera, place and duplicates of one picture.
@@ -257,14 +259,12 @@ pub(super) async fn image_info(
 ) -> Result<axum::Json<ImageInfo>, Problem> {
     let row = find(&app, ImageName::new(wanted.image_name)?).await?.ok_or_else(no_image)?;
     let (Some(hash), Some(facts)) = (row.hash, row.facts) else { return Err(no_image()) };
-    let names = app
-        .catalog
-        .images_of(&[hash])
-        .await?
-        .remove(&hash)
-        .map(|content| content.names)
-        .unwrap_or_default();
-    let other_names = names.into_iter().filter(|name| *name != row.name).collect();
+    let others_max = app.config.search.other_names_max;
+    let content = app.catalog.images_of(&[hash], others_max.saturating_add(1)).await?.remove(&hash);
+    let (names, total) =
+        content.map_or_else(Default::default, |content| (content.names, content.names_total));
+    let others = names.into_iter().filter(|name| *name != row.name);
+    let other_names = others.take(others_max as usize).collect();
     let known = app.catalog.content_facts(&hash).await?.unwrap_or_default();
     let folder = row.name.as_str().rsplit_once('/').map(|(folder, _)| folder.to_owned());
     Ok(axum::Json(ImageInfo {
@@ -286,6 +286,7 @@ pub(super) async fn image_info(
         folder,
         content_hash: hash,
         other_names,
+        other_names_total: total.saturating_sub(1),
     }))
 }
 
@@ -343,7 +344,7 @@ struct Asked {
     headers: HeaderMap,
 }
 
-async fn find(app: &SharedApp, name: ImageName) -> Result<Option<ImageRow>, Problem> {
+pub(super) async fn find(app: &SharedApp, name: ImageName) -> Result<Option<ImageRow>, Problem> {
     Ok(app.catalog.image(&name).await?)
 }
 

@@ -120,10 +120,12 @@ pub(super) struct Match {
     /// A ThumbHash of it, as base64: 5 to 30 bytes that paint its colours until it is there. Missing if it was not made yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     preview: Option<String>,
-    /// Further images with the same content.
+    /// The first further images with the same content, in alphabetical order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     other_names: Vec<ImageName>,
+    /// How many further images have the same content, counted up to 10000. `/api/v1/other-names` has them all.
+    other_names_total: u64,
     /// How surely it is a match. Only if `strength` is on and the library is large enough to say.
     #[serde(skip_serializing_if = "Option::is_none")]
     strength: Option<MatchStrength>,
@@ -165,6 +167,7 @@ impl Match {
             height: found.height,
             preview: previews.get(&found.hash).cloned(),
             other_names: found.other_names,
+            other_names_total: found.other_names_total,
             strength: found.strength.map(MatchStrength::from),
             near_duplicates: near.map(|near| Self::of(near, previews)).collect(),
         }

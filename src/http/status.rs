@@ -160,6 +160,8 @@ struct ImageCounts {
     skipped: u64,
     /// Gone from their source. They are kept for `ingest.forget_after_days`, in case they come back.
     missing: u64,
+    /// Of sources that are away now. They are found as before.
+    away: u64,
     /// Of sources that are not in the configuration any more. They are hidden, and kept for as long.
     unconfigured: u64,
 }
@@ -247,6 +249,8 @@ pub(super) async fn snapshot(app: &SharedApp) -> Result<Status, Problem> {
     let eta_seconds = (counts.pending > 0 && images_per_second > 0.0)
         .then(|| (counts.pending as f64 / images_per_second).ceil() as u64);
     let config = &app.config;
+    let sources = app.catalog.sources().await?;
+    let away = sources.iter().filter(|source| source.away.is_some()).map(|source| source.images);
     Ok(Status {
         version: env!("CARGO_PKG_VERSION"),
         model: ModelStatus { available: available(app), ..model_status(&serving, counts) },
@@ -258,9 +262,10 @@ pub(super) async fn snapshot(app: &SharedApp) -> Result<Status, Problem> {
             failed: counts.failed,
             skipped: counts.skipped,
             missing: counts.missing,
+            away: away.sum(),
             unconfigured: counts.unconfigured,
         },
-        sources: app.catalog.sources().await?.into_iter().map(SourceStatus::from).collect(),
+        sources: sources.into_iter().map(SourceStatus::from).collect(),
         ingest: IngestProgress {
             state: ingest.as_ref().map_or(IngestStateName::Paused, |ingest| ingest.state.into()),
             images_per_second: (images_per_second * 10.0).round() / 10.0,

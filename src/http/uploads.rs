@@ -128,6 +128,9 @@ pub(super) async fn upload_images(
     answer(ended, upload.images)
 }
 
+/// Of a content that is known, so many names are looked at, for one whose file is there.
+const COPIES_LOOKED_AT_MAX: u32 = 64;
+
 /// One request's files.
 struct Upload<'a> {
     app: &'a SharedApp,
@@ -238,7 +241,7 @@ impl<'a> Upload<'a> {
     /// that it went.
     async fn known(&self, hash: &ContentHash) -> Result<Option<ImageName>, Problem> {
         let catalog = &self.app.catalog;
-        let of_catalog = catalog.images_of(&[*hash]).await?.remove(hash);
+        let of_catalog = catalog.images_of(&[*hash], COPIES_LOOKED_AT_MAX).await?.remove(hash);
         let of_catalog = of_catalog.map(|content| content.names).unwrap_or_default();
         let of_request = self.added.iter().filter(|(added, _)| added == hash);
         let of_request = of_request.map(|(_, name)| name.clone());

@@ -26,7 +26,7 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             Ok(counts) => counts.pending > 0,
             Err(_) => true,
         };
-        if let Err(error) = clean_up(&shared, busy).await {
+        if let Err(error) = clean_up(&shared, busy, &stop).await {
             tracing::warn!(%error, "housekeeping failed; trying again");
         } else if !busy {
             shared.is_clean.store(true, Ordering::Relaxed);
@@ -35,24 +35,32 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 /// One round. While `busy`, the store does only what cannot wait: a deletion that was begun holds up whoever wants to
-/// store the same content again.
-pub(super) async fn clean_up(shared: &Shared, busy: bool) -> Result<(), IngestError> {
-    if busy {
-        while collect_garbage(shared, i64::MIN).await? == PAGE as usize {}
-    } else {
-        forget_missing(shared).await?;
-        let before_ms = now_ms() - shared.parts.config.orphan_grace_ms as i64;
-        while collect_garbage(shared, before_ms).await? == PAGE as usize {}
+/// store the same content again. Ends soon after `stop`: between two pages, or in the middle of building an index, which is
+/// then begun again after the next start.
+pub(super) async fn clean_up(
+    shared: &Shared,
+    busy: bool,
+    stop: &CancellationToken,
+) -> Result<(), IngestError> {
+    let mut before_ms = i64::MIN;
+    if !busy {
+        forget_missing(shared, stop).await?;
+        before_ms = now_ms() - shared.parts.config.orphan_grace_ms as i64;
     }
-    while shared.parts.collection.maintain(busy).await? {}
+    while !stop.is_cancelled() && collect_garbage(shared, before_ms).await? == PAGE as usize {}
+    let collection = &shared.parts.collection;
+    while let Some(true) = stop.run_until_cancelled(collection.maintain(busy)).await.transpose()? {}
     Ok(())
 }
 
 /// Forgets pictures that are gone for longer than `ingest.forget_after_days`; their vectors become orphans with that.
-async fn forget_missing(shared: &Shared) -> Result<(), IngestError> {
+async fn forget_missing(shared: &Shared, stop: &CancellationToken) -> Result<(), IngestError> {
     let now = now_ms();
     let before = now - i64::from(shared.parts.config.forget_after_days) * DAY_MS;
-    while shared.parts.catalog.forget_missing(before, PAGE, now).await? == u64::from(PAGE) {}
+    let catalog = &shared.parts.catalog;
+    while !stop.is_cancelled()
+        && catalog.forget_missing(before, PAGE, now).await? == u64::from(PAGE)
+    {}
     Ok(())
 }
 

@@ -260,6 +260,9 @@ async fn try_note_setback(
 ) -> Result<(), IngestError> {
     let (catalog, image, token) = (&shared.parts.catalog, &item.image, &item.lease.token);
     let config = &shared.parts.config;
+    if !matches!(setback, Setback::Unsettled(_)) {
+        shared.growing.forget(image.id);
+    }
     match setback {
         Setback::Permanent(failure) => {
             tracing::warn!(image = %image.name, code = %failure.code, reason = failure.reason, "cannot index an image");
@@ -276,6 +279,7 @@ async fn try_note_setback(
             catalog.fail(token, image.id, failure, retry_ms, now_ms()).await?;
         }
         Setback::Unsettled(fingerprint) => {
+            shared.growing.note(image.id);
             catalog.defer(token, image.id, fingerprint, now_ms() + config.settle_ms as i64).await?;
         }
         Setback::Later(wait) => {
@@ -427,6 +431,7 @@ async fn store(shared: &Shared, batch: &[Embedded]) -> Result<(), IngestError> {
     for Embedded { item, content, .. } in batch {
         let Content { hash, facts, header, .. } = content.clone();
         let done = CompletedImage { image_id: item.image.id, hash, facts, header };
+        shared.growing.forget(item.image.id);
         by_lease.entry(&item.lease.token).or_default().push(done);
     }
     for (token, done) in by_lease {

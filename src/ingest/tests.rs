@@ -94,3 +94,36 @@ async fn vectors_that_the_store_lost_are_made_again() {
     .await;
     test.finish().await;
 }
+
+#[tokio::test]
+async fn the_end_does_not_wait_for_an_index_that_is_being_built() {
+    let change = |config: &mut crate::config::Config| {
+        let embedded = &mut config.vector_store.embedded;
+        // Takes many minutes, so that whoever waits for it runs into the deadline.
+        (embedded.index_from_vectors, embedded.hnsw_m, embedded.hnsw_ef_construct) =
+            (10_000, 64, 20_000);
+    };
+    let test = TestApp::start(change).await;
+    let state = test.app.serving.state();
+    let collection = state.answering().expect("up").collection.clone();
+    let mut angle = 0.0_f32;
+    for page in 0..30_u128 {
+        let point = |number: u128| {
+            angle += 0.7;
+            let id = uuid::Uuid::from_u128(page * 1000 + number);
+            let vector = vec![angle.sin(), angle.cos(), (angle * 1.3).sin(), (angle * 1.7).cos()];
+            crate::vector_store::Point { id, vector, payload: crate::vector_store::Payload::new() }
+        };
+        collection.upsert((0..1000).map(point).collect()).await.expect("stored");
+    }
+    let building = test
+        .app
+        .data_dir
+        .path()
+        .join("vectors")
+        .join(&collection.spec().name)
+        .join("maintenance.journal");
+    test.until("the index is being built", async || building.exists()).await;
+    drop((state, collection));
+    test.finish().await;
+}

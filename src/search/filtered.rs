@@ -103,18 +103,21 @@ pub(super) async fn matching_images(
     catalog: &dyn Catalog,
     filter: &ImageFilter,
     hashes: &[ContentHash],
+    names_max: u32,
 ) -> Result<HashMap<ContentHash, NamedContent>, SearchError> {
     let contents = catalog.facets_of(hashes).await?.into_iter();
     let named = |(hash, images): (ContentHash, Vec<ImageFacets>)| {
         let first = images.first()?;
         let facts =
             PictureFacts { format: first.format.clone(), width: first.width, height: first.height };
+        let names_total = images.len() as u64;
         let (matching, others): (Vec<_>, Vec<_>) =
             images.into_iter().partition(|image| filter.matches(image));
         let names = |images: Vec<ImageFacets>| images.into_iter().map(|image| image.name);
         let any = !matching.is_empty();
         any.then(|| {
-            (hash, NamedContent { names: names(matching).chain(names(others)).collect(), facts })
+            let names = names(matching).chain(names(others)).take(names_max as usize).collect();
+            (hash, NamedContent { names, names_total, facts })
         })
     };
     Ok(contents.filter_map(named).collect())

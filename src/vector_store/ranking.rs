@@ -8,6 +8,22 @@ pub(super) const TIES_MAX: usize = 1024;
 const FETCH_SPARE: usize = 32;
 const FETCH_MAX: usize = 4096;
 
+/// How many candidates a search looks at. What looks alike crowds the more, the more there is of everything: an index that is
+/// walked with the same number at every size finds less and less of the true best.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidates {
+    pub(super) at_least: usize,
+    /// So many more for each million vectors.
+    pub(super) per_million: usize,
+}
+
+impl Candidates {
+    pub(super) fn among(self, vectors: usize) -> usize {
+        let more = vectors as u128 * self.per_million as u128 / 1_000_000;
+        self.at_least.saturating_add(usize::try_from(more).unwrap_or(usize::MAX))
+    }
+}
+
 /// The promised order: best first, equal scores by ascending id; no more than `limit`.
 pub(super) fn ranked(mut points: Vec<ScoredPoint>, limit: usize) -> Vec<ScoredPoint> {
     points.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
@@ -76,6 +92,19 @@ mod tests {
             payload: super::super::Payload::new(),
         };
         (0..).zip(scores).map(hit).collect()
+    }
+
+    #[test]
+    fn candidates_grow_with_the_collection() {
+        let candidates = Candidates { at_least: 128, per_million: 4000 };
+        assert_eq!(candidates.among(0), 128);
+        assert_eq!(candidates.among(20_000), 208);
+        assert_eq!(candidates.among(1_000_000), 4128);
+        assert_eq!(Candidates { per_million: 0, ..candidates }.among(usize::MAX), 128);
+        assert_eq!(
+            Candidates { per_million: usize::MAX, ..candidates }.among(usize::MAX),
+            usize::MAX
+        );
     }
 
     #[test]

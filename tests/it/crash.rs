@@ -1,5 +1,5 @@
-//! Kill -9 at random moments of indexing, over and over: at the end everything is indexed exactly once and search answers
-//! as if nothing had happened.
+//! Kill -9 at random moments of indexing, over and over, and the disk with the pictures pulled and brought back in between: at
+//! the end everything is indexed exactly once and search answers as if nothing had happened.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -33,8 +33,23 @@ async fn ranking(server: &Server, text: &str) -> Vec<(String, f64)> {
     all
 }
 
+/// The folder with the pictures goes away, as a disk does that is pulled: nothing is left, or an empty folder where it was.
+fn pull(world: &World, leaves_empty: bool) {
+    std::fs::rename(world.path("images"), world.path("away")).expect("pulled");
+    if leaves_empty {
+        std::fs::create_dir(world.path("images")).expect("mkdir");
+    }
+}
+
+fn plug_in(world: &World) {
+    if world.path("away").exists() {
+        let _ = std::fs::remove_dir(world.path("images"));
+        std::fs::rename(world.path("away"), world.path("images")).expect("plugged in");
+    }
+}
+
 #[tokio::test]
-async fn twenty_kills_lose_nothing_and_double_nothing() {
+async fn twenty_kills_and_a_disk_that_comes_and_goes_lose_nothing_and_double_nothing() {
     let untouched = World::new();
     fill(&untouched);
     let reference = untouched.serve().await;
@@ -43,10 +58,12 @@ async fn twenty_kills_lose_nothing_and_double_nothing() {
     fill(&world);
     // Numbers that look random and are the same in every run.
     let mut state = 0x9e37_79b9_u32;
-    let mut interrupted = 0;
+    let (mut interrupted, mut pulls) = (0, 0);
     for kill in 0..KILLS {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let server = world.serve().await;
+        // Pulled before the last kill, brought back while it runs.
+        plug_in(&world);
         // Spread over the progress and not over the clock: a fast machine is hit as often as a slow one.
         let step = PICTURES / (KILLS + 1);
         let reached = u64::from(kill * step + state % step);
@@ -55,6 +72,10 @@ async fn twenty_kills_lose_nothing_and_double_nothing() {
             (images["indexed"].as_u64() >= Some(reached)).then_some(images)
         });
         interrupted += u32::from(counts.await["pending"].as_u64() > Some(0));
+        if state >> 20 & 1 == 1 {
+            pull(&world, state >> 21 & 1 == 1);
+            pulls += 1;
+        }
         // The rest of the moment is chance; nothing is waited for by it.
         tokio::time::sleep(Duration::from_millis(u64::from(state >> 28))).await;
         server.kill_9();
@@ -63,7 +84,9 @@ async fn twenty_kills_lose_nothing_and_double_nothing() {
         interrupted >= KILLS / 2,
         "indexing was over too soon: only {interrupted} kills hit it"
     );
+    assert!(pulls > KILLS / 4, "the disk was pulled only {pulls} times");
     let server = world.serve().await;
+    plug_in(&world);
     let status = server.until_counts(u64::from(PICTURES), 0).await;
     assert_eq!(status["store"]["vectors"], u64::from(PICTURES), "a vector is missing or doubled");
     for text in ["tennis", "a red apple", "blue"] {

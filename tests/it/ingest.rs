@@ -1,6 +1,11 @@
 //! Adding, changing, moving and deleting pictures, while the program runs and while it is off; and files that are no pictures.
 
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -236,4 +241,80 @@ async fn a_picture_that_comes_back_is_found_again_without_being_read() {
     server.until_counts(3, 0).await;
     assert_eq!(all_names(&server).await.len(), 3);
     assert_eq!(indexed().await, before, "it was indexed again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_keeps_growing_does_not_keep_index_from_ending() {
+    let world = World::new().set("INGEST__INDEX_PATIENCE_MS", "1500");
+    world.write("a.png", &picture(1));
+    world.write("growing.png", &picture(2));
+    let (path, ended) = (world.image("growing.png"), Arc::new(AtomicBool::new(false)));
+    let growing = std::thread::spawn({
+        let ended = ended.clone();
+        move || {
+            let mut file = std::fs::File::options().append(true).open(path).expect("opened");
+            while !ended.load(Ordering::Relaxed) {
+                file.write_all(b"more").expect("written");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    });
+    let output = tokio::task::block_in_place(|| world.run("index", &[]));
+    ended.store(true, Ordering::Relaxed);
+    growing.join().expect("joined");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        said.contains("1 are searchable") && said.contains("1 pictures are still pending"),
+        "{said}"
+    );
+    let output = tokio::task::block_in_place(|| world.run("index", &[]));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("2 are searchable"), "{said}");
+}
+
+#[test]
+fn index_gives_up_when_the_disk_stays_full_and_says_why() {
+    let world = World::new()
+        .set("INGEST__INDEX_PATIENCE_MS", "1500")
+        .set("VECTOR_STORE__EMBEDDED__DISK_RESERVE_MIB", "1000000000");
+    world.write("a.png", &picture(1));
+    let output = world.run("index", &[]);
+    let complained = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{complained}");
+    assert!(
+        complained.contains("must stay free")
+            && complained.contains("1 pictures are still pending"),
+        "{complained}"
+    );
+    let world = world.set("VECTOR_STORE__EMBEDDED__DISK_RESERVE_MIB", "1");
+    assert_eq!(world.run("index", &[]).status.code(), Some(0));
+}
+
+#[test]
+fn index_ends_at_ctrl_c_and_goes_on_the_next_time() {
+    let world = World::new();
+    for number in 0..600 {
+        world.write(&format!("{number}.png"), &picture(number));
+    }
+    let mut command = world.command("index");
+    let indexing = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let started = Instant::now();
+    let indexed = || {
+        let status = world.run("status", &["--json"]).stdout;
+        serde_json::from_slice::<Value>(&status)
+            .map_or(0, |status| status["images"]["indexed"].as_u64().unwrap_or_default())
+    };
+    while indexed() == 0 {
+        assert!(started.elapsed() < Duration::from_mins(2), "nothing is indexed");
+    }
+    let pid = indexing.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill runs").success());
+    let output = indexing.wait_with_output().expect("ended");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("still pending"), "{said}");
+    let output = world.run("index", &[]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("600 are searchable"), "{said}");
 }

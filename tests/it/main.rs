@@ -38,5 +38,6 @@ mod search;
 mod serving;
 mod sources;
 mod store_truth;
+mod through_server;
 mod upgrade;
 mod uploads;

@@ -70,6 +70,39 @@ async fn duplicates_are_collapsed_and_named() {
         .find(|found| found["image_name"] == "a.png")
         .expect("the first name stands for all");
     assert_eq!(collapsed["other_names"], json!(["b.png", "copies/c.png"]));
+    assert_eq!(collapsed["other_names_total"], 2);
+}
+
+#[tokio::test]
+async fn of_many_copies_a_match_has_the_first_names_and_a_route_all_of_them() {
+    let world = World::new();
+    for number in 0..30 {
+        world.write(&format!("{number:02}.png"), &picture(1));
+    }
+    let server = world.serve().await;
+    server.until_counts(30, 0).await;
+    let answer = server.search(json!({"text": "anything"})).await;
+    let found = &answer["matches"][0];
+    assert_eq!((&found["image_name"], &found["other_names_total"]), (&json!("00.png"), &json!(29)));
+    assert_eq!(found["other_names"].as_array().map(Vec::len), Some(10));
+    let info = server.get_json("/api/v1/image-info?image_name=05.png").await;
+    assert_eq!(info["other_names_total"], 29);
+    assert_eq!(info["other_names"].as_array().map(Vec::len), Some(10));
+    let (mut names, mut query) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/api/v1/other-names?image_name=05.png&limit=7{query}");
+        let page = server.get_json(&path).await;
+        names.extend(page["other_names"].as_array().expect("names").clone());
+        let Some(next) = page["next"].as_str() else { break };
+        query = format!("&after={next}");
+    }
+    let all: Vec<String> =
+        (0..30).filter(|number| *number != 5).map(|number| format!("{number:02}.png")).collect();
+    assert_eq!(json!(names), json!(all));
+    for (query, code) in [("image_name=none.png", 404), ("image_name=05.png&limit=0", 422)] {
+        let kind = if code == 404 { "not_found" } else { "invalid_request" };
+        problem(server.get(&format!("/api/v1/other-names?{query}")), code, kind).await;
+    }
 }
 
 #[tokio::test]

@@ -62,6 +62,14 @@ async fn a_folder_that_is_taken_away_and_brought_back_loses_nothing() {
     assert_all_kept(&server, &status).await;
     assert_eq!(away_gauge(&server).await, "image_search_sources_away 1");
     problem(server.get("/api/v1/images/0/0.png"), 503, "source_away").await;
+    assert_eq!(status["images"]["away"], PICTURES, "{status}");
+    let since = status["sources"][0]["away_since"].as_str().expect("a time").to_owned();
+    for command in ["status", "doctor"] {
+        let told = world.run(command, &[]).stdout;
+        let told = String::from_utf8_lossy(&told).into_owned();
+        let counted = told.contains(&format!("{PICTURES} pictures"));
+        assert!(told.contains(&since) && counted, "{command}: {told}");
+    }
     std::fs::rename(world.path("away"), world.path("images")).expect("plugged in");
     world.write("new.png", &picture(100));
     let status = server.until_counts(u64::from(PICTURES) + 1, 0).await;

@@ -142,7 +142,7 @@ pub(crate) async fn duplicates_share_one_content(fixture: &dyn Fixture) {
     index_all(&*catalog, MODEL, b"same").await;
     let hash = ContentHash::of(b"same");
     let asked = [hash, ContentHash::of(b"none"), hash];
-    let contents = catalog.images_of(&asked).await.expect("images_of");
+    let contents = catalog.images_of(&asked, 10).await.expect("images_of");
     assert_eq!(contents.len(), 1);
     assert_eq!(contents[&hash].names, [name("a"), name("b")]);
     assert_eq!(contents[&hash].facts, facts());
@@ -150,6 +150,34 @@ pub(crate) async fn duplicates_share_one_content(fixture: &dyn Fixture) {
     assert_eq!(catalog.stored_hashes(MODEL, None, 10).await.expect("hashes"), [hash]);
     assert!(catalog.stored_hashes(MODEL, Some(&hash), 10).await.expect("hashes").is_empty());
     assert_eq!(catalog.stored_by_model().await.expect("models"), [(MODEL.to_owned(), 1)]);
+}
+
+pub(crate) async fn of_many_copies_the_first_names_are_told_and_the_rest_is_paged(
+    fixture: &dyn Fixture,
+) {
+    let catalog = fixture.open().await;
+    // The names' order is another one than that of their discovery.
+    let names: Vec<String> = (0..25).rev().map(|number| format!("{number:02}")).collect();
+    record(&*catalog, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    index_all(&*catalog, MODEL, b"same").await;
+    let hash = ContentHash::of(b"same");
+    let of = async |names_max| {
+        let mut contents = catalog.images_of(&[hash], names_max).await.expect("images_of");
+        let content = contents.remove(&hash).expect("it has images");
+        (content.names, content.names_total)
+    };
+    assert_eq!(of(3).await, (vec![name("00"), name("01"), name("02")], 25));
+    assert_eq!(of(25).await.0.len(), 25);
+    assert_eq!(of(25).await.1, 25);
+    lose(&*catalog, "00", 20).await;
+    assert_eq!(of(1).await, (vec![name("01")], 24), "what is gone is no copy");
+    let page = async |after: Option<&str>, limit| {
+        let after = after.map(name);
+        catalog.names_of(&hash, after.as_ref(), limit).await.expect("names_of")
+    };
+    assert_eq!(page(None, 2).await, [name("01"), name("02")]);
+    assert_eq!(page(Some("02"), 100).await.len(), 22);
+    assert!(page(Some("24"), 100).await.is_empty());
 }
 
 pub(crate) async fn the_newest_are_paged_by_offset_and_by_cursor(fixture: &dyn Fixture) {

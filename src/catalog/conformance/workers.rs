@@ -166,7 +166,7 @@ pub(crate) async fn a_vector_is_never_deleted_under_an_image(fixture: &dyn Fixtu
         supervise(fixture, "two", &outside, 4)
     );
     let stored = catalog.stored_hashes(MODEL, None, 1000).await.expect("hashes");
-    let contents = catalog.images_of(&stored).await.expect("images_of");
+    let contents = catalog.images_of(&stored, 1000).await.expect("images_of");
     let images: usize = contents.values().map(|content| content.names.len()).sum();
     assert_eq!(images, IMAGES as usize, "an image counts on a vector that is not known");
     let store = outside.store.lock();

@@ -17,8 +17,8 @@ use super::statements;
 use super::vectors::note_orphans;
 use super::writer::{Purpose, Write};
 use crate::catalog::{
-    CatalogError, FailedImage, FailurePage, ImageRow, ImageState, Images, KnownImage, NamedContent,
-    PageStart, RecentCursor, RecentPage, SeenImage, StateCounts,
+    COPIES_COUNTED_MAX, CatalogError, FailedImage, FailurePage, ImageRow, ImageState, Images,
+    KnownImage, NamedContent, PageStart, RecentCursor, RecentPage, SeenImage, StateCounts,
 };
 use crate::types::{ContentHash, ImageName, Scope};
 
@@ -51,10 +51,20 @@ statements! {
     FORGET_COUNTS = "DELETE FROM image_counts WHERE source = ?1";
     FORGET_SOURCE = "DELETE FROM sources WHERE key = ?1";
     BY_CONTENT = "SELECT content_hash, name, format, width, height
-        FROM json_each(?1) CROSS JOIN images INDEXED BY images_by_hash ON content_hash = unhex(json_each.value)
-        WHERE format IS NOT NULL AND missing_since_ms IS NULL
+        FROM json_each(?1) CROSS JOIN images ON images.id IN (
+            SELECT id FROM images INDEXED BY images_by_hash
+            WHERE content_hash = unhex(json_each.value) AND format IS NOT NULL AND missing_since_ms IS NULL
+                AND source IN (SELECT key FROM sources WHERE unconfigured_since_ms IS NULL)
+            ORDER BY name LIMIT ?2)";
+    COPIES = "SELECT count(*) AS images FROM (
+        SELECT 1 FROM images INDEXED BY images_by_hash
+        WHERE content_hash = ?1 AND format IS NOT NULL AND missing_since_ms IS NULL
             AND source IN (SELECT key FROM sources WHERE unconfigured_since_ms IS NULL)
-        ORDER BY name";
+        LIMIT ?2)";
+    NAMES_OF = "SELECT name FROM images INDEXED BY images_by_hash
+        WHERE content_hash = ?1 AND name > ?2 AND format IS NOT NULL AND missing_since_ms IS NULL
+            AND source IN (SELECT key FROM sources WHERE unconfigured_since_ms IS NULL)
+        ORDER BY name LIMIT ?3";
     BY_NAME = "SELECT images.*, sources.id AS source_id FROM images JOIN sources ON sources.key = images.source
         WHERE images.name = ?1 AND missing_since_ms IS NULL AND unconfigured_since_ms IS NULL";
     CONFIGURED = "SELECT key, id FROM sources WHERE unconfigured_since_ms IS NULL ORDER BY key";
@@ -239,21 +249,46 @@ impl Images for SqliteCatalog {
     async fn images_of(
         &self,
         hashes: &[ContentHash],
+        names_max: u32,
     ) -> Result<HashMap<ContentHash, NamedContent>, CatalogError> {
         // As a set: a hash asked for twice must not double its names.
         let hashes: Vec<ContentHash> =
             hashes.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-        let rows = sqlx::query(BY_CONTENT).bind(hex_list(&hashes)).fetch_all(&self.readers).await?;
+        // One more than asked for tells whether there are more to count, which there seldom are.
+        let (names_max, asked) = (names_max.max(1) as usize, names_max.max(1).saturating_add(1));
+        let rows = sqlx::query(BY_CONTENT).bind(hex_list(&hashes)).bind(asked);
         let mut contents: HashMap<ContentHash, NamedContent> = HashMap::with_capacity(hashes.len());
-        for row in &rows {
+        for row in &rows.fetch_all(&self.readers).await? {
             let facts = facts_at(row)?;
             contents
                 .entry(hash_at(row)?)
-                .or_insert_with(|| NamedContent { names: Vec::new(), facts })
+                .or_insert_with(|| NamedContent { names: Vec::new(), names_total: 0, facts })
                 .names
                 .push(name_at(row)?);
         }
+        for (hash, content) in &mut contents {
+            content.names.sort();
+            content.names_total = content.names.len() as u64;
+            if content.names.len() > names_max {
+                content.names.truncate(names_max);
+                let counted =
+                    sqlx::query(COPIES).bind(&hash.as_bytes()[..]).bind(COPIES_COUNTED_MAX);
+                content.names_total =
+                    number_at(&counted.fetch_one(&self.readers).await?, "images")?;
+            }
+        }
         Ok(contents)
+    }
+
+    async fn names_of(
+        &self,
+        hash: &ContentHash,
+        after: Option<&ImageName>,
+        limit: u32,
+    ) -> Result<Vec<ImageName>, CatalogError> {
+        let after = after.map_or("", ImageName::as_str);
+        let rows = sqlx::query(NAMES_OF).bind(&hash.as_bytes()[..]).bind(after).bind(limit);
+        rows.fetch_all(&self.readers).await?.iter().map(name_at).collect()
     }
 
     async fn image(&self, name: &ImageName) -> Result<Option<ImageRow>, CatalogError> {

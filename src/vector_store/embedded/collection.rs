@@ -17,7 +17,8 @@ use crate::vector_store::{
     Collection, CollectionSpec, Marker, Point, PointFilter, ScoredPoint, SearchQuery, StoreError,
 };
 
-/// Closing waits this long for searches and index building under way; then the process may end without them.
+/// Closing waits this long for searches under way; then the process may end without them. Index building is not waited for: it
+/// cannot be interrupted, takes up to many minutes, and what is half built is built again.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// An open collection; all handles to one collection share it.
@@ -84,9 +85,11 @@ impl EmbeddedCollection {
         self.write(Shard::flush).await?;
         let inner = Arc::clone(&self.inner);
         blocking(move || {
-            let Some(mut shard) = inner.shard.try_write_for(CLOSE_PATIENCE) else {
+            let is_building = inner.maintenance.try_lock().is_err();
+            let patience = if is_building { Duration::ZERO } else { CLOSE_PATIENCE };
+            let Some(mut shard) = inner.shard.try_write_for(patience) else {
                 return Err(StoreError::Unavailable(
-                    "the collection is busy building indexes".to_owned(),
+                    "the collection is still searched, or builds its index".to_owned(),
                 ));
             };
             drop(shard.take());

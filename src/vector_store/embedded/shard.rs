@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::directory::{io_error, remove_tree, sync_directory_of, write_atomically};
 use super::journal::{Change, Journal};
 use super::{EmbeddedOptions, convert, wal};
-use crate::vector_store::ranking::{FilteredSearch, TIES_MAX, cuts_a_tie, ranked};
+use crate::vector_store::ranking::{Candidates, FilteredSearch, TIES_MAX, cuts_a_tie, ranked};
 use crate::vector_store::{
     CollectionSpec, Marker, Point, PointFilter, ScoredPoint, SearchQuery, StoreError,
 };
@@ -231,7 +231,7 @@ impl Shard {
             return Ok(Vec::new());
         }
         let Some(filter) = &query.filter else {
-            return self.nearest(&query.vector, None, limit, query.exact);
+            return self.nearest(&query.vector, None, limit, query.exact, total);
         };
         let engine_filter = convert::to_filter(filter)?;
         if !query.exact {
@@ -244,14 +244,18 @@ impl Shard {
                 full_scan: self.options.full_scan_vectors,
             };
             if let Some(fetch) = search.fetch() {
-                let hits =
-                    self.query(&query.vector, None, fetch, false, self.options.ef_search_filtered)?;
+                let ef = self.candidates(self.options.ef_search_filtered, total);
+                let hits = self.query(&query.vector, None, fetch, false, ef)?;
                 if let Some(hits) = search.kept(hits, filter) {
                     return Ok(hits);
                 }
             }
         }
-        self.nearest(&query.vector, Some(&engine_filter), limit, true)
+        self.nearest(&query.vector, Some(&engine_filter), limit, true, total)
+    }
+
+    fn candidates(&self, at_least: usize, total: usize) -> usize {
+        Candidates { at_least, per_million: self.options.ef_search_per_million }.among(total)
     }
 
     /// Among equal scores the engine's choice is arbitrary; ours is the smallest ids, so all of them must be seen.
@@ -261,10 +265,12 @@ impl Shard {
         filter: Option<&edge::Filter>,
         limit: usize,
         exact: bool,
+        total: usize,
     ) -> Result<Vec<ScoredPoint>, StoreError> {
+        let ef = self.candidates(self.options.ef_search, total);
         let mut fetch = limit + 1;
         loop {
-            let hits = self.query(vector, filter, fetch, exact, self.options.ef_search)?;
+            let hits = self.query(vector, filter, fetch, exact, ef)?;
             if fetch >= limit + TIES_MAX || !cuts_a_tie(&hits, limit, fetch) {
                 return Ok(ranked(hits, limit));
             }

@@ -99,6 +99,40 @@ async fn a_second_store_on_the_same_directory_is_refused_until_the_first_is_gone
     Ok(())
 }
 
+/// One cluster, as crowded as that of a large library.
+#[tokio::test]
+async fn a_larger_collection_is_searched_with_more_candidates() -> Outcome {
+    let recall = async |per_million: usize| -> Result<usize, StoreError> {
+        let dir = temp_dir()?;
+        let options = EmbeddedOptions {
+            hnsw_ef_construct: 32,
+            ef_search: 1,
+            ef_search_per_million: per_million,
+            ..eager()
+        };
+        let store = EmbeddedStore::open(dir.path(), options)?;
+        let collection = store.open(&spec("crowded", 64)).await?;
+        for first in (0..4000).step_by(500) {
+            let points = (first..first + 500).map(|number| point(number, 64)).collect();
+            collection.upsert(points).await?;
+        }
+        while collection.maintain(false).await? {}
+        let mut found = 0;
+        for number in 0..50 {
+            let vector = vector(1_000_000 + number, 64);
+            let query = SearchQuery { vector, limit: 10, filter: None, exact: false };
+            let hits = collection.search(query.clone()).await?;
+            let truth = collection.search(SearchQuery { exact: true, ..query }).await?;
+            found += hits.iter().filter(|hit| truth.iter().any(|best| best.id == hit.id)).count();
+        }
+        store.close().await?;
+        Ok(found)
+    };
+    let (same, more) = (recall(0).await?, recall(100_000).await?);
+    assert!(more > 490 && same < 450, "{same} and {more} of 500 were found");
+    Ok(())
+}
+
 #[tokio::test]
 async fn other_indexed_fields_reopen_the_collection() -> Outcome {
     let dir = temp_dir()?;

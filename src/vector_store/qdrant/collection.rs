@@ -13,9 +13,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 use qdrant_client::qdrant as proto;
 use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
 use qdrant_client::qdrant::{query, vector_input};
@@ -24,7 +26,7 @@ use uuid::Uuid;
 use super::connection::{Client, Connection};
 use super::convert;
 use crate::vector_store::marker::MARKER_ID;
-use crate::vector_store::ranking::{FilteredSearch, TIES_MAX, cuts_a_tie, ranked};
+use crate::vector_store::ranking::{Candidates, FilteredSearch, TIES_MAX, cuts_a_tie, ranked};
 use crate::vector_store::{
     Collection, CollectionSpec, Condition, Marker, Point, PointFilter, ScoredPoint, SearchQuery,
     StoreError,
@@ -32,6 +34,8 @@ use crate::vector_store::{
 
 /// Points in one message with vectors: 10,000 of 512 dimensions are 20 MB.
 const PAGE_MAX: usize = 10_000;
+/// How old the known size of a collection may be: how many candidates a search looks at depends on it, and only roughly.
+const SIZE_KEPT: Duration = Duration::from_mins(1);
 
 pub(super) struct QdrantCollection {
     spec: CollectionSpec,
@@ -39,6 +43,8 @@ pub(super) struct QdrantCollection {
     connection: Arc<Connection>,
     /// Whether the reserved point is known to be among the points. Once there it stays, unless the collection is lost.
     is_marked: AtomicBool,
+    /// Points, as far as the server could tell quickly, and when it was asked.
+    size: Mutex<Option<(Instant, usize)>>,
 }
 
 impl QdrantCollection {
@@ -47,7 +53,13 @@ impl QdrantCollection {
         full_name: String,
         connection: Arc<Connection>,
     ) -> Self {
-        Self { spec, full_name, connection, is_marked: AtomicBool::new(false) }
+        Self {
+            spec,
+            full_name,
+            connection,
+            is_marked: AtomicBool::new(false),
+            size: Mutex::new(None),
+        }
     }
 
     /// Says `Completed`, or that it gave up waiting, which is worth asking again.
@@ -96,6 +108,21 @@ impl QdrantCollection {
         })
     }
 
+    /// Candidates to look at, of which a large collection needs more.
+    async fn candidates(&self, at_least: usize) -> Result<usize, StoreError> {
+        let known = *self.size.lock();
+        let size = match known {
+            Some((asked, size)) if asked.elapsed() < SIZE_KEPT => size,
+            _ => {
+                let size = self.count_points(None, false).await? as usize;
+                *self.size.lock() = Some((Instant::now(), size));
+                size
+            }
+        };
+        let per_million = self.connection.options.ef_search_per_million;
+        Ok(Candidates { at_least, per_million }.among(size))
+    }
+
     async fn reserved_points(&self) -> Result<u64, StoreError> {
         let is_marked =
             self.is_marked.load(Ordering::Relaxed) || self.read_marker().await?.is_some();
@@ -114,7 +141,7 @@ impl QdrantCollection {
         filter: Option<&PointFilter>,
         limit: usize,
         exact: bool,
-        ef: u64,
+        ef: usize,
     ) -> Result<Vec<ScoredPoint>, StoreError> {
         let options = &self.connection.options;
         let nearest = proto::VectorInput {
@@ -128,7 +155,7 @@ impl QdrantCollection {
             filter: filter.map(convert::to_filter),
             params: Some(convert::search_params(
                 exact,
-                ef.max(2 * limit as u64),
+                ef.max(2 * limit) as u64,
                 options.quantization,
             )),
             limit: Some(limit as u64 + 1),
@@ -201,10 +228,10 @@ impl QdrantCollection {
         limit: usize,
         exact: bool,
     ) -> Result<Vec<ScoredPoint>, StoreError> {
+        let ef = if exact { 0 } else { self.candidates(self.connection.options.ef_search).await? };
         let mut fetch = limit + 1;
         loop {
-            let hits =
-                self.query(vector, filter, fetch, exact, self.connection.options.ef_search).await?;
+            let hits = self.query(vector, filter, fetch, exact, ef).await?;
             if fetch >= limit + TIES_MAX || !cuts_a_tie(&hits, limit, fetch) {
                 return Ok(ranked(hits, limit));
             }
@@ -326,9 +353,8 @@ impl Collection for QdrantCollection {
             let search =
                 FilteredSearch { limit, matching, total, full_scan: options.full_scan_vectors };
             if let Some(fetch) = search.fetch() {
-                let hits = self
-                    .query(&query.vector, None, fetch, false, options.ef_search_filtered)
-                    .await?;
+                let ef = self.candidates(options.ef_search_filtered).await?;
+                let hits = self.query(&query.vector, None, fetch, false, ef).await?;
                 if let Some(hits) = search.kept(hits, filter) {
                     return Ok(hits);
                 }
