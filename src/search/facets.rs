@@ -229,8 +229,7 @@ impl NameTest {
 }
 
 fn content_key(hash: &ContentHash) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    hash.as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }
 
 impl Table {
@@ -238,14 +237,14 @@ impl Table {
         for image_id in changes.gone.iter().chain(changes.now.iter().map(|image| &image.image_id)) {
             self.remove(*image_id);
         }
-        for image in changes.now {
+        for image in &changes.now {
             self.insert(image);
         }
         self.shown_sources = changes.sources;
         self.last = changes.last;
     }
 
-    fn insert(&mut self, image: ImageFacets) {
+    fn insert(&mut self, image: &ImageFacets) {
         let name = image.name.as_str();
         let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
         let (number, key) = (self.rows.len() as u32, content_key(&image.hash));

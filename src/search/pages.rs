@@ -2,6 +2,7 @@
 //! on behind that, whatever came or went meanwhile: nothing is shown twice, and nothing is left out that was there all the time.
 //! Rankings are kept for a while, so that a page costs the same at any depth; whoever has not kept it makes it again.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
@@ -103,7 +104,8 @@ impl Ranking {
         }
         let id = model.point_id(&cursor.hash);
         let comes_before = |(hash, score): &(ContentHash, f32)| {
-            *score > cursor.score || (*score == cursor.score && model.point_id(hash) < id)
+            let by_score = cursor.score.total_cmp(score);
+            by_score.then_with(|| model.point_id(hash).cmp(&id)) == Ordering::Less
         };
         self.fused
             + self.hits.get(self.fused..).map_or(0, |rest| rest.partition_point(comes_before))
