@@ -13,6 +13,7 @@ use axum::http::{Method, Request, header};
 use serde_json::Value;
 use tower::ServiceExt;
 
+use super::remote::proof;
 use crate::app::App;
 use crate::catalog::address;
 use crate::config::Config;
@@ -26,8 +27,8 @@ const JSON: &str = "application/json";
 
 /// Who answers.
 pub(super) enum Api {
-    Server { url: String, client: reqwest::Client },
-    Here { app: Arc<App>, routes: Router },
+    Server { url: String, client: reqwest::Client, proof: Option<String> },
+    Here { app: Arc<App>, routes: Router, proof: Option<String> },
 }
 
 /// What was answered.
@@ -41,8 +42,9 @@ impl Api {
     /// Without a server it reads what is indexed and changes nothing; no model is downloaded.
     pub(super) async fn open(config: Config) -> anyhow::Result<Self> {
         if let Some(url) = running_server(&config.data_dir) {
+            let proof = proof(&config);
             let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
-            return Ok(Self::Server { url, client });
+            return Ok(Self::Server { url, client, proof });
         }
         anyhow::ensure!(
             address::exists(&config)?,
@@ -55,7 +57,8 @@ impl Api {
             return Err(error.into());
         }
         let routes = http::router(app.clone(), IpAddr::V4(Ipv4Addr::LOCALHOST));
-        Ok(Self::Here { app, routes })
+        let proof = proof(&app.config);
+        Ok(Self::Here { app, routes, proof })
     }
 
     /// Whether a server answers, which has learnt already what scores mean.
@@ -101,8 +104,11 @@ impl Api {
         body: Option<(String, Vec<u8>)>,
     ) -> anyhow::Result<Reply> {
         match self {
-            Self::Server { url, client } => {
+            Self::Server { url, client, proof } => {
                 let mut request = client.request(method, format!("{url}{path}"));
+                if let Some(proof) = proof {
+                    request = request.bearer_auth(proof);
+                }
                 if let Some((media_type, bytes)) = body {
                     // As the server's own page would ask.
                     request = request.header(header::ORIGIN, url.as_str());
@@ -116,9 +122,12 @@ impl Api {
                 let media_type = media_type_of(response.headers());
                 Ok(Reply { is_success, media_type, bytes: response.bytes().await?.to_vec() })
             }
-            Self::Here { routes, .. } => {
+            Self::Here { routes, proof, .. } => {
                 let mut request =
                     Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+                if let Some(proof) = proof {
+                    request = request.header(header::AUTHORIZATION, format!("Bearer {proof}"));
+                }
                 let mut bytes = Vec::new();
                 if let Some((media_type, body)) = body {
                     request = request.header(header::CONTENT_TYPE, media_type);

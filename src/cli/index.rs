@@ -29,8 +29,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     let summary =
         summarize(&app, app.metrics.indexed.get() - indexed_before, started.elapsed()).await;
+    let is_interrupted = ingest.is_interrupted();
     app.shut_down().await;
-    if ingest.is_interrupted() {
+    if is_interrupted {
         summary?;
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     }

@@ -51,7 +51,7 @@ pub(super) async fn is_alive(server: &str) -> anyhow::Result<()> {
 }
 
 /// Who can read the key that the server signs with may ask for everything. `None` if this user cannot.
-fn proof(config: &Config) -> Option<String> {
+pub(super) fn proof(config: &Config) -> Option<String> {
     let path = token_key_file(config);
     // Looked for first, since opening makes one.
     std::fs::File::open(&path).ok()?;

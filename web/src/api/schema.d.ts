@@ -134,7 +134,8 @@ export interface paths {
         put?: never;
         /**
          * Add pictures.
-         * @description They are put into the first folder. Needs `uploads.enabled` and the API key.
+         * @description They are put into the first folder, each on its own: some may be added although others are not. Needs `uploads.enabled` and a
+         *     key. If none was added, or the form breaks off, the answer is a problem, with `images` beside it as in the other answers.
          */
         post: operations["upload_images"];
         delete?: never;
@@ -159,7 +160,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a picture's file.
-         * @description Needs `uploads.enabled` and the API key.
+         * @description Needs `uploads.enabled` and a key.
          */
         delete: operations["delete_image"];
         options?: never;
@@ -188,6 +189,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/other-names": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the other images with the content of one. */
+        get: operations["other_names"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/search-image": {
         parameters: {
             query?: never;
@@ -198,11 +216,33 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Search pictures by words, by an indexed image, or by a picture.
-         * @description Send words or the name of an indexed image as JSON, or a picture as a form.
+         * Search pictures by words, by an indexed image, by a picture, or by several of them together.
+         * @description Send words, the name of an indexed image or `queries` as JSON, or a picture as a form, perhaps with words beside it.
          */
         post: operations["search_image"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Ask who one is, and what that allows. */
+        get: operations["get_session"];
+        put?: never;
+        /**
+         * Sign in with an API key.
+         * @description Sets a cookie that no script can read. It counts until the key is removed, at most `access.session_lifetime_s`.
+         */
+        post: operations["create_session"];
+        /** Sign out. */
+        delete: operations["delete_session"];
         options?: never;
         head?: never;
         patch?: never;
@@ -343,6 +383,8 @@ export interface components {
              * @description How many there are in all.
              */
             total: number;
+            /** @description Files whose names are no names of images, for example because they are not UTF-8; up to 1000 of each folder. */
+            unnameable: components["schemas"]["UnnameableEntry"][];
         };
         /** @description A rating of one answer, as a number, by single images, or both. */
         FeedbackRequest: {
@@ -424,6 +466,11 @@ export interface components {
         ImageCounts: {
             /**
              * Format: int64
+             * @description Of sources that are away now. They are found as before.
+             */
+            away: number;
+            /**
+             * Format: int64
              * @description Those that cannot be indexed; `/api/v1/failures` says why.
              */
             failed: number;
@@ -490,8 +537,13 @@ export interface components {
             lens?: string | null;
             /** @description When the file was changed last, as RFC 3339. */
             modified: string;
-            /** @description Further images with the same content. */
+            /** @description The first further images with the same content, in alphabetical order. */
             other_names: string[];
+            /**
+             * Format: int64
+             * @description How many further images have the same content, counted up to 10000. `/api/v1/other-names` has them all.
+             */
+            other_names_total: number;
             /** @description A ThumbHash of it, as base64: 5 to 30 bytes that paint its colours until it is there. Missing if it was not made yet. */
             preview?: string | null;
             /**
@@ -550,6 +602,8 @@ export interface components {
              * @description How many matches a search may ask for.
              */
             limit_max: number;
+            /** @description How many parts one query may have (`queries`). */
+            queries_max: number;
             /** @description How large a picture to search by may be, in bytes. */
             query_picture_bytes_max: number;
             /** @description How many characters the text of a search may have. */
@@ -587,8 +641,15 @@ export interface components {
             image_name: string;
             /** @description Where the picture is; with its version in it, so that what it answers may be kept for ever. */
             image_url: string;
-            /** @description Further images with the same content. */
+            /** @description Further matches that look nearly the same, best first. Only if `collapse` is on. */
+            near_duplicates?: components["schemas"]["Match"][];
+            /** @description The first further images with the same content, in alphabetical order. */
             other_names?: string[];
+            /**
+             * Format: int64
+             * @description How many further images have the same content, counted up to 10000. `/api/v1/other-names` has them all.
+             */
+            other_names_total: number;
             /** @description A ThumbHash of it, as base64: 5 to 30 bytes that paint its colours until it is there. Missing if it was not made yet. */
             preview?: string | null;
             /**
@@ -596,6 +657,7 @@ export interface components {
              * @description Cosine similarity of query and picture, from -1 to 1.
              */
             score: number;
+            strength?: components["schemas"]["MatchStrength"] | null;
             /** @description Where a small JPEG of it is. Add `&width=160`, `320`, `640` or `1280`. */
             thumbnail_url: string;
             /**
@@ -604,6 +666,12 @@ export interface components {
              */
             width: number;
         };
+        /**
+         * @description How surely a match is one, compared with what the query finds in a sample of the library, and with what words without
+         *     meaning find: hardly any of those find a `strong` one, and half of them find no `fair` one.
+         * @enum {string}
+         */
+        MatchStrength: "strong" | "fair" | "weak";
         /**
          * @description How far the model is: it is looked for and loaded, downloaded first if it is not here, waits for the vector store, answers,
          *     or cannot be used.
@@ -631,6 +699,8 @@ export interface components {
              * @description How much of it is downloaded, in per cent.
              */
             percent?: number | null;
+            /** @description What computes inside ONNX Runtime, as in `embed.providers`. */
+            provider?: string | null;
             /** @description Version of the model, or a digest of its files. */
             revision?: string | null;
             /** @description How far the model is. */
@@ -676,6 +746,13 @@ export interface components {
          * @enum {string}
          */
         OrientationRequest: "landscape" | "portrait" | "square";
+        /** @description A page of the names of a picture's copies. */
+        OtherNames: {
+            /** @description The `after` of the next page; missing behind the last. */
+            next?: string | null;
+            /** @description The names of this page, in alphabetical order. */
+            other_names: string[];
+        };
         /** @description What every request that is not answered is answered with instead: a problem document (RFC 9457). */
         Problem: {
             code: components["schemas"]["ProblemCode"];
@@ -695,7 +772,24 @@ export interface components {
          * @description Tells problems apart, for programs. Codes are never renamed; later versions may add some.
          * @enum {string}
          */
-        ProblemCode: "malformed_json" | "malformed_form" | "malformed_path" | "unreadable_body" | "token_invalid" | "token_expired" | "api_key_needed" | "cross_site_request" | "not_found" | "uploads_disabled" | "method_not_allowed" | "image_exists" | "too_large" | "unsupported_media_type" | "range_not_satisfiable" | "misdirected_request" | "invalid_request" | "bad_image_name" | "empty_file" | "not_an_image" | "too_many_bytes" | "too_many_pixels" | "too_much_memory" | "decode_timeout" | "truncated_image" | "corrupt_image" | "internal" | "model_not_ready" | "overloaded" | "deadline_exceeded" | "store_unavailable" | "catalog_unavailable" | "storage_read_only" | "image_changed" | "image_unreadable" | "source_away" | "storage_full";
+        ProblemCode: "malformed_json" | "malformed_form" | "malformed_path" | "unreadable_body" | "token_invalid" | "token_expired" | "api_key_needed" | "scope_needed" | "cross_site_request" | "not_found" | "uploads_disabled" | "method_not_allowed" | "image_exists" | "too_large" | "unsupported_media_type" | "range_not_satisfiable" | "misdirected_request" | "too_many_requests" | "invalid_request" | "bad_image_name" | "empty_file" | "not_an_image" | "too_many_bytes" | "too_many_pixels" | "too_much_memory" | "decode_timeout" | "truncated_image" | "corrupt_image" | "internal" | "model_not_ready" | "overloaded" | "deadline_exceeded" | "store_unavailable" | "catalog_unavailable" | "storage_read_only" | "image_changed" | "image_unreadable" | "source_away" | "storage_full";
+        /** @description One part of a query: exactly one of `text`, `image_name` and `picture`. */
+        QueryPart: {
+            /** @description Name of an indexed image. */
+            image_name?: string | null;
+            /** @description `true` stands for the picture of the form. */
+            picture?: boolean | null;
+            /**
+             * @description Words, taken as they are.
+             * @example dog
+             */
+            text?: string | null;
+            /**
+             * Format: float
+             * @description How much it counts, from -1 to 1; below 0 it is not wanted. 1 if missing.
+             */
+            weight?: number | null;
+        };
         /** @description What is ready and what is not. */
         Readiness: {
             /** @description The catalog of images and ratings. */
@@ -704,6 +798,8 @@ export interface components {
             model: components["schemas"]["Check"];
             /** @description Whether all parts are, so that searches are answered. */
             ready: boolean;
+            /** @description The key that tokens are signed with. */
+            signing_key: components["schemas"]["Check"];
             /** @description The vector store. */
             store: components["schemas"]["Check"];
         };
@@ -724,6 +820,8 @@ export interface components {
         SearchByPicture: {
             /** @description Empty for the first page, then the `next` of the page before; in place of an offset. */
             after?: string | null;
+            /** @description Whether to show near-duplicates as one match. On if missing and there is more than the picture. */
+            collapse?: boolean | null;
             /** @description A filter as JSON, see the JSON request. */
             filter?: string | null;
             /**
@@ -735,20 +833,28 @@ export interface components {
              * Format: int32
              * @description How many matches to answer with at most; `search.limit_default` of the configuration if missing.
              */
-            limit?: number | null;
+            limit?: number;
             /**
              * Format: int32
              * @description How many of the best matches to leave out, for further pages.
              */
-            offset?: number | null;
+            offset?: number;
+            /** @description Further parts, as a JSON list. The one with `picture` gives the weight of `image`, which is 1 if there is none. */
+            queries?: components["schemas"]["QueryPart"][] | null;
+            /** @description Whether to say how surely each match is one, and how many are strong. On if missing and there is more than the picture. */
+            strength?: boolean | null;
+            /** @description Words beside the picture, with the same weight. */
+            text?: string | null;
         };
-        /** @description What to search for: exactly one of `text` and `image_name`. */
+        /** @description What to search for: exactly one of `text`, `image_name` and `queries`. */
         SearchRequest: {
             /**
              * @description Pages that stay stable while pictures come and go, to any depth at the same speed: empty for the first one, then the
              *     `next` of the page before, with the same search again. In place of an offset.
              */
             after?: string | null;
+            /** @description Whether to show near-duplicates as one match, with the others behind it. On if missing and there are `queries`. */
+            collapse?: boolean | null;
             filter?: components["schemas"]["FilterRequest"] | null;
             /** @description Name of an indexed image, to find others like it. */
             image_name?: string | null;
@@ -764,8 +870,13 @@ export interface components {
              * @description How many of the best matches to leave out, for further pages.
              */
             offset?: number | null;
+            /** @description Words and indexed images that are searched for together; at most `limits.queries_max` of `/api/v1/status`. */
+            queries?: components["schemas"]["QueryPart"][] | null;
+            /** @description Whether to say how surely each match is one, and how many are strong. On if missing and there are `queries`. */
+            strength?: boolean | null;
             /**
-             * @description Words that say what is on the pictures; at most `limits.text_chars_max` of `/api/v1/status` characters.
+             * @description Words that say what is on the pictures; at most `limits.text_chars_max` of `/api/v1/status` characters. `-word`,
+             *     `-"two words"` and `not:word` are not wanted; quotation marks keep words literally.
              * @example tennis
              */
             text?: string | null;
@@ -783,8 +894,28 @@ export interface components {
             model_name: string;
             /** @description The `after` of the next page, if `after` was sent and there is one. */
             next?: string | null;
-            /** @description The words of the request; missing when it was a picture. */
+            /**
+             * Format: int32
+             * @description How many pictures are strong matches, also beyond these; no more than `search.strong_total_max` are counted. Only if
+             *     `strength` is on and the library is large enough to say.
+             */
+            strong_total?: number | null;
+            /** @description The `text` of the request, if it had one. */
             text?: string | null;
+        };
+        /** @description Who asks, and what that allows. */
+        Session: {
+            /** @description Name of the key that was sent or signed in with; missing if there was none. */
+            key_name?: string | null;
+            /** @description Whether this server asks for keys at all. */
+            key_needed: boolean;
+            /** @description What may be done: `search`, `feedback`, `upload`, `admin`. */
+            scopes: string[];
+        };
+        /** @description The key to sign in with. */
+        SessionRequest: {
+            /** @description An API key, as `image-search key add` printed it. */
+            key: string;
         };
         /** @description Files of one kind that are no pictures. */
         SkippedKind: {
@@ -864,12 +995,19 @@ export interface components {
              */
             taken_from?: string | null;
         };
+        /** @description A file that is left out because of its name. */
+        UnnameableEntry: {
+            /** @description What is wrong with the name, for people. */
+            reason: string;
+            /** @description Its path below its folder; what cannot be shown is replaced. */
+            shown: string;
+        };
         /** @description Pictures to add. */
         UploadForm: {
             /** @description One or more picture files, each with its file name. */
             image: string[];
         };
-        /** @description The pictures that were added. */
+        /** @description What became of the files. */
         UploadResponse: {
             /** @description One entry for each file, in the order of the form. */
             images: components["schemas"]["UploadedImage"][];
@@ -884,12 +1022,20 @@ export interface components {
              */
             max_bytes: number;
         };
-        /** @description One picture that was added, or was there already. */
+        /** @description What became of one file. */
         UploadedImage: {
             /** @description An image with the same content that was there before; then nothing was written. */
             duplicate_of?: string | null;
-            /** @description The name that it has now. */
+            /** @description The file's name, as it was sent. */
+            file_name: string;
+            /** @description The name that the picture has now; of a file that was not added, the name that was sent. */
             image_name: string;
+            problem?: components["schemas"]["Problem"] | null;
+            /**
+             * Format: int32
+             * @description 201 if it was added, 200 if its content was there already, otherwise the status of the problem.
+             */
+            status: number;
         };
     };
     responses: never;
@@ -955,7 +1101,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -993,6 +1139,15 @@ export interface operations {
             };
             /** @description A field is missing or out of bounds. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1068,7 +1223,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1122,6 +1286,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Something went wrong; the server's log says what. */
             500: {
                 headers: {
@@ -1160,7 +1333,16 @@ export interface operations {
                     "text/event-stream": unknown;
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1171,6 +1353,15 @@ export interface operations {
             };
             /** @description The server does not go by the name in Host; server.hosts lists its names. */
             421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1223,7 +1414,16 @@ export interface operations {
                     "application/json": components["schemas"]["FailureList"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1243,6 +1443,15 @@ export interface operations {
             };
             /** @description A parameter is out of bounds. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1302,6 +1511,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The request comes neither from the server's own page nor with the API key. */
             403: {
                 headers: {
@@ -1340,6 +1558,15 @@ export interface operations {
             };
             /** @description This cannot be the name of an image. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1397,7 +1624,16 @@ export interface operations {
                     "application/json": components["schemas"]["ImageInfo"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1426,6 +1662,15 @@ export interface operations {
             };
             /** @description This cannot be the name of an image. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1506,7 +1751,16 @@ export interface operations {
                     "application/json": components["schemas"]["ImageList"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1526,6 +1780,15 @@ export interface operations {
             };
             /** @description A parameter is out of bounds. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1575,6 +1838,15 @@ export interface operations {
                     "application/json": components["schemas"]["UploadResponse"];
                 };
             };
+            /** @description Some pictures were added and some not; each entry says which, and why. */
+            207: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadResponse"];
+                };
+            };
             /** @description The body is no form, or did not arrive completely. */
             400: {
                 headers: {
@@ -1584,7 +1856,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The API key is missing or wrong. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -1593,7 +1865,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1647,6 +1919,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Something went wrong; the server's log says what. */
             500: {
                 headers: {
@@ -1665,7 +1946,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The disk is full. */
+            /** @description The disk is full, or the folder has as many pictures as it may. */
             507: {
                 headers: {
                     [name: string]: unknown;
@@ -1727,7 +2008,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1765,6 +2055,15 @@ export interface operations {
             };
             /** @description This cannot be the name of an image, a parameter is out of bounds, or no thumbnail can be made of the picture. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1820,7 +2119,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The API key is missing or wrong. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -1829,7 +2128,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1858,6 +2157,15 @@ export interface operations {
             };
             /** @description This cannot be the name of an image. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1912,6 +2220,15 @@ export interface operations {
                     "application/json": components["schemas"]["AvailableModel"];
                 };
             };
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The request comes neither from the server's own page nor with the API key. */
             403: {
                 headers: {
@@ -1932,6 +2249,114 @@ export interface operations {
             };
             /** @description The server does not go by the name in Host; server.hosts lists its names. */
             421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    other_names: {
+        parameters: {
+            query: {
+                /** @description Name of the image, as a match or a list has it. */
+                image_name: string;
+                /** @description How many names the page has at most; 50 if missing. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of names. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OtherNames"];
+                };
+            };
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no indexed image of that name. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter is out of bounds, or cannot be the name of an image. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1997,7 +2422,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2051,6 +2485,230 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What may be done with what the request brought. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SessionRequest"];
+            };
+        };
+        responses: {
+            /** @description The cookie is set; what it allows. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description The body is no JSON, or did not arrive completely. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key is not known here. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not sent as JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is missing. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The cookie is gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Something went wrong; the server's log says what. */
             500: {
                 headers: {
@@ -2089,7 +2747,16 @@ export interface operations {
                     "application/json": components["schemas"]["Status"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2100,6 +2767,15 @@ export interface operations {
             };
             /** @description The server does not go by the name in Host; server.hosts lists its names. */
             421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2145,7 +2821,7 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2201,7 +2877,16 @@ export interface operations {
                     "application/openmetrics-text": string;
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2212,6 +2897,15 @@ export interface operations {
             };
             /** @description The server does not go by the name in Host; server.hosts lists its names. */
             421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2257,7 +2951,7 @@ export interface operations {
                     "application/json": components["schemas"]["Readiness"];
                 };
             };
-            /** @description A page of another site made the request. */
+            /** @description A page of another site made the request, or the API key does not allow it. */
             403: {
                 headers: {
                     [name: string]: unknown;
