@@ -250,7 +250,7 @@ mod tests {
     /// `COUNT=100000 cargo test --lib groups_of_a_large_library -- --ignored --nocapture`
     #[tokio::test(flavor = "multi_thread")]
     #[expect(clippy::print_stdout, reason = "it prints its figures")]
-    #[ignore = "takes minutes; its figures stand in docs/benchmarks.md"]
+    #[ignore = "takes minutes, and prints how many"]
     async fn groups_of_a_large_library() {
         let count: u64 =
             std::env::var("COUNT").map_or(100_000, |count| count.parse().expect("a number"));
