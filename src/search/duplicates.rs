@@ -180,7 +180,9 @@ impl Groups {
             groups.entry(self.root(place)).or_default().push(hash);
         }
         let mut groups: Vec<Vec<ContentHash>> = groups.into_values().collect();
-        groups.iter_mut().for_each(|group| group.sort_unstable_by_key(|hash| *hash.as_bytes()));
+        for group in &mut groups {
+            group.sort_unstable_by_key(|hash| *hash.as_bytes());
+        }
         groups.sort_unstable_by_key(|group| group.first().map(|hash| *hash.as_bytes()));
         groups
     }
@@ -238,7 +240,9 @@ mod tests {
             .map(|_| noise(&mut centre) + noise(&mut own) + spread * noise(&mut state))
             .collect();
         let length = dot(&vector, &vector).sqrt();
-        vector.iter_mut().for_each(|value| *value /= length);
+        for value in &mut vector {
+            *value /= length;
+        }
         let hash = ContentHash::of(&number.to_le_bytes());
         Point {
             id: model.point_id(&hash),
