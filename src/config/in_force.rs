@@ -23,7 +23,7 @@ impl InForce {
             }
             match line.split_once(" = ").filter(|_| !line.starts_with('#')) {
                 Some((key, rest)) => {
-                    text.push_str(&self.line(&format!("{section}{key}"), key, rest))
+                    text.push_str(&self.line(&format!("{section}{key}"), key, rest));
                 }
                 None => text.push_str(line),
             }

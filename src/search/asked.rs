@@ -27,7 +27,9 @@ pub(super) fn normalise(mut vector: Vec<f32>) -> Option<Vec<f32>> {
     if length.is_nan() || length < LENGTH_MIN {
         return None;
     }
-    vector.iter_mut().for_each(|value| *value /= length);
+    for value in &mut vector {
+        *value /= length;
+    }
     Some(vector)
 }
 
@@ -42,7 +44,9 @@ pub(super) async fn embed_words(serving: &Answering, text: &str) -> Result<Vec<f
         futures::future::try_join_all(put.iter().map(|text| serving.embedder.embed_text(text)));
     let mut sum = vec![0.0_f32; serving.embedder.info().dim];
     for vector in vectors.await? {
-        sum.iter_mut().zip(&*vector).for_each(|(sum, value)| *sum += value);
+        for (sum, value) in sum.iter_mut().zip(&*vector) {
+            *sum += value;
+        }
     }
     normalise(sum).ok_or(SearchError::CancelsOut)
 }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::asked::{Asked, MadeOf, embed_words};
 use super::strength::{Best, Heights, Sample, Scores, Spread};
 use super::{Found, SearchError, Searcher, Wants, nonsense};
+use crate::embedder::EmbedError;
 use crate::serving::Answering;
 use crate::vector_store::{ScoredPoint, SearchQuery};
 
@@ -62,11 +63,16 @@ impl Calibrations {
         if let Some(known) = self.known(serving) {
             return Ok(known);
         }
-        let _making = self.slot.making.lock().await;
-        if let Some(known) = self.known(serving) {
-            return Ok(known);
-        }
-        self.look(serving).await
+        // A search that runs out of time must not take what was learnt so far with it.
+        let (this, serving) = (self.clone(), serving.clone());
+        let making = tokio::spawn(async move {
+            let _making = this.slot.making.lock().await;
+            match this.known(&serving) {
+                Some(known) => Ok(known),
+                None => this.look(&serving).await,
+            }
+        });
+        making.await.unwrap_or(Err(SearchError::Embed(EmbedError::Stopped)))
     }
 
     /// What is kept, if it may be used. If it is time to look whether it is still right, that is done beside the search.

@@ -180,7 +180,9 @@ impl Groups {
             groups.entry(self.root(place)).or_default().push(hash);
         }
         let mut groups: Vec<Vec<ContentHash>> = groups.into_values().collect();
-        groups.iter_mut().for_each(|group| group.sort_unstable_by_key(|hash| *hash.as_bytes()));
+        for group in &mut groups {
+            group.sort_unstable_by_key(|hash| *hash.as_bytes());
+        }
         groups.sort_unstable_by_key(|group| group.first().map(|hash| *hash.as_bytes()));
         groups
     }
@@ -238,7 +240,9 @@ mod tests {
             .map(|_| noise(&mut centre) + noise(&mut own) + spread * noise(&mut state))
             .collect();
         let length = dot(&vector, &vector).sqrt();
-        vector.iter_mut().for_each(|value| *value /= length);
+        for value in &mut vector {
+            *value /= length;
+        }
         let hash = ContentHash::of(&number.to_le_bytes());
         Point {
             id: model.point_id(&hash),
@@ -250,7 +254,7 @@ mod tests {
     /// `COUNT=100000 cargo test --lib groups_of_a_large_library -- --ignored --nocapture`
     #[tokio::test(flavor = "multi_thread")]
     #[expect(clippy::print_stdout, reason = "it prints its figures")]
-    #[ignore = "takes minutes; its figures stand in docs/benchmarks.md"]
+    #[ignore = "takes minutes, and prints how many"]
     async fn groups_of_a_large_library() {
         let count: u64 =
             std::env::var("COUNT").map_or(100_000, |count| count.parse().expect("a number"));

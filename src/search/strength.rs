@@ -115,11 +115,11 @@ impl Sample {
 
 impl Spread {
     /// How far a score is above the middle, in widths.
-    pub(super) fn height(&self, score: f32) -> f32 {
+    pub(super) fn height(self, score: f32) -> f32 {
         (score - self.middle) / self.width
     }
 
-    fn score(&self, height: f32) -> f32 {
+    fn score(self, height: f32) -> f32 {
         self.middle + height * self.width
     }
 }
@@ -157,7 +157,7 @@ impl Heights {
 }
 
 impl Scores {
-    pub(super) fn strength(&self, score: f32) -> Strength {
+    pub(super) fn strength(self, score: f32) -> Strength {
         if score >= self.strong {
             Strength::Strong
         } else if score >= self.fair {

@@ -181,7 +181,8 @@ fn options_of_every_command_are_explained_once() {
 
 #[test]
 fn the_built_in_model_has_a_path() {
-    let output = World::new().run("model", &["path", "emoji-clip"]);
+    let world = World::new();
+    let output = world.run("model", &["path", "emoji-clip"]);
     let path = text(&output.stdout).trim().to_owned();
     assert!(
         std::path::Path::new(&path).join("textual/model.onnx").is_file(),
