@@ -33,7 +33,7 @@ enum Outcome {
 fn clients() -> reqwest::Result<Vec<Client>> {
     let client = |last: u8| {
         let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
-        Client::builder().no_proxy().local_address(address).timeout(Duration::from_secs(60)).build()
+        Client::builder().no_proxy().local_address(address).timeout(Duration::from_mins(1)).build()
     };
     (1..=ADDRESSES).map(client).collect()
 }

@@ -84,7 +84,7 @@ fn ask(kind: &str, body: &[u8]) {
         .body(Body::from(body.to_vec()))
         .expect("a request");
     let answer = site.runtime.block_on(site.router.clone().oneshot(request)).expect("an answer");
-    let told = answer.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes());
+    let told = answer.headers().get(header::CONTENT_TYPE).map(axum::http::HeaderValue::as_bytes);
     assert_ne!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(told, Some(&b"application/problem+json"[..]), "{}", answer.status());
 }

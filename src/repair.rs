@@ -148,7 +148,8 @@ async fn mend_thumbnails(app: &App) -> Result<Option<Mended>, RepairError> {
             known.extend(app.catalog.known_vectors(&used.id.to_string(), hashes).await?);
         }
     }
-    let removed = kept::remove_others(&files, &known).map_err(|error| failed(&dir, &error))?;
+    let removed = kept::remove_others(&files, |hash| known.contains(hash))
+        .map_err(|error| failed(&dir, &error))?;
     let words = format!("{removed} of no known picture, or cut off, were deleted");
     Ok((removed > 0).then_some(Mended { part: "thumbs", words }))
 }

@@ -262,11 +262,11 @@ mod tests {
         let stop = CancellationToken::new();
         let lending = Lender::open(dir.path(), store).expect("a socket");
         let lending = tokio::spawn(lending.run(stop.clone()));
-        for nonsense in [&b"{]\n"[..], &[b'x'; 1 << 20]] {
+        for nonsense in [b"{]\n".to_vec(), vec![b'x'; 1 << 20]] {
             let mut stream =
                 UnixStream::connect(dir.path().join(BACKUP_SOCKET)).await.expect("connected");
             // It may hang up before all of it is written.
-            let _ = stream.write_all(nonsense).await;
+            let _ = stream.write_all(&nonsense).await;
             let mut answer = Vec::new();
             let _ = stream.read_to_end(&mut answer).await;
             assert!(answer.is_empty());

@@ -70,20 +70,21 @@ pub(super) async fn back_up(config: Config, args: BackupArgs) -> anyhow::Result<
         let written = written.context("there is no backup");
         closed?;
         bar.finish_and_clear();
-        return tell_of_backup(&config, &args.to, &written?);
+        tell_of_backup(&config, &args.to, &written?);
+        return Ok(ExitCode::SUCCESS);
     };
     bar.finish_and_clear();
-    tell_of_backup(&config, &args.to, &written.context("there is no backup")?)
+    tell_of_backup(&config, &args.to, &written.context("there is no backup")?);
+    Ok(ExitCode::SUCCESS)
 }
 
-fn tell_of_backup(config: &Config, to: &Path, manifest: &Manifest) -> anyhow::Result<ExitCode> {
+fn tell_of_backup(config: &Config, to: &Path, manifest: &Manifest) {
     say(format_args!("{} is a backup of {}", to.display(), contents(manifest)));
     let key = &config.token.key_file;
     if *key != Path::new("") {
         say(format_args!("Not in it: the key of tokens, {} (token.key_file).", key.display()));
     }
     say(format_args!("Bring it back: image-search restore {} --data-dir NEW_FOLDER", to.display()));
-    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) async fn restore(config: Config, args: RestoreArgs) -> anyhow::Result<ExitCode> {

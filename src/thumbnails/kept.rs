@@ -1,6 +1,5 @@
 //! The thumbnails that are kept, looked through for what does not belong there: of no content we know, or cut off.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::types::ContentHash;
@@ -26,11 +25,14 @@ pub fn all(dir: &Path) -> Vec<Kept> {
         .collect()
 }
 
-/// Deletes what has no content among `known`. Returns how many files went.
-pub fn remove_others(files: &[Kept], known: &HashSet<ContentHash>) -> std::io::Result<u64> {
+/// Deletes what `is_known` does not know. Returns how many files went.
+pub fn remove_others(
+    files: &[Kept],
+    is_known: impl Fn(&ContentHash) -> bool,
+) -> std::io::Result<u64> {
     let mut removed = 0;
     for file in files {
-        if file.hash.is_none_or(|hash| !known.contains(&hash)) {
+        if !file.hash.as_ref().is_some_and(&is_known) {
             std::fs::remove_file(&file.path)?;
             removed += 1;
         }
@@ -65,7 +67,7 @@ mod tests {
         std::fs::write(dir.path().join(format!("{known}-320.xyz.part")), whole).expect("written");
         let files = all(dir.path());
         assert_eq!(files.len(), 4);
-        let removed = remove_others(&files, &HashSet::from([known, cut])).expect("removed");
+        let removed = remove_others(&files, |hash| [known, cut].contains(hash)).expect("removed");
         assert_eq!(removed, 3);
         assert!(dir.path().join(format!("{known}-320.jpg")).exists());
     }

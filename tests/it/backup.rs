@@ -14,7 +14,7 @@ use crate::qdrant::on_qdrant;
 
 const PICTURES: u32 = 60;
 
-async fn run(world: &World, command: &str, arguments: &[&str]) -> (Output, String) {
+fn run(world: &World, command: &str, arguments: &[&str]) -> (Output, String) {
     let output = tokio::task::block_in_place(|| world.run(command, arguments));
     let text = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).concat();
     (output, text)
@@ -103,22 +103,22 @@ async fn a_backup_of_a_server_under_writes_has_all_that_was_acknowledged_and_sea
     });
     let target = world.path("backup");
     let place = target.display().to_string();
-    let (output, text) = run(&world, "backup", &[&place]).await;
+    let (output, text) = run(&world, "backup", &[&place]);
     assert!(output.status.success() && text.contains("compared id by id"), "{text}");
     // A second one, while pictures come and go.
     fill(&world, PICTURES..2 * PICTURES);
     std::fs::rename(world.image("3"), world.path("three")).expect("moved away");
     let second = world.path("second").display().to_string();
-    let (output, text) = run(&world, "backup", &[&second]).await;
+    let (output, text) = run(&world, "backup", &[&second]);
     assert!(output.status.success(), "{text}");
     is_over.store(true, Ordering::Relaxed);
     let later = writing.await.expect("it writes to the end");
     assert!(!later.is_empty(), "nothing was written while the backups were made");
 
     // What is there is not written over.
-    let (output, text) = run(&world, "backup", &[&place]).await;
+    let (output, text) = run(&world, "backup", &[&place]);
     assert!(!output.status.success() && text.contains("is not empty"), "{text}");
-    let (output, text) = run(&world, "restore", &[&place]).await;
+    let (output, text) = run(&world, "restore", &[&place]);
     assert!(!output.status.success() && text.contains("is not empty"), "{text}");
     drop(server);
 
@@ -128,7 +128,7 @@ async fn a_backup_of_a_server_under_writes_has_all_that_was_acknowledged_and_sea
     for number in PICTURES..2 * PICTURES {
         let _ = std::fs::remove_file(world.image(&format!("{}/{number}.png", number % 7)));
     }
-    let (output, text) = run(&world, "restore", &[&place]).await;
+    let (output, text) = run(&world, "restore", &[&place]);
     assert!(output.status.success() && text.contains("60 indexed pictures"), "{text}");
     let restored = exported(&world);
     assert!(acknowledged.is_subset(&restored), "acknowledged ratings are not in the backup");
@@ -139,13 +139,13 @@ async fn a_backup_of_a_server_under_writes_has_all_that_was_acknowledged_and_sea
     assert_alike(&wanted, &ranking(&server, "a red apple").await);
     assert_eq!(indexed(&server).await, 0, "something was indexed again");
     assert!(server.terminate().await.success());
-    let (output, text) = run(&world, "store", &["verify"]).await;
+    let (output, text) = run(&world, "store", &["verify"]);
     assert!(output.status.success() && text.contains("as they shall be"), "{text}");
 
     let other = World::new();
-    let (output, text) = run(&other, "restore", &[&second]).await;
+    let (output, text) = run(&other, "restore", &[&second]);
     assert!(output.status.success(), "{text}");
-    let (output, text) = run(&other, "store", &["verify"]).await;
+    let (output, text) = run(&other, "store", &["verify"]);
     assert!(output.status.success() && text.contains("as they shall be"), "{text}");
 }
 
@@ -153,10 +153,10 @@ async fn a_backup_of_a_server_under_writes_has_all_that_was_acknowledged_and_sea
 async fn a_damaged_or_unfinished_backup_is_refused_and_leaves_nothing() {
     let world = World::new();
     fill(&world, 0..5);
-    assert!(run(&world, "index", &[]).await.0.status.success());
+    assert!(run(&world, "index", &[]).0.status.success());
     let target = world.path("backup");
     let place = target.display().to_string();
-    let (output, text) = run(&world, "backup", &[&place]).await;
+    let (output, text) = run(&world, "backup", &[&place]);
     assert!(output.status.success(), "{text}");
     assert_private(&target);
     let other = World::new();
@@ -165,22 +165,22 @@ async fn a_damaged_or_unfinished_backup_is_refused_and_leaves_nothing() {
     let mut flipped = bytes.clone();
     flipped[5000] ^= 1;
     std::fs::write(&catalog, &flipped).expect("written");
-    let (output, text) = run(&other, "restore", &[&place]).await;
+    let (output, text) = run(&other, "restore", &[&place]);
     assert!(!output.status.success() && text.contains("catalog.db of the backup"), "{text}");
     assert!(!other.path("data/catalog.db").exists());
     std::fs::write(&catalog, &bytes).expect("written");
     let manifest = target.join("manifest.json");
     let kept = target.join("elsewhere");
     std::fs::rename(&manifest, &kept).expect("renamed");
-    let (output, text) = run(&other, "restore", &[&place]).await;
+    let (output, text) = run(&other, "restore", &[&place]);
     assert!(!output.status.success() && text.contains("not a whole backup"), "{text}");
     std::fs::rename(&kept, &manifest).expect("renamed");
-    let (output, text) = run(&other, "restore", &[&place]).await;
+    let (output, text) = run(&other, "restore", &[&place]);
     assert!(output.status.success(), "{text}");
     // Keys are part of the state: what was signed before counts after.
     let key = |world: &World| std::fs::read(world.path("data/jwt.key")).expect("a key");
     assert_eq!(key(&world), key(&other));
-    let (_, text) = run(&other, "status", &[]).await;
+    let (_, text) = run(&other, "status", &[]);
     assert!(text.contains("5 indexed"), "{text}");
 }
 
@@ -203,14 +203,14 @@ async fn the_vectors_of_a_qdrant_server_are_backed_up_and_go_back_to_one() {
     site.assert_complete(&server).await;
     let wanted = ranking(&server, "a dog").await;
     let place = site.world.path("backup").display().to_string();
-    let (output, text) = run(&site.world, "backup", &[&place]).await;
+    let (output, text) = run(&site.world, "backup", &[&place]);
     assert!(output.status.success(), "{text}");
     assert!(server.terminate().await.success());
 
     // The server has lost its volume, and the data folder is gone.
     site.state.lose_everything().await.expect("lost");
     std::fs::remove_dir_all(site.world.path("data")).expect("removed");
-    let (output, text) = run(&site.world, "restore", &[&place]).await;
+    let (output, text) = run(&site.world, "restore", &[&place]);
     assert!(output.status.success(), "{text}");
     let server = site.world.serve().await;
     site.assert_complete(&server).await;
@@ -218,6 +218,6 @@ async fn the_vectors_of_a_qdrant_server_are_backed_up_and_go_back_to_one() {
     assert_eq!(indexed(&server).await, 0, "something was indexed again");
     drop(server);
     std::fs::remove_dir_all(site.world.path("data")).expect("removed");
-    let (output, text) = run(&site.world, "restore", &[&place]).await;
+    let (output, text) = run(&site.world, "restore", &[&place]);
     assert!(!output.status.success() && text.contains("is not empty"), "{text}");
 }
