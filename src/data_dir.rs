@@ -105,10 +105,11 @@ fn close_to_others(path: &Path) -> std::io::Result<()> {
     let close = |path: &Path| {
         let found = std::fs::symlink_metadata(path)?;
         let mode = found.permissions().mode() & 0o7777;
-        if found.is_symlink() || mode & 0o077 == 0 {
+        let closed = mode & !0o077;
+        if found.is_symlink() || closed == mode {
             return Ok(());
         }
-        std::fs::set_permissions(path, Permissions::from_mode(mode & !0o077))
+        std::fs::set_permissions(path, Permissions::from_mode(closed))
     };
     // Of a link, the folder that it leads to.
     close(&path.canonicalize()?)?;
