@@ -10,6 +10,8 @@ mod download;
 mod duplicates;
 mod embed;
 mod errand;
+mod errand_runner;
+mod errand_work;
 mod failures;
 mod feedback;
 mod forget;
@@ -29,6 +31,7 @@ mod serve;
 mod status;
 mod stop_signal;
 mod store;
+mod store_errands;
 
 use std::io::Write;
 use std::path::PathBuf;

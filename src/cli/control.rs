@@ -17,6 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc};
 
 use super::errand::{Errand, Handles, Tell};
+use super::errand_work::perform;
 use crate::app::App;
 
 const SOCKET: &str = "control.sock";
@@ -105,7 +106,7 @@ async fn attend(app: &App, stream: UnixStream, turn: &Mutex<()>) -> anyhow::Resu
                 tracing::info!(?errand, "a command asks for it");
                 let mut listener = Remote { told: told.clone(), next_progress: Instant::now() };
                 let _turn = turn.lock().await;
-                errand.run(&Handles::of(app), &mut listener).await
+                perform(&errand, &Handles::of(app), &mut listener).await
             }
             Err(error) => Err(anyhow::anyhow!(
                 "the server does not understand this command ({error}); is it of another version?"

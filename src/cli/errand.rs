@@ -1,7 +1,6 @@
-//! Work on the index that a command asks for: where a server runs, the server does it, on the handles that it has open;
-//! otherwise the command opens them itself. What is said, and how far it is, goes to whoever asked.
+//! Work on the index that a command asks for, what it is done on, and who hears of it. `errand_runner` finds out who does it,
+//! `errand_work` does it, `control` is the way to a server.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -9,12 +8,11 @@ use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::progress_bar::{VECTORS, progress_bar};
-use super::{control, open_catalog, say, store};
+use super::say;
 use crate::app::App;
 use crate::catalog::Catalog;
 use crate::config::{Config, Secret};
 use crate::ingest::Ingest;
-use crate::store_check;
 use crate::vector_store::VectorStore;
 use crate::vector_store::address::open_at;
 
@@ -89,12 +87,17 @@ pub(super) struct Handles {
     /// The configured store, if it is open already.
     open_store: Option<Arc<dyn VectorStore>>,
     /// Collections that are, or may be, being filled.
-    being_built: Vec<String>,
+    pub(super) being_built: Vec<String>,
     /// Goes on with what was made pending.
     ingest: Option<Arc<Ingest>>,
 }
 
 impl Handles {
+    /// Those of a command that opened the catalog itself.
+    pub(super) fn here(config: Config, catalog: Arc<dyn Catalog>) -> Self {
+        Self { config, catalog, open_store: None, being_built: Vec::new(), ingest: None }
+    }
+
     /// Those of a server.
     pub(super) fn of(app: &App) -> Self {
         Self {
@@ -132,65 +135,6 @@ impl Handles {
         }
         self.ingest.is_some()
     }
-}
-
-/// Has the running server do it, or does it here.
-pub(super) async fn run(config: Config, errand: Errand) -> anyhow::Result<ExitCode> {
-    let mut terminal = Terminal::default();
-    if let Some(server) = control::connect(&config.data_dir).await? {
-        return Ok(server.ask(&errand, &mut terminal).await?.into());
-    }
-    let code = match errand {
-        Errand::Prune => {
-            let app = App::open(config).await?;
-            let done = errand.run(&Handles::of(&app), &mut terminal).await;
-            app.shut_down().await;
-            done?
-        }
-        _ => {
-            let catalog = open_catalog(&config).await?;
-            let (open_store, being_built, ingest) = (None, Vec::new(), None);
-            let handles = Handles { config, catalog, open_store, being_built, ingest };
-            let done = errand.run(&handles, &mut terminal).await;
-            handles.catalog.close().await;
-            done?
-        }
-    };
-    Ok(code.into())
-}
-
-impl Errand {
-    /// Returns the exit code.
-    pub(super) async fn run(&self, handles: &Handles, tell: &mut dyn Tell) -> anyhow::Result<u8> {
-        match self {
-            Self::Retry => retry(handles, tell).await,
-            Self::Prune => prune(handles, tell).await,
-            Self::Verify(errand) => store::verify(handles, errand, tell).await,
-            Self::Copy(errand) => store::copy_stores(handles, errand, tell).await,
-        }
-    }
-}
-
-async fn retry(handles: &Handles, tell: &mut dyn Tell) -> anyhow::Result<u8> {
-    let retried = handles.catalog.retry(None).await?;
-    tell.say(&if handles.wake() {
-        format!("Pictures being tried again: {retried}")
-    } else {
-        format!("Pictures to be tried again by the next image-search index or serve: {retried}")
-    });
-    Ok(0)
-}
-
-async fn prune(handles: &Handles, tell: &mut dyn Tell) -> anyhow::Result<u8> {
-    let (store, _) = handles.store(None, None).await?;
-    let pruned = store_check::prune(&*handles.catalog, &*store, &handles.being_built).await?;
-    if pruned.is_empty() {
-        tell.say("There are no vectors of other models.");
-    }
-    for name in pruned {
-        tell.say(&format!("deleted the vectors of {name}"));
-    }
-    Ok(0)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::errand::{self, Errand};
+use super::errand::Errand;
+use super::errand_runner;
 use super::{open_catalog, say, say_json};
 use crate::catalog::PageStart;
 use crate::config::Config;
@@ -24,7 +25,7 @@ pub(super) struct FailuresArgs {
 
 pub(super) async fn run(config: Config, args: FailuresArgs) -> anyhow::Result<ExitCode> {
     if args.retry {
-        return errand::run(config, Errand::Retry).await;
+        return errand_runner::run(config, Errand::Retry).await;
     }
     let catalog = open_catalog(&config).await?;
     let (mut start, mut total) = (PageStart::Offset(0), 0);

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::errand::{self, Errand};
+use super::errand::Errand;
+use super::errand_runner;
 use super::{EXIT_ERROR, download, say};
 use crate::config::Config;
 use crate::models::{BUNDLED, DownloadProgress, Models};
@@ -51,7 +52,7 @@ pub(super) async fn run(config: Config, command: ModelCommand) -> anyhow::Result
         ModelCommand::Path(args) => path(&models, &args.name)?,
         ModelCommand::Verify(args) => return verify(&models, args.name.as_deref()).await,
         ModelCommand::Remove(args) => remove(&models, &args.name)?,
-        ModelCommand::Prune => return errand::run(config, Errand::Prune).await,
+        ModelCommand::Prune => return errand_runner::run(config, Errand::Prune).await,
     }
     Ok(ExitCode::SUCCESS)
 }
