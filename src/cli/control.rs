@@ -103,7 +103,7 @@ async fn attend(app: &App, stream: UnixStream, turn: &Mutex<()>) -> anyhow::Resu
     let work = async move {
         let outcome = match serde_json::from_str::<Errand>(&line) {
             Ok(errand) => {
-                tracing::info!(?errand, "a command asks for it");
+                tracing::info!(target: "audit", action = "errand", ?errand, "a command asks for it");
                 let mut listener = Remote { told: told.clone(), next_progress: Instant::now() };
                 let _turn = turn.lock().await;
                 perform(&errand, &Handles::of(app), &mut listener).await

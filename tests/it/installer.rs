@@ -154,7 +154,7 @@ async fn what_the_release_does_not_list_is_refused() {
     releases.put(&path, good);
     let sums = "latest/download/SHA256SUMS";
     releases.put(sums, list("", &name));
-    releases.refuses("does not list").await;
+    releases.refuses("has no program for").await;
     releases.put(sums, list(&sum[..40], &name));
     releases.refuses("does not list").await;
     releases.put(sums, list(&sum, "image-search-1.2.3-s390x-unknown-linux-gnu.tar.gz"));

@@ -259,7 +259,7 @@ async fn an_index_moves_to_a_server_and_back_without_a_new_embedding() {
         world.run("store", &["copy", "embedded", &site.proxy.url()])
     });
     assert!(
-        !busy.status.success() && String::from_utf8_lossy(&busy.stderr).contains("in use"),
+        !busy.status.success() && String::from_utf8_lossy(&busy.stderr).contains("API key"),
         "{busy:?}"
     );
     assert!(server.terminate().await.success());

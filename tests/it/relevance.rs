@@ -85,7 +85,9 @@ async fn demo() -> (World, Server) {
 }
 
 async fn answers(server: &Server, texts: Vec<String>, limit: usize) -> Vec<Value> {
-    let ask = |text: String| server.search(json!({"text": text, "limit": limit, "strength": true}));
+    let ask = |text: String| {
+        server.search(json!({"text": text, "limit": limit, "strength": true, "names": false}))
+    };
     stream::iter(texts.into_iter().map(ask)).buffered(AT_ONCE).collect().await
 }
 
