@@ -249,12 +249,13 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Restore(args) => backup::restore(config, args).await,
         Command::Store(command) => store::run(config, command).await,
         Command::Model(command) => model::run(config, command).await,
-        // Has no configuration, and was answered in `main`.
-        Command::DecodePictures { .. } => Ok(ExitCode::SUCCESS),
         Command::Health => Ok(health::run(&config).await),
         Command::Doctor(args) => doctor::run(config, &args).await,
         Command::Config(_) => Ok(config::run(Some(&in_force))),
-        Command::Completions(_) | Command::Man => Ok(ExitCode::SUCCESS),
+        // Have no configuration, and were answered in `main`.
+        Command::DecodePictures { .. } | Command::Completions(_) | Command::Man => {
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -128,11 +128,12 @@ impl Embedder {
         let (texts, text_jobs) = mpsc::channel(config.query_queue_max);
         let (query_pictures, query_picture_jobs) = mpsc::channel(config.query_queue_max);
         let (pictures, picture_jobs) = mpsc::channel(PICTURE_QUEUE_MAX);
-        spawn("embed-text", slot.clone(), text_jobs, run_texts)?;
-        spawn("embed-query", slot.clone(), query_picture_jobs, run_query_pictures)?;
+        spawn("embed-text", slot.clone(), |slot| run_texts(slot, text_jobs))?;
+        spawn("embed-query", slot.clone(), |slot| run_query_pictures(slot, query_picture_jobs))?;
         let picture_jobs = Arc::new(Mutex::new(picture_jobs));
         for _ in 0..info.lanes.max(1) {
-            spawn("embed-picture", slot.clone(), picture_jobs.clone(), run_pictures)?;
+            let jobs = picture_jobs.clone();
+            spawn("embed-picture", slot.clone(), move |slot| run_pictures(slot, &jobs))?;
         }
         let entries = NonZeroUsize::new(config.query_cache_entries).unwrap_or(NonZeroUsize::MIN);
         let cache = Mutex::new(LruCache::new(entries));
@@ -222,15 +223,14 @@ fn watch_idleness(model: &Arc<ModelSlot>, idle: Duration) -> Result<(), EmbedErr
         .map_err(|error| EmbedError::Model(error.to_string()))
 }
 
-fn spawn<Jobs: Send + 'static>(
+fn spawn(
     name: &str,
     model: Arc<ModelSlot>,
-    jobs: Jobs,
-    run: fn(&ModelSlot, Jobs),
+    run: impl FnOnce(&ModelSlot) + Send + 'static,
 ) -> Result<(), EmbedError> {
     let thread = std::thread::Builder::new().name(name.to_owned());
     thread
-        .spawn(move || run(&model, jobs))
+        .spawn(move || run(&model))
         .map(drop)
         .map_err(|error| EmbedError::Model(error.to_string()))
 }
@@ -261,7 +261,7 @@ fn run_query_pictures(slot: &ModelSlot, mut jobs: mpsc::Receiver<Job<Pixels>>) {
 }
 
 /// One lane: takes the next batch, and lets another lane wait for the one after it.
-fn run_pictures(slot: &ModelSlot, jobs: Arc<Mutex<mpsc::Receiver<BatchJob>>>) {
+fn run_pictures(slot: &ModelSlot, jobs: &Mutex<mpsc::Receiver<BatchJob>>) {
     let next = || jobs.lock().blocking_recv();
     while let Some(BatchJob { batch, answer }) = next() {
         let embeddings = match slot.get() {

@@ -324,7 +324,7 @@ fn rate_between(samples: &[(Duration, u64)], from: u64, to: u64) -> f64 {
     let at = |count: u64| samples.iter().find(|(_, indexed)| *indexed >= count).copied();
     match (at(from), at(to)) {
         (Some((start, first)), Some((end, last))) if end > start => {
-            per_second(last - first, end - start)
+            per_second(last - first, end.saturating_sub(start))
         }
         _ => 0.0,
     }

@@ -139,10 +139,10 @@ impl Model {
         }
         let is_strict = options.engine == EngineChoice::OnnxRuntime;
         if let Err(reason) = onnxruntime_available(library) {
-            return match is_strict {
-                true => Err(LoadError::OnnxRuntimeUnavailable { reason }),
-                false => rten(Some(without_onnxruntime(library, &reason))),
-            };
+            if is_strict {
+                return Err(LoadError::OnnxRuntimeUnavailable { reason });
+            }
+            return rten(Some(without_onnxruntime(library, &reason)));
         }
         match Self::open_in_onnxruntime(&bundle, options) {
             Err(error) if !is_strict => {
