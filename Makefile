@@ -59,7 +59,7 @@ test-qdrant: ## The vector store suite on a real server: make test-qdrant QDRANT
 	QDRANT_URL="$(QDRANT_URL)" cargo test --locked --lib vector_store::qdrant::tests::real_server -- --ignored
 
 e2e: ## Browser tests; needs Node.js and Chromium (with BROWSER=firefox: Firefox)
-	cargo build --locked
+	$(AS_TESTED)
 	cd e2e && npm ci --no-audit --no-fund && npx playwright test
 
 lint: ## Formatting, clippy with warnings as errors, documentation
@@ -92,9 +92,12 @@ advisories: target/lint/bin/cargo-deny ## Known faults of dependencies; asks Git
 sbom: ## What the program is made of, as CycloneDX: target/sbom.cdx.json
 	@mkdir -p target && python3 tools/sbom.py > target/sbom.cdx.json && echo target/sbom.cdx.json
 
+# The program as `make test` has it: `cargo build` has other features for some crates, and would build the engine again.
+AS_TESTED := cargo test --workspace --locked --no-run --quiet
+
 EXAMPLES ?= 200
 schemathesis: ## Hold the server to its OpenAPI document, with and without a key: make schemathesis EXAMPLES=200
-	cargo build --locked
+	$(AS_TESTED)
 	tools/contract/run.sh target/debug/image-search $(EXAMPLES)
 
 # Needs a nightly toolchain, as cargo-fuzz does, which is a program from PyPI here.

@@ -31,7 +31,7 @@ pub(super) struct FilterRequest {
     formats: Option<Vec<String>>,
     orientation: Option<OrientationRequest>,
     /// At least so many pixels across.
-    #[schema(minimum = 1)]
+    #[schema(format = Int64, minimum = 1, maximum = 4_294_967_295_u32)]
     min_width: Option<u32>,
     /// Part of the camera's maker and model, in any case.
     #[schema(example = "eos r5")]
@@ -95,7 +95,7 @@ pub(super) struct ListQuery {
     #[param(value_type = Option<String>)]
     orientation: Option<OrientationRequest>,
     /// At least so many pixels across.
-    #[param(minimum = 1)]
+    #[param(format = Int64, minimum = 1, maximum = 4_294_967_295_u32)]
     min_width: Option<u32>,
     /// Part of the camera's maker and model, in any case.
     camera: Option<String>,

@@ -17,6 +17,7 @@ const LIMIT_DEFAULT: u32 = 50;
 #[serde(deny_unknown_fields)]
 pub(super) struct WhichCopies {
     /// Name of the image, as a match or a list has it.
+    #[param(min_length = 1)]
     image_name: String,
     /// How many names the page has at most; 50 if missing.
     #[param(minimum = 1, maximum = 500)]

@@ -426,7 +426,7 @@ export interface components {
             /** @description Of one of these formats, as `/api/v1/image-info` calls them. */
             formats?: string[] | null;
             /**
-             * Format: int32
+             * Format: int64
              * @description At least so many pixels across.
              */
             min_width?: number | null;
