@@ -27,6 +27,8 @@ export default defineConfig({
   expect: { timeout: 15_000 },
   reporter: 'list',
   forbidOnly: Boolean(process.env.CI),
+  // A small machine that builds beside the browser loses a second now and then; what needed another try is told as flaky.
+  retries: process.env.CI ? 2 : 0,
   // What only Chromium can be told: touches, slow networks, the clipboard.
   grepInvert: process.env.BROWSER === 'firefox' ? /@chromium/ : undefined,
   use: { ...(process.env.BROWSER === 'firefox' ? firefox : { launchOptions: chromium }), viewport: { width: 1280, height: 800 }, trace: 'off' },

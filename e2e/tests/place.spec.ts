@@ -11,6 +11,20 @@ async function goDown(page: Page, least: number) {
       return page.evaluate(() => window.scrollY);
     })
     .toBeGreaterThan(least);
+  // A wheel goes on turning for a while.
+  await page.evaluate(
+    () =>
+      new Promise<void>((done) => {
+        let [last, still] = [-1, 0];
+        const look = () => {
+          still = window.scrollY === last ? still + 1 : 0;
+          last = window.scrollY;
+          if (still > 10) done();
+          else requestAnimationFrame(look);
+        };
+        look();
+      }),
+  );
   await expect.poll(async () => (await inSight(page)) !== null).toBe(true);
   return (await inSight(page))!;
 }
