@@ -210,9 +210,9 @@ fn builder(
         .with_inter_threads(1)?
         // waiting threads would spin on the cores that decode the next pictures
         .with_intra_op_spinning(false)?;
-    match provider {
-        Provider::Cpu => Ok(builder),
-        other => Ok(builder.with_execution_providers([other.dispatch(threads)])?),
+    match provider.dispatch(threads) {
+        None => Ok(builder),
+        Some(dispatch) => Ok(builder.with_execution_providers([dispatch])?),
     }
 }
 

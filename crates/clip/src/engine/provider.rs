@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ort::ep::{CPU, CUDA, CoreML, ExecutionProviderDispatch, OpenVINO};
+use ort::ep::{CUDA, CoreML, ExecutionProviderDispatch, OpenVINO};
 
 /// An execution provider of ONNX Runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,10 +52,10 @@ impl Provider {
         }
     }
 
-    /// For a session; asking for it fails if the library has no part for it.
-    pub(super) fn dispatch(self, threads: usize) -> ExecutionProviderDispatch {
+    /// For a session; asking for it fails if the library has no part for it. `None`: every session has it.
+    pub(super) fn dispatch(self, threads: usize) -> Option<ExecutionProviderDispatch> {
         let dispatch = match self {
-            Self::Cpu => CPU::default().build(),
+            Self::Cpu => return None,
             // Vectors of all providers are compared with each other: not in half floats.
             Self::OpenVino => {
                 OpenVINO::default().with_num_threads(threads).with_precision("FP32").build()
@@ -63,7 +63,7 @@ impl Provider {
             Self::Cuda => CUDA::default().with_tf32(false).build(),
             Self::CoreMl => CoreML::default().build(),
         };
-        dispatch.error_on_failure()
+        Some(dispatch.error_on_failure())
     }
 }
 
