@@ -311,6 +311,19 @@ pub(crate) fn picture(number: u32) -> Vec<u8> {
 /// Begins like a picture, and is none.
 pub(crate) const BROKEN_PICTURE: &[u8] = b"\x89PNG\r\n\x1a\nand nothing more";
 
+/// Copies a folder with all that is in it.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    for entry in walkdir::WalkDir::new(from) {
+        let entry = entry.expect("listed");
+        let target = to.join(entry.path().strip_prefix(from).expect("below"));
+        if entry.file_type().is_dir() {
+            std::fs::create_dir_all(&target).expect("made");
+        } else {
+            std::fs::copy(entry.path(), &target).expect("copied");
+        }
+    }
+}
+
 /// Root of the repository.
 pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::harness::{World, picture};
+use crate::harness::{World, copy_folder, picture};
 
 const PICTURES: u32 = 12;
 
@@ -41,18 +41,6 @@ fn collection(world: &World) -> PathBuf {
     let entries = std::fs::read_dir(world.path("data/vectors")).expect("read");
     let folders = entries.map(|entry| entry.expect("an entry").path());
     folders.into_iter().find(|path| path.join("collection.json").exists()).expect("a collection")
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    for entry in walkdir::WalkDir::new(from) {
-        let entry = entry.expect("listed");
-        let target = to.join(entry.path().strip_prefix(from).expect("below"));
-        if entry.file_type().is_dir() {
-            std::fs::create_dir_all(&target).expect("made");
-        } else {
-            std::fs::copy(entry.path(), &target).expect("copied");
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use qdrant_double::{Double, Mode};
 use serde_json::{Value, json};
 
 use crate::fault_proxy::Weather;
-use crate::harness::{Server, World, picture, problem};
+use crate::harness::{Server, World, copy_folder, picture, problem};
 use crate::qdrant::{
     KEY, PICTURES, assert_search_is_refused_in_time, on_qdrant, told, until_some_are_indexed,
     until_store_is_wrong,
@@ -148,18 +148,6 @@ async fn verify_repairs_an_embedded_store_too() {
     assert!(output.status.success() && text.contains("8 vectors, as they shall be"), "{text}");
     let (_, text) = run(&world, "search", &["a dog", "--limit", "20"]);
     assert_eq!(text.matches(".png").count(), 8, "{text}");
-}
-
-fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
-    for entry in walkdir::WalkDir::new(from) {
-        let entry = entry.expect("listed");
-        let target = to.join(entry.path().strip_prefix(from).expect("below"));
-        if entry.file_type().is_dir() {
-            std::fs::create_dir_all(&target).expect("made");
-        } else {
-            std::fs::copy(entry.path(), &target).expect("copied");
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
