@@ -157,10 +157,8 @@ pub struct Answer {
 /// What a search found.
 struct Found {
     matches: Vec<Match>,
-    /// The best scores of what may be found, best first.
-    scores: Vec<f32>,
-    /// Whether there are no further ones.
-    is_all: bool,
+    /// What they are taken from.
+    ranking: Arc<Ranking>,
     /// Where the next page begins.
     next: Option<Cursor>,
 }
@@ -366,8 +364,7 @@ impl Searcher {
             }
             if matches.len() >= wanted || ranking.is_all || widenings == WIDENINGS_MAX {
                 let matches = matches.into_iter().skip(offset).take(limit).collect();
-                let (scores, is_all) = (ranking.best_scores(), ranking.is_all);
-                return Ok(Found { matches, scores, is_all, next: None });
+                return Ok(Found { matches, ranking: Arc::new(ranking), next: None });
             }
             ask *= 4;
             widenings += 1;

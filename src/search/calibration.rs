@@ -196,13 +196,13 @@ impl Searcher {
     ) -> Result<Option<u32>, SearchError> {
         let calibration = self.calibrations.of(serving).await?;
         let judged = |best: &[f32]| calibration.judge(asked.made_of, &asked.vector, best);
-        let Some(mut scores) = judged(&found.scores) else { return Ok(None) };
+        let mut best = found.ranking.best_scores();
+        let Some(mut scores) = judged(&best) else { return Ok(None) };
         let most = self.config.strong_total_max;
-        let all_strong = found.scores.last().is_some_and(|last| *last >= scores.strong);
-        if all_strong && !found.is_all && found.scores.len() < most {
-            let ranking = self.rank(serving, &asked.vector, wants, most).await?;
-            found.scores = ranking.best_scores();
-            scores = judged(&found.scores).unwrap_or(scores);
+        let all_strong = best.last().is_some_and(|last| *last >= scores.strong);
+        if all_strong && !found.ranking.is_all && best.len() < most {
+            best = self.rank(serving, &asked.vector, wants, most).await?.best_scores();
+            scores = judged(&best).unwrap_or(scores);
         }
         for found in &mut found.matches {
             found.strength = Some(scores.strength(found.score));
@@ -210,7 +210,7 @@ impl Searcher {
                 near.strength = Some(scores.strength(near.score));
             }
         }
-        let strong = found.scores.iter().filter(|score| **score >= scores.strong).count();
+        let strong = best.iter().filter(|score| **score >= scores.strong).count();
         Ok(Some(strong.min(most) as u32))
     }
 

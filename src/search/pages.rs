@@ -161,8 +161,7 @@ impl Searcher {
             let window_max = self.config.window_max as usize;
             if found.len() > limit || ranking.is_all || ranking.depth >= window_max {
                 let (matches, next) = cut(search, found, limit);
-                let (scores, is_all) = (ranking.best_scores(), ranking.is_all);
-                return Ok(Found { matches, scores, is_all, next });
+                return Ok(Found { matches, ranking, next });
             }
             let depth = ranking.depth.saturating_mul(4).min(window_max);
             ranking = self.rank_and_keep(search, serving, vector, wants, depth).await?;
