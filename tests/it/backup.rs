@@ -3,22 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, World, picture};
+use crate::harness::{Server, World, picture, run};
 use crate::qdrant::on_qdrant;
 
 const PICTURES: u32 = 60;
-
-fn run(world: &World, command: &str, arguments: &[&str]) -> (Output, String) {
-    let output = tokio::task::block_in_place(|| world.run(command, arguments));
-    let text = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).concat();
-    (output, text)
-}
 
 fn fill(world: &World, numbers: std::ops::Range<u32>) {
     for number in numbers {

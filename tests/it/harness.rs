@@ -311,6 +311,13 @@ pub(crate) fn picture(number: u32) -> Vec<u8> {
 /// Begins like a picture, and is none.
 pub(crate) const BROKEN_PICTURE: &[u8] = b"\x89PNG\r\n\x1a\nand nothing more";
 
+/// What a command says on both streams, for tests on several threads.
+pub(crate) fn run(world: &World, command: &str, arguments: &[&str]) -> (Output, String) {
+    let output = tokio::task::block_in_place(|| world.run(command, arguments));
+    let text = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).concat();
+    (output, text)
+}
+
 /// Copies a folder with all that is in it.
 pub(crate) fn copy_folder(from: &Path, to: &Path) {
     for entry in walkdir::WalkDir::new(from) {

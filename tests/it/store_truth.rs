@@ -1,24 +1,17 @@
 //! The vector store is the truth about the store: what was lost, restored from a snapshot, is written by somebody else, or
 //! may only be read, is noticed while the program runs and when it starts, and is mended or refused with advice.
 
-use std::process::Output;
 use std::time::Duration;
 
 use qdrant_double::{Double, Mode};
 use serde_json::{Value, json};
 
 use crate::fault_proxy::Weather;
-use crate::harness::{Server, World, copy_folder, picture, problem};
+use crate::harness::{Server, World, copy_folder, picture, problem, run};
 use crate::qdrant::{
     KEY, PICTURES, assert_search_is_refused_in_time, on_qdrant, told, until_some_are_indexed,
     until_store_is_wrong,
 };
-
-fn run(world: &World, command: &str, arguments: &[&str]) -> (Output, String) {
-    let output = tokio::task::block_in_place(|| world.run(command, arguments));
-    let text = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).concat();
-    (output, text)
-}
 
 async fn status(server: &Server) -> Value {
     server.get_json("/api/v1/status").await
