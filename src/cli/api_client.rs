@@ -4,7 +4,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -13,14 +12,13 @@ use axum::http::{Method, Request, header};
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::remote::proof;
+use super::remote::{self, proof};
 use crate::app::App;
 use crate::catalog::address;
 use crate::config::Config;
 use crate::data_dir::running_server;
 use crate::http;
 
-const TIMEOUT: Duration = Duration::from_secs(30);
 /// Longer than any answer that these commands ask for.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 const JSON: &str = "application/json";
@@ -43,8 +41,7 @@ impl Api {
     pub(super) async fn open(config: Config) -> anyhow::Result<Self> {
         if let Some(url) = running_server(&config.data_dir) {
             let proof = proof(&config);
-            let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
-            return Ok(Self::Server { url, client, proof });
+            return Ok(Self::Server { url, client: remote::client()?, proof });
         }
         anyhow::ensure!(
             address::exists(&config)?,
@@ -105,19 +102,8 @@ impl Api {
     ) -> anyhow::Result<Reply> {
         match self {
             Self::Server { url, client, proof } => {
-                let mut request = client.request(method, format!("{url}{path}"));
-                if let Some(proof) = proof {
-                    request = request.bearer_auth(proof);
-                }
-                if let Some((media_type, bytes)) = body {
-                    // As the server's own page would ask.
-                    request = request.header(header::ORIGIN, url.as_str());
-                    request = request.header(header::CONTENT_TYPE, media_type).body(bytes);
-                }
-                let response = request
-                    .send()
-                    .await
-                    .with_context(|| format!("the server at {url} does not answer"))?;
+                let proof = proof.as_deref();
+                let response = remote::send(client, url, method, path, body, proof).await?;
                 let is_success = response.status().is_success();
                 let media_type = media_type_of(response.headers());
                 Ok(Reply { is_success, media_type, bytes: response.bytes().await?.to_vec() })

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use reqwest::header::{CONTENT_TYPE, ORIGIN};
+use reqwest::{Client, Method, Response};
 use serde_json::Value;
 
 use crate::access::OPERATOR;
@@ -16,15 +18,13 @@ const ALIVE_TIMEOUT_MS: u64 = 2_000;
 /// As long as a request may take, and a clock be wrong.
 const PROOF_LIFETIME_S: u64 = 120;
 
-/// A request to the running server; `body` makes it a POST.
-pub(super) async fn ask(
-    config: &Config,
-    server: &str,
-    path: &str,
-    body: Option<&Value>,
-) -> anyhow::Result<Value> {
-    let (success, answer) = send(server, path, body, proof(config)).await?;
-    if !success {
+/// What the running server answers to a GET.
+pub(super) async fn ask(config: &Config, server: &str, path: &str) -> anyhow::Result<Value> {
+    let proof = proof(config);
+    let response = send(&client()?, server, Method::GET, path, None, proof.as_deref()).await?;
+    let is_success = response.status().is_success();
+    let answer = json(response).await?;
+    if !is_success {
         bail!("{}", answer["detail"].as_str().unwrap_or("the server refused"));
     }
     Ok(answer)
@@ -32,15 +32,13 @@ pub(super) async fn ask(
 
 /// What the running server says of its parts, ready or not.
 pub(super) async fn readiness(server: &str) -> anyhow::Result<Value> {
-    Ok(send(server, "/readyz", None, None).await?.1)
+    json(send(&client()?, server, Method::GET, "/readyz", None, None).await?).await
 }
 
 /// Whether it answers at all.
 pub(super) async fn is_alive(server: &str) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder()
-        .timeout(Duration::from_millis(ALIVE_TIMEOUT_MS))
-        .no_proxy()
-        .build()?;
+    let client =
+        Client::builder().timeout(Duration::from_millis(ALIVE_TIMEOUT_MS)).no_proxy().build()?;
     let response = client
         .get(format!("{server}/healthz"))
         .send()
@@ -59,28 +57,31 @@ pub(super) fn proof(config: &Config) -> Option<String> {
     tokens.sign_session(OPERATOR, PROOF_LIFETIME_S, now_ms() / 1000).ok()
 }
 
-async fn send(
+/// For requests to the server on this machine.
+pub(super) fn client() -> reqwest::Result<Client> {
+    Client::builder().timeout(Duration::from_millis(TIMEOUT_MS)).no_proxy().build()
+}
+
+/// Sends a request, as the server's own page would. `body`: its media type and bytes.
+pub(super) async fn send(
+    client: &Client,
     server: &str,
+    method: Method,
     path: &str,
-    body: Option<&Value>,
-    proof: Option<String>,
-) -> anyhow::Result<(bool, Value)> {
-    let client =
-        reqwest::Client::builder().timeout(Duration::from_millis(TIMEOUT_MS)).no_proxy().build()?;
-    let url = format!("{server}{path}");
-    let request = match body {
-        // As the server's own page would ask.
-        Some(body) => client.post(&url).header("origin", server).json(body),
-        None => client.get(&url),
-    };
-    let request = match proof {
-        Some(proof) => request.bearer_auth(proof),
-        None => request,
-    };
-    let response =
-        request.send().await.with_context(|| format!("the server at {server} does not answer"))?;
-    let success = response.status().is_success();
-    let answer: Value =
-        response.json().await.with_context(|| format!("{url} did not answer with JSON"))?;
-    Ok((success, answer))
+    body: Option<(String, Vec<u8>)>,
+    proof: Option<&str>,
+) -> anyhow::Result<Response> {
+    let mut request = client.request(method, format!("{server}{path}"));
+    if let Some(proof) = proof {
+        request = request.bearer_auth(proof);
+    }
+    if let Some((media_type, bytes)) = body {
+        request = request.header(ORIGIN, server).header(CONTENT_TYPE, media_type).body(bytes);
+    }
+    request.send().await.with_context(|| format!("the server at {server} does not answer"))
+}
+
+async fn json(response: Response) -> anyhow::Result<Value> {
+    let url = response.url().clone();
+    response.json().await.with_context(|| format!("{url} did not answer with JSON"))
 }

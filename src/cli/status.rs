@@ -21,7 +21,7 @@ pub(super) struct StatusArgs {
 pub(super) async fn run(config: Config, args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let server = running_server(&config.data_dir);
     let status = match &server {
-        Some(server) => remote::ask(&config, server, "/api/v1/status", None).await?,
+        Some(server) => remote::ask(&config, server, "/api/v1/status").await?,
         None => from_catalog(&config).await?,
     };
     if args.json {
