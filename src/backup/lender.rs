@@ -2,23 +2,23 @@
 //! the user who runs it (or root) can use: nothing of this is open to the network. One JSON text a line, each way.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::vectors::{Held, POINTS_PER_BATCH, PointSource, StoreSource};
 use crate::data_dir::BACKUP_SOCKET;
+use crate::private_socket::{PrivateSocket, write_line};
 use crate::vector_store::{Payload, Point, StoreError, VectorStore};
 
 /// A request names at most [`POINTS_PER_BATCH`] ids.
@@ -67,46 +67,25 @@ impl LentPoint {
 
 /// The server's side.
 pub struct Lender {
-    listener: UnixListener,
-    path: PathBuf,
+    socket: PrivateSocket,
     store: Arc<dyn VectorStore>,
 }
 
 impl Lender {
-    /// Opens the socket. The caller has the data folder's lock, so whatever is there was left by a crash.
+    /// Opens the socket. The caller has the data folder's lock.
     pub fn open(data_dir: &Path, store: Arc<dyn VectorStore>) -> io::Result<Self> {
-        let path = data_dir.join(BACKUP_SOCKET);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(&path)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Self { listener, path, store })
+        Ok(Self { socket: PrivateSocket::open(data_dir.join(BACKUP_SOCKET))?, store })
     }
 
     /// Answers one backup after the other, until stopped.
     pub async fn run(self, stop: CancellationToken) {
-        while let Some(accepted) = stop.run_until_cancelled(self.listener.accept()).await {
-            let Ok((stream, _)) = accepted else {
-                // Out of file descriptors.
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                continue;
-            };
-            let is_ours = stream.peer_cred().is_ok_and(|peer| {
-                peer.uid() == rustix::process::geteuid().as_raw() || peer.uid() == 0
-            });
-            if !is_ours {
-                tracing::warn!("another user asked for the vectors, and was refused");
-                continue;
-            }
+        while let Some(stream) = stop.run_until_cancelled(self.socket.accept()).await {
             tracing::info!("lending the vectors to a backup");
             let lent = stop.run_until_cancelled(lend(stream, &self.store)).await;
             if let Some(Err(error)) = lent {
                 tracing::warn!(%error, "the backup went away");
             }
         }
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -141,12 +120,6 @@ async fn read_line<T: for<'de> Deserialize<'de>>(
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is cut off or too long"));
     }
     Ok(Some(serde_json::from_slice(&line)?))
-}
-
-async fn write_line(to: &mut OwnedWriteHalf, text: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(text)?;
-    line.push(b'\n');
-    to.write_all(&line).await
 }
 
 /// The vectors of a running server.
@@ -205,6 +178,8 @@ impl PointSource for Borrowed {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
     use crate::config::built_in;
     use crate::vector_store::CollectionSpec;

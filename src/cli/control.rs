@@ -2,23 +2,22 @@
 //! open. One line of JSON asks for an errand; lines of JSON tell what is said, how far it is, and how it ended. Who hangs up gives
 //! the errand up.
 
-use std::fs::Permissions;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc};
 
 use super::errand::{Errand, Handles, Tell};
 use super::errand_work::perform;
 use crate::app::App;
+use crate::private_socket::{PrivateSocket, write_line};
 
 const SOCKET: &str = "control.sock";
 /// Longest errand, in its JSON.
@@ -27,7 +26,6 @@ const ERRAND_WAIT: Duration = Duration::from_secs(5);
 /// What is told and not fetched yet.
 const TOLD_WAITING_MAX: usize = 1024;
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// What a server tells of an errand.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,9 +49,9 @@ fn socket_of(data_dir: &Path) -> PathBuf {
 /// commands say that the folder is in use.
 pub(super) fn listen(app: Arc<App>) {
     let path = socket_of(app.data_dir.path());
-    match bind(&path) {
-        Ok(listener) => {
-            tokio::spawn(take_errands(app, listener));
+    match PrivateSocket::open(path.clone()) {
+        Ok(socket) => {
+            tokio::spawn(take_errands(app, socket));
         }
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "commands that change the index have to wait until this server has ended");
@@ -61,27 +59,10 @@ pub(super) fn listen(app: Arc<App>) {
     }
 }
 
-/// Under its name it is never open to others, and takes the place of one that a crash left.
-fn bind(path: &Path) -> std::io::Result<UnixListener> {
-    let beside = path.with_extension("new");
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&beside)?;
-    std::fs::set_permissions(&beside, Permissions::from_mode(0o600))?;
-    std::fs::rename(&beside, path)?;
-    Ok(listener)
-}
-
-async fn take_errands(app: Arc<App>, listener: UnixListener) {
+async fn take_errands(app: Arc<App>, socket: PrivateSocket) {
     let stop = app.stop.clone();
     let turn = Arc::new(Mutex::new(()));
-    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(ACCEPT_RETRY).await;
-            continue;
-        };
+    while let Some(stream) = stop.run_until_cancelled(socket.accept()).await {
         let (app, turn, stop) = (app.clone(), turn.clone(), stop.clone());
         tokio::spawn(async move {
             if let Some(Err(error)) = stop.run_until_cancelled(attend(&app, stream, &turn)).await {
@@ -89,7 +70,6 @@ async fn take_errands(app: Arc<App>, listener: UnixListener) {
             }
         });
     }
-    let _ = std::fs::remove_file(socket_of(app.data_dir.path()));
 }
 
 /// Does what one command asks for, until it hangs up.
@@ -127,9 +107,7 @@ async fn forward(
     mut writer: OwnedWriteHalf,
 ) -> anyhow::Result<()> {
     while let Some(told) = heard.recv().await {
-        let mut line = serde_json::to_vec(&told)?;
-        line.push(b'\n');
-        writer.write_all(&line).await?;
+        write_line(&mut writer, &told).await?;
     }
     Ok(())
 }
@@ -189,9 +167,7 @@ impl Server {
     /// Returns the exit code.
     pub(super) async fn ask(self, errand: &Errand, tell: &mut dyn Tell) -> anyhow::Result<u8> {
         let (reader, mut writer) = self.stream.into_split();
-        let mut line = serde_json::to_vec(errand)?;
-        line.push(b'\n');
-        writer.write_all(&line).await?;
+        write_line(&mut writer, errand).await?;
         let mut lines = BufReader::new(reader).lines();
         while let Some(line) = lines.next_line().await? {
             match serde_json::from_str::<Told>(&line).context("the server is of another version")? {

@@ -17,6 +17,7 @@ use super::progress::DownloadProgress;
 use super::registry::ModelEntry;
 use super::{ModelError, io_error};
 use crate::config::ModelsConfig;
+use crate::disk_space::free_bytes;
 
 /// How often a process looks whether the other downloader is done.
 const LOCK_POLL_MS: u64 = 250;
@@ -97,8 +98,7 @@ fn check_space(dir: &Path, total: u64) -> Result<(), ModelError> {
         .filter(|file| file.file_type().is_file());
     let here: u64 = files.filter_map(|file| Some(file.metadata().ok()?.len())).sum();
     // A file system that does not say how full it is will say so when it is.
-    let Ok(space) = rustix::fs::statvfs(dir) else { return Ok(()) };
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let Ok(free) = free_bytes(dir) else { return Ok(()) };
     if free.saturating_add(here) < total {
         return Err(ModelError::DiskFull {
             path: dir.display().to_string(),

@@ -18,6 +18,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Sta
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{Hints, Identity, Listing, OpenPicture, Opened, Source, SourceError};
+use crate::disk_space::free_bytes;
 use crate::types::{Fingerprint, ImageName, Scope};
 
 /// What file systems take as one part of a path.
@@ -355,10 +356,7 @@ impl Source for FolderSource {
 
     async fn free_bytes(&self) -> Option<u64> {
         let folder = self.folder.clone();
-        let asked = tokio::task::spawn_blocking(move || {
-            let volume = rustix::fs::fstatvfs(folder.open_root().ok()?).ok()?;
-            Some(volume.f_bavail * volume.f_frsize)
-        });
+        let asked = tokio::task::spawn_blocking(move || free_bytes(&folder.root).ok());
         asked.await.ok()?
     }
 

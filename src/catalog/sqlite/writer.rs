@@ -14,6 +14,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqlitePool, SqliteRow};
 
 use super::CatalogError;
+use crate::disk_space;
 
 /// Below this a disk counts as full, whatever the system's words for the failure were.
 const FULL_BELOW_BYTES: u64 = 1 << 20;
@@ -182,8 +183,7 @@ fn which(file: &Path) -> Option<(u64, u64)> {
 }
 
 fn free_bytes(file: &Path) -> Option<u64> {
-    let space = rustix::fs::statvfs(file.parent()?).ok()?;
-    Some(space.f_bavail * space.f_frsize)
+    disk_space::free_bytes(file.parent()?).ok()
 }
 
 /// The same for a file whose disk can be asked: SQLite has several words for "no room".

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::directory::{io_error, remove_tree, sync_directory_of, write_atomically};
 use super::journal::{Change, Journal};
 use super::{EmbeddedOptions, convert, wal};
+use crate::disk_space::free_bytes;
 use crate::vector_store::ranking::{Candidates, FilteredSearch, TIES_MAX, cuts_a_tie, ranked};
 use crate::vector_store::{
     CollectionSpec, Marker, Point, PointFilter, ScoredPoint, SearchQuery, StoreError,
@@ -484,9 +485,8 @@ fn load_edge(
 }
 
 pub(super) fn check_space(dir: &Path, needed: u64, reserve_mib: u64) -> Result<(), StoreError> {
-    let space = rustix::fs::statvfs(dir)
-        .map_err(|error| io_error("ask for the free space of", dir, &error.into()))?;
-    let available = space.f_bavail.saturating_mul(space.f_frsize);
+    let available =
+        free_bytes(dir).map_err(|error| io_error("ask for the free space of", dir, &error))?;
     if available < needed.saturating_add(reserve_mib << 20) {
         return Err(StoreError::Refused(format!(
             "the disk of {} has {} MiB left and {reserve_mib} MiB must stay free; free some space there",
