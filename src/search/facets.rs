@@ -270,7 +270,7 @@ impl Table {
     /// The last row takes its place.
     fn remove(&mut self, image_id: i64) {
         let Some(number) = self.by_image.remove(&image_id) else { return };
-        self.relink(number, None);
+        self.unlink(number);
         self.rows.swap_remove(number as usize);
         let moved_from = self.rows.len() as u32;
         if let Some(moved) = self.rows.get(number as usize) {
@@ -279,11 +279,10 @@ impl Table {
         }
     }
 
-    /// Whatever leads to row `number` leads to where it leads, or to `to`.
-    fn relink(&mut self, number: u32, to: Option<u32>) {
+    /// Whatever leads to row `number` leads to where it leads.
+    fn unlink(&mut self, number: u32) {
         let Some(row) = self.rows.get(number as usize) else { return };
-        let (key, target) = (content_key(&row.hash), to.unwrap_or(row.next));
-        self.redirect(key, number, target);
+        self.redirect(content_key(&row.hash), number, row.next);
     }
 
     fn relink_moved(&mut self, from: u32, to: u32) {
