@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::SharedApp;
 use super::error::{Problem, ProblemCode};
-use super::forms::Form;
+use super::forms::{Form, is_form};
 use super::images::{no_image, open};
 use super::request::ApiJson;
 use super::zip::{Chunks, Entry, ZipWriter};
@@ -113,8 +113,7 @@ pub(super) async fn download_zip(
 }
 
 async fn names(app: &SharedApp, request: Request) -> Result<Vec<ImageName>, Problem> {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let wanted = if kind.is_some_and(|kind| kind.starts_with("multipart/form-data")) {
+    let wanted = if is_form(&request) {
         from_form(app, request).await?
     } else {
         ApiJson::<DownloadRequest>::from_request(request, app).await?.0.image_names

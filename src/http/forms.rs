@@ -12,6 +12,12 @@ use super::error::{Problem, ProblemCode};
 use super::request::too_large;
 use crate::decoder::Share;
 
+/// Whether a request says that its body is one.
+pub(super) fn is_form(request: &Request) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("multipart/form-data"))
+}
+
 /// A multipart body whose fields have at most so many bytes, and the memory for one of them.
 pub(super) struct Form {
     fields: Multipart,

@@ -4,13 +4,12 @@
 use std::collections::HashMap;
 
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
-use axum::http::header;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::Problem;
 use super::filter::FilterRequest;
-use super::forms::Form;
+use super::forms::{Form, is_form};
 use super::query_parts::{QueryPart, check_text, combined, words_beside};
 use super::request::ApiJson;
 use super::{SharedApp, image_url, model_not_ready, previews, thumbnail_url};
@@ -202,12 +201,7 @@ pub(super) async fn search_image(
     State(app): State<SharedApp>,
     request: Request,
 ) -> Result<axum::Json<SearchResponse>, Problem> {
-    let kind = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .unwrap_or_default();
-    let Wanted { text, query, window, options } = if kind.starts_with("multipart/form-data") {
+    let Wanted { text, query, window, options } = if is_form(&request) {
         picture_query(&app, request).await?
     } else {
         json_query(&app, request).await?
