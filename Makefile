@@ -5,7 +5,7 @@ DATA   ?= data
 PORT   ?= 3000
 BIN    := target/release/image-search
 
-.PHONY: deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo test test-rust test-qdrant e2e lint docs bench onnxruntime
+.PHONY: deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo explore test test-rust test-qdrant e2e lint docs bench onnxruntime
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,8 +49,13 @@ demo: build ## Offline demonstration: bundled pictures, bundled model
 	@echo
 	@tools/serve.sh start data/demo $(BIN) serve --images demo/pictures --data-dir data/demo --model emoji-clip --port $(PORT)
 
+# The tests that drive the program wait more than they work: three at a time for each core.
+test: export RUST_TEST_THREADS ?= $(shell echo $$((3 * $$(getconf _NPROCESSORS_ONLN))))
 test: ## All Rust tests; needs only the Rust toolchain and a C compiler
 	cargo test --workspace --locked
+
+explore: ## Random operations from a new seed, or: make explore MODEL_SEED=1 MODEL_OPERATIONS=2000
+	cargo test --workspace --locked --test it operations_from_a_new_seed -- --ignored --nocapture
 
 # A server is one command, for example: docker run -p 6334:6334 qdrant/qdrant
 # The tests make and delete collections named image-search-test-…, and leave everything else alone.

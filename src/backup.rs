@@ -18,7 +18,7 @@ use self::vectors::{PointSource, Progress};
 use crate::catalog::sqlite::{SqliteCatalog, SqliteOptions, snapshot};
 use crate::catalog::{self, Catalog, CatalogError};
 use crate::config::{Config, EMBEDDED};
-use crate::data_dir::{BACKUP_SOCKET, DataDir, DataDirError, LOCK};
+use crate::data_dir::{DataDir, DataDirError, LEFT_BY_A_PROCESS};
 use crate::store_check::CheckError;
 use crate::types::Installation;
 use crate::vector_store::address::{FOLDER, open_at};
@@ -103,7 +103,8 @@ pub async fn restore(
 ) -> Result<Manifest, BackupError> {
     let manifest = Manifest::read(backup)?;
     let (data_dir, file) = (&config.data_dir, catalog::address::file(config)?);
-    if !files::entries(data_dir, &[LOCK, BACKUP_SOCKET, RESTORING, "lost+found"])?.is_empty() {
+    let ignored = [&LEFT_BY_A_PROCESS[..], &[RESTORING, "lost+found"]].concat();
+    if !files::entries(data_dir, &ignored)?.is_empty() {
         return Err(BackupError::Occupied(format!("the data folder {}", data_dir.display())));
     }
     if file.exists() {
@@ -138,7 +139,7 @@ fn further_files(data_dir: &Path) -> Result<Vec<String>, BackupError> {
         let is_file = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
         is_file && !is_elsewhere && *name != *MANIFEST_FILE
     };
-    let wanted = files::entries(data_dir, &[LOCK])?.into_iter().filter(is_wanted);
+    let wanted = files::entries(data_dir, &LEFT_BY_A_PROCESS)?.into_iter().filter(is_wanted);
     let names = wanted.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
     let pointers = data_dir.join(POINTERS).is_file().then(|| POINTERS.to_owned());
     Ok(names.chain(pointers).collect())

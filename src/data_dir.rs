@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 pub const LOCK: &str = "LOCK";
 /// Through which a running server lends its vectors to a backup.
 pub const BACKUP_SOCKET: &str = "backup.sock";
+/// Through which commands reach a running server.
+pub const CONTROL_SOCKET: &str = "control.sock";
+/// What a process that was killed leaves in the folder, and says nothing of what is in it.
+pub const LEFT_BY_A_PROCESS: [&str; 3] = [LOCK, BACKUP_SOCKET, CONTROL_SOCKET];
 
 /// A data folder that this process has to itself, until dropped.
 pub struct DataDir {

@@ -1,7 +1,8 @@
 //! What a large library costs. `cargo bench --bench library [-- ROWS]` makes one of so many synthetic pictures (default
 //! 1,000,000) and prints what every step takes as it goes, and all of it as a table at the end. `-- catalog [ROWS…]` prints the
 //! milliseconds of each statement of the catalog (default at 10 thousand, 100 thousand and 1 million rows).
-//! Keys of the configuration can be set in the environment (`IMAGE_SEARCH_…`). Prints; asserts nothing.
+//! Keys of the configuration can be set in the environment (`IMAGE_SEARCH_…`). With `BENCH_DIR` the library is made there and
+//! kept, and what would change it is left out, so that keys can be compared on the same one. Prints; asserts nothing.
 #![expect(clippy::print_stdout, reason = "a benchmark's output is its figures")]
 
 mod catalog;

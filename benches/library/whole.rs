@@ -235,7 +235,8 @@ pub(crate) async fn measure(rows: u64) -> Result<()> {
     // The same for every client in this process.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let temporary = tempfile::tempdir()?;
-    let dir = temporary.path();
+    let kept = std::env::var_os("BENCH_DIR").map(std::path::PathBuf::from);
+    let dir = kept.as_deref().unwrap_or(temporary.path());
     let (mut report, peak) = (Report::new(), Peak::watch());
     let source = MemorySource::new("memory", bytes_of);
     let before = Memory::now();
@@ -244,9 +245,15 @@ pub(crate) async fn measure(rows: u64) -> Result<()> {
     let own_mb = Memory::now().anonymous_mb.saturating_sub(before.anonymous_mb);
     report.add("of the memory below, the benchmark's own list of pictures", format!("{own_mb} MB"));
 
-    let running = Running::open(dir, &source).await?;
-    first_pass(&running, rows, &mut report, &peak).await?;
-    running.close().await?;
+    let indexed = dir.with_extension(format!("{rows}-indexed"));
+    if !indexed.exists() {
+        let running = Running::open(dir, &source).await?;
+        first_pass(&running, rows, &mut report, &peak).await?;
+        running.close().await?;
+        if kept.is_some() {
+            std::fs::write(&indexed, "")?;
+        }
+    }
     report.add("on disk: catalog", format!("{} MB", disk_mb(dir) - disk_mb(&dir.join("vectors"))));
     report.add("on disk: vectors and index", format!("{} MB", disk_mb(&dir.join("vectors"))));
 
@@ -264,6 +271,9 @@ pub(crate) async fn measure(rows: u64) -> Result<()> {
 
     let idle = searches(&running, &mut report).await?;
     idle_cost(&running, &mut report).await?;
+    if kept.is_some() {
+        return running.close().await;
+    }
     while_indexing(&running, &source, rows, &idle, &mut report).await?;
     changes(&running, &source, rows, &mut report).await?;
     report.add("most memory while serving", peak.take().to_string());

@@ -17,9 +17,9 @@ use tokio::sync::{Mutex, mpsc};
 use super::errand::{Errand, Handles, Tell};
 use super::errand_work::perform;
 use crate::app::App;
+use crate::data_dir::CONTROL_SOCKET;
 use crate::private_socket::{PrivateSocket, write_line};
 
-const SOCKET: &str = "control.sock";
 /// Longest errand, in its JSON.
 const ERRAND_BYTES_MAX: u64 = 65_536;
 const ERRAND_WAIT: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ enum Told {
 }
 
 fn socket_of(data_dir: &Path) -> PathBuf {
-    data_dir.join(SOCKET)
+    data_dir.join(CONTROL_SOCKET)
 }
 
 /// Takes errands until the application stops. Without the socket (a path of more than about 100 bytes is too long for one)

@@ -2,6 +2,7 @@
 //! written over or is not what was written.
 
 use std::collections::BTreeSet;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,6 +118,9 @@ async fn a_backup_of_a_server_under_writes_has_all_that_was_acknowledged_and_sea
 
     // The disk with the data folder is lost; the pictures are those of the time of the first backup.
     std::fs::rename(world.path("data"), world.path("lost")).expect("renamed");
+    // The folder is made again, with what a killed server leaves in one.
+    std::fs::create_dir(world.path("data")).expect("mkdir");
+    drop(UnixListener::bind(world.path("data/control.sock")).expect("bound"));
     std::fs::rename(world.path("three"), world.image("3")).expect("moved back");
     for number in PICTURES..2 * PICTURES {
         let _ = std::fs::remove_file(world.image(&format!("{}/{number}.png", number % 7)));

@@ -150,7 +150,9 @@ impl World {
 fn client() -> reqwest::Client {
     // The second test to come here finds it done.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().build().expect("a client")
+    // Well before the server closes connections that rest: a request that crosses with that is lost.
+    let builder = reqwest::Client::builder().pool_idle_timeout(Duration::from_secs(2));
+    builder.no_proxy().build().expect("a client")
 }
 
 /// A running server; killed when dropped.

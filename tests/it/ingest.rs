@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -291,29 +291,69 @@ fn index_gives_up_when_the_disk_stays_full_and_says_why() {
     assert_eq!(world.run("index", &[]).status.code(), Some(0));
 }
 
-#[test]
-fn index_ends_at_ctrl_c_and_goes_on_the_next_time() {
-    let world = World::new();
+/// `index` over 600 pictures.
+fn start_indexing(world: &World) -> Child {
     for number in 0..600 {
         world.write(&format!("{number}.png"), &picture(number));
     }
     let mut command = world.command("index");
-    let indexing = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started")
+}
+
+/// Halts it (SIGSTOP) at a moment when some pictures are indexed and others are not. It runs in short slices, so that a fast
+/// machine does not reach the end before a slow look at it says so.
+fn halt_amid(world: &World, indexing: &Child) {
     let started = Instant::now();
-    let indexed = || {
+    loop {
+        send("STOP", indexing);
         let status = world.run("status", &["--json"]).stdout;
-        serde_json::from_slice::<Value>(&status)
-            .map_or(0, |status| status["images"]["indexed"].as_u64().unwrap_or_default())
-    };
-    while indexed() == 0 {
+        let status: Value = serde_json::from_slice(&status).unwrap_or_default();
+        let count = |state: &str| status["images"][state].as_u64().unwrap_or_default();
+        if count("indexed") > 0 {
+            assert!(count("pending") > 0, "it ended within one slice: {status}");
+            return;
+        }
         assert!(started.elapsed() < Duration::from_mins(2), "nothing is indexed");
+        send("CONT", indexing);
+        std::thread::sleep(Duration::from_millis(30));
     }
-    let pid = indexing.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill runs").success());
+}
+
+fn send(signal: &str, process: &Child) {
+    let pid = process.id().to_string();
+    let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status();
+    assert!(sent.expect("kill runs").success(), "{signal}");
+}
+
+#[test]
+fn index_ends_at_ctrl_c_and_goes_on_the_next_time() {
+    let world = World::new();
+    let indexing = start_indexing(&world);
+    halt_amid(&world, &indexing);
+    send("INT", &indexing);
+    send("CONT", &indexing);
     let output = indexing.wait_with_output().expect("ended");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(130), "{said}");
     assert!(said.contains("still pending"), "{said}");
+    let output = world.run("index", &[]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("600 are searchable"), "{said}");
+}
+
+/// Two signals wait for it when it wakes up: the second one does not wait for what the first one began.
+#[test]
+fn a_second_signal_ends_index_at_once() {
+    let world = World::new();
+    let indexing = start_indexing(&world);
+    halt_amid(&world, &indexing);
+    for signal in ["INT", "TERM", "CONT"] {
+        send(signal, &indexing);
+    }
+    let output = indexing.wait_with_output().expect("ended");
+    assert_eq!(output.status.code(), Some(130));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(said, "", "there was no time for a summary");
     let output = world.run("index", &[]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && said.contains("600 are searchable"), "{said}");

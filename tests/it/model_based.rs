@@ -2,7 +2,8 @@
 //! unmounted and mounted, searches are made and rated, the disk fills, the process is killed, the model is exchanged. Now
 //! and then everything must be as the model says: these names are found, with these contents, and these ratings are kept.
 //!
-//! `MODEL_SEED` and `MODEL_OPERATIONS` repeat a run or make a longer one.
+//! `make explore` runs it from a new seed, which the output names; `MODEL_SEED` and `MODEL_OPERATIONS` repeat a run or make
+//! a longer one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -404,7 +405,8 @@ async fn two_hundred_operations_from_a_fixed_seed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_operations_from_a_new_seed() {
+#[ignore = "looks for new faults, so it may fail where nothing was changed: make explore"]
+async fn operations_from_a_new_seed() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let seed = from_environment("MODEL_SEED")
         .unwrap_or_else(|| now.map_or(1, |since| since.as_nanos() as u64));

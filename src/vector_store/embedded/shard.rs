@@ -32,7 +32,9 @@ pub(super) const JOURNAL_FILE: &str = "maintenance.journal";
 pub(super) const SHARD_DIR: &str = "shard";
 /// Points in one engine operation, and so in one record of its log.
 const POINTS_PER_OPERATION: usize = 256;
-const FLUSH_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const FLUSH_DEADLINE: Duration = Duration::from_secs(30);
+/// How the engine's panic begins when it could not have a lock at once: the only one that passes by itself.
+const SEGMENTS_BEING_SWAPPED: &str = "segment holder lock acquired";
 
 /// What is known of a collection without opening it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,17 +211,12 @@ impl Shard {
             // The engine's flush panics instead of waiting while index building swaps segments, which takes
             // milliseconds. `info` does wait for that; if it begins again in between, we try again.
             edge.info();
-            match catch_unwind(AssertUnwindSafe(|| edge.flush())) {
-                Ok(()) => break,
-                Err(panic) if Instant::now() > deadline => {
-                    return Err(StoreError::Internal(format!(
-                        "{} cannot be flushed: {}",
-                        self.dir.display(),
-                        panic_text(panic.as_ref())
-                    )));
-                }
-                Err(_) => thread::sleep(Duration::from_millis(20)),
+            let Err(panic) = catch_unwind(AssertUnwindSafe(|| edge.flush())) else { break };
+            let why = panic_text(panic.as_ref());
+            if !why.starts_with(SEGMENTS_BEING_SWAPPED) || Instant::now() > deadline {
+                return Err(flush_failed(&self.dir, why));
             }
+            thread::sleep(Duration::from_millis(20));
         }
         self.write_marker()?;
         wal::shorten(&self.dir.join(SHARD_DIR))
@@ -495,6 +492,16 @@ pub(super) fn check_space(dir: &Path, needed: u64, reserve_mib: u64) -> Result<(
         )));
     }
     Ok(())
+}
+
+/// `why` is the engine's own text, with its backtrace: that much of it is not for people.
+fn flush_failed(dir: &Path, why: &str) -> StoreError {
+    let dir = dir.display();
+    if why.contains("No space left on device") || why.contains("Disk quota exceeded") {
+        return StoreError::Refused(format!("the disk of {dir} is full; free some space there"));
+    }
+    let why = why.split(", backtrace: ").next().unwrap_or_default();
+    StoreError::Internal(format!("{dir} cannot be flushed: {why}"))
 }
 
 pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -7,11 +7,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tempfile::TempDir;
 
 use super::journal::{Change, Journal};
-use super::shard::{JOURNAL_FILE, SHARD_DIR};
+use super::shard::{FLUSH_DEADLINE, JOURNAL_FILE, SHARD_DIR};
 use super::{EmbeddedOptions, EmbeddedStore, directory::Directory};
 use crate::config::built_in;
 use crate::vector_store::conformance::{
@@ -537,5 +538,36 @@ fn the_lock_file_does_not_outlive_its_owner() -> Outcome {
     let dir = temp_dir()?;
     drop(Directory::lock(dir.path())?);
     drop(Directory::lock(dir.path())?);
+    Ok(())
+}
+
+/// What the disk refuses is not asked of it again and again, with the writers waiting; and it passes with its cause.
+#[tokio::test]
+async fn a_flush_that_the_disk_refuses_fails_at_once_and_works_again_later() -> Outcome {
+    let dir = temp_dir()?;
+    let store = EmbeddedStore::open(dir.path(), eager())?;
+    let collection = store.open(&spec("a", 8)).await?;
+    collection.upsert(vec![point(1, 8)]).await?;
+    let segments = dir.path().join("a").join(SHARD_DIR).join("segments");
+    let states: Vec<PathBuf> = fs::read_dir(&segments)
+        .expect("segments")
+        .map(|segment| segment.expect("a segment").path().join("segment.json"))
+        .collect();
+    // A folder that is not empty cannot be replaced by a file.
+    for state in &states {
+        fs::rename(state, state.with_extension("kept")).expect("renamed");
+        fs::create_dir_all(state.join("in the way")).expect("mkdir");
+    }
+    let begin = Instant::now();
+    let refused = collection.flush().await.expect_err("there is no way to write");
+    assert!(begin.elapsed() < FLUSH_DEADLINE, "it was tried until the deadline");
+    let said = refused.to_string();
+    assert!(said.contains("cannot be flushed") && !said.contains("backtrace"), "{said}");
+    for state in &states {
+        fs::remove_dir_all(state).expect("removed");
+        fs::rename(state.with_extension("kept"), state).expect("renamed");
+    }
+    collection.flush().await?;
+    assert_eq!(collection.count(None).await?, 1);
     Ok(())
 }
