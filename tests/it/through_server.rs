@@ -55,6 +55,32 @@ async fn the_running_server_verifies_copies_prunes_and_retries() {
     assert_tells(&world, &["store", "verify"], "12 vectors, as they shall be");
 }
 
+/// Vectors that are on their way are neither missing nor strange, and a repair takes nothing from them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_indexed_is_no_difference_to_repair() {
+    let world = world();
+    let server = world.serve().await;
+    server.until_counts(PICTURES.into(), 1).await;
+    let all = 400;
+    for number in PICTURES..all {
+        world.write(&format!("later/{number}.png"), &picture(number));
+    }
+    let mut verified = 0;
+    loop {
+        let output = tokio::task::block_in_place(|| world.run("store", &["verify", "--repair"]));
+        assert!(output.status.success(), "{}", text_of(&output));
+        let status = server.get_json("/api/v1/status").await;
+        if status["images"]["indexed"] == all {
+            break;
+        }
+        verified += 1;
+        assert!(verified < 1000, "{status}");
+    }
+    server.until_counts(all.into(), 1).await;
+    assert_tells(&world, &["store", "verify"], "400 vectors, as they shall be");
+    assert_eq!(server.names("picture", 200).await.len(), 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_server_leaves_is_in_nobodys_way() {
     let world = world();
