@@ -105,7 +105,8 @@ pub struct TokenConfig {
 #[serde(deny_unknown_fields)]
 pub struct IngestConfig {
     pub scan_interval_ms: u64,
-    pub scan_share_max_percent: u32,
+    pub scan_share_max_percent: f64,
+    pub scan_share_watched_max_percent: f64,
     pub headers_share_max_percent: u32,
     pub away_when_emptied: bool,
     pub settle_ms: u64,
@@ -448,12 +449,12 @@ impl Config {
             self.ingest.in_flight_max.to_string(),
             "at least 1",
         )?;
-        check(
-            (1..=100).contains(&self.ingest.scan_share_max_percent),
-            "ingest.scan_share_max_percent",
-            self.ingest.scan_share_max_percent.to_string(),
-            "1 to 100",
-        )?;
+        for (key, percent) in [
+            ("ingest.scan_share_max_percent", self.ingest.scan_share_max_percent),
+            ("ingest.scan_share_watched_max_percent", self.ingest.scan_share_watched_max_percent),
+        ] {
+            check((0.1..=100.0).contains(&percent), key, percent.to_string(), "0.1 to 100")?;
+        }
         check(
             (1..=100).contains(&self.ingest.headers_share_max_percent),
             "ingest.headers_share_max_percent",

@@ -43,6 +43,12 @@ pub trait Source: Send + Sync + 'static {
     /// Hints may be late, doubled or lost; comparing everything now and then makes up for that.
     fn hints(&self) -> Option<Hints>;
 
+    /// Whether hints tell of what anybody changes, wherever they do it. Then comparing everything only makes up for what got
+    /// lost, and is done less often.
+    fn hears_everything(&self) -> bool {
+        false
+    }
+
     /// Fingerprint of a picture now.
     async fn stat(&self, name: &ImageName) -> Result<Fingerprint, SourceError>;
 

@@ -20,6 +20,7 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 /// Between the end of a comparison and one that was asked for meanwhile.
 const RESCAN_GAP_MIN: Duration = Duration::from_millis(250);
+const SHARE_MIN_PERCENT: f64 = 0.1;
 
 pub(super) async fn follow(shared: Arc<Shared>, followed: Arc<Followed>, stop: CancellationToken) {
     let hints = followed.source.hints();
@@ -37,7 +38,6 @@ pub(super) async fn follow(shared: Arc<Shared>, followed: Arc<Followed>, stop: C
 async fn compare_again_and_again(shared: &Shared, followed: &Followed, first_wait: Duration) {
     let config = &shared.parts.config;
     let interval = Duration::from_millis(config.scan_interval_ms.max(100));
-    let share_percent = config.scan_share_max_percent;
     let _ = tokio::time::timeout(first_wait, followed.rescan.notified()).await;
     let mut failures_in_a_row = 0;
     loop {
@@ -49,6 +49,11 @@ async fn compare_again_and_again(shared: &Shared, followed: &Followed, first_wai
         shared.scanned_once.store(true, Ordering::Relaxed);
         shared.work.notify_one();
         failures_in_a_row = if compared.is_ok() { 0 } else { failures_in_a_row + 1 };
+        let share_percent = if followed.source.hears_everything() {
+            config.scan_share_watched_max_percent
+        } else {
+            config.scan_share_max_percent
+        };
         let pause = pause_after(took, interval, share_percent, failures_in_a_row);
         match compared {
             Ok(()) => {
@@ -70,11 +75,11 @@ async fn compare_again_and_again(shared: &Shared, followed: &Followed, first_wai
 fn pause_after(
     took: Duration,
     interval: Duration,
-    share_percent: u32,
+    share_percent: f64,
     failures_in_a_row: u32,
 ) -> Duration {
-    let share_percent = share_percent.clamp(1, 100);
-    let affordable = took.saturating_mul(100 - share_percent) / share_percent;
+    let share = share_percent.clamp(SHARE_MIN_PERCENT, 100.0) / 100.0;
+    let affordable = took.mul_f64((1.0 - share) / share);
     let regular = interval.max(affordable);
     if failures_in_a_row == 0 {
         return regular;
@@ -107,13 +112,22 @@ mod tests {
     #[test]
     fn what_costs_much_is_done_seldom_and_what_failed_is_tried_soon() {
         let (ms, s) = (Duration::from_millis, Duration::from_secs);
-        assert_eq!(pause_after(ms(20), s(60), 5, 0), s(60));
-        assert_eq!(pause_after(s(10), s(60), 5, 0), s(190), "10 of 200 seconds are 5 %");
-        assert_eq!(pause_after(ms(1), s(60), 5, 1), s(1));
-        assert_eq!(pause_after(ms(1), s(60), 5, 3), s(4));
-        assert_eq!(pause_after(ms(1), s(60), 5, 99), s(30));
-        assert_eq!(pause_after(ms(1), ms(200), 5, 99), ms(200), "never later than regularly");
-        assert_eq!(pause_after(s(45), s(60), 5, 1), s(45), "a slow failure is not hurried");
-        assert_eq!(pause_after(s(10), s(60), 0, 0), s(990), "a share of nothing is one per cent");
+        assert_eq!(pause_after(ms(20), s(60), 5.0, 0), s(60));
+        assert_eq!(pause_after(s(10), s(60), 5.0, 0), s(190), "10 of 200 seconds are 5 %");
+        assert_eq!(pause_after(ms(1), s(60), 5.0, 1), s(1));
+        assert_eq!(pause_after(ms(1), s(60), 5.0, 3), s(4));
+        assert_eq!(pause_after(ms(1), s(60), 5.0, 99), s(30));
+        assert_eq!(pause_after(ms(1), ms(200), 5.0, 99), ms(200), "never later than regularly");
+        assert_eq!(pause_after(s(45), s(60), 5.0, 1), s(45), "a slow failure is not hurried");
+        assert_eq!(
+            pause_after(s(4), s(60), 0.5, 0),
+            s(796),
+            "4 of 800 seconds are half a per cent"
+        );
+        assert_eq!(
+            pause_after(s(1), s(60), 0.0, 0),
+            s(999),
+            "a share of nothing is one in a thousand"
+        );
     }
 }

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
@@ -26,6 +27,10 @@ const FILE_NAME_BYTES_MAX: usize = 255;
 /// What the system takes as a path.
 const PATH_BYTES_MAX: usize = 4095;
 
+/// File systems that others write to without this kernel: NFS, SMB (under three names), Ceph, AFS, 9P, FUSE; from statfs(2).
+const FOREIGN: [u32; 8] =
+    [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x5346_414f, 0x0102_1997, 0x6573_5546];
+
 /// See the head of this file.
 pub struct FolderSource {
     folder: Arc<Folder>,
@@ -40,6 +45,8 @@ struct Folder {
     /// Below the root, and no place of pictures: the data folder, if it lies here.
     excluded: Option<PathBuf>,
     images_max: usize,
+    /// Whether somebody listens to all of it.
+    is_watched: AtomicBool,
     /// Folders that tests declare unreadable, since nothing is unreadable to root.
     #[cfg(test)]
     locked: parking_lot::Mutex<std::collections::HashSet<PathBuf>>,
@@ -61,6 +68,7 @@ impl FolderSource {
             ignore,
             excluded,
             images_max,
+            is_watched: AtomicBool::new(false),
             #[cfg(test)]
             locked: parking_lot::Mutex::default(),
         };
@@ -145,6 +153,13 @@ impl Folder {
             "device {major}:{minor}, file system {:x}, inode {}",
             volume.f_fsid, stat.st_ino
         )))
+    }
+
+    /// What others do on a share, or behind a file system in user space, is not told to us.
+    fn is_on_this_machine(&self) -> bool {
+        self.open_root()
+            .and_then(|root| Ok(rustix::fs::fstatfs(&root)?))
+            .is_ok_and(|file_system| !FOREIGN.contains(&(file_system.f_type as u32)))
     }
 
     fn stat(&self, name: &ImageName) -> Result<Fingerprint, SourceError> {
@@ -338,6 +353,10 @@ impl Source for FolderSource {
 
     fn hints(&self) -> Option<Hints> {
         Some(hints::of(self.folder.clone()))
+    }
+
+    fn hears_everything(&self) -> bool {
+        self.folder.is_watched.load(Ordering::Relaxed) && self.folder.is_on_this_machine()
     }
 
     async fn stat(&self, name: &ImageName) -> Result<Fingerprint, SourceError> {

@@ -351,6 +351,10 @@ impl Source for MemorySource {
         Some(stream::iter([vec![Scope::All]]).chain(arrivals).boxed())
     }
 
+    fn hears_everything(&self) -> bool {
+        true
+    }
+
     async fn stat(&self, name: &ImageName) -> Result<Fingerprint, SourceError> {
         self.inner.check()?;
         self.inner.state.lock().fingerprint(name)

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
@@ -51,6 +52,12 @@ struct Watch {
     complained: Option<Instant>,
 }
 
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.folder.is_watched.store(false, Ordering::Relaxed);
+    }
+}
+
 impl Watch {
     async fn next(&mut self) -> Vec<Scope> {
         loop {
@@ -65,6 +72,7 @@ impl Watch {
             // Also while events keep coming: they may come from a folder that is somewhere else by now.
             if self.checked.elapsed() >= CHECK_EVERY && !self.is_still_there().await {
                 self.watcher = None;
+                self.folder.is_watched.store(false, Ordering::Relaxed);
                 return vec![Scope::All];
             }
             let scopes = self.gather().await;
@@ -91,6 +99,7 @@ impl Watch {
             Ok(watcher) => {
                 self.watcher = Some((watcher, identity));
                 (self.arrivals, self.checked, self.complained) = (arrivals, Instant::now(), None);
+                self.folder.is_watched.store(true, Ordering::Relaxed);
                 true
             }
             Err(error) => {

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::symlink;
 
+use futures::StreamExt;
+
 use super::*;
 use crate::source::address::folders;
 use crate::source::conformance::{self, Subject, listed, name};
@@ -261,4 +263,20 @@ async fn names_of_a_further_folder_carry_its_name() {
         matches!(after.next().await, Ok(Some(Listed::Image(found, _))) if found == name("@two/x/y"))
     );
     assert!(conformance::listed(&sources[0], Scope::All).await == ["x/y"]);
+}
+
+#[tokio::test]
+async fn all_is_heard_while_somebody_listens_to_a_folder_of_this_machine() {
+    let in_folder = InFolder::start();
+    let (source, root) = (in_folder.source(), in_folder.root());
+    let is_local = in_folder.source.folder.is_on_this_machine();
+    assert!(!source.hears_everything(), "nobody listens yet");
+    let mut hints = source.hints().expect("hints");
+    assert_eq!(hints.next().await, Some(vec![Scope::All]));
+    assert_eq!(source.hears_everything(), is_local);
+    std::fs::rename(&root, in_folder.dir.path().join("unplugged")).expect("rename");
+    assert!(!source.hears_everything(), "there is nothing to be heard");
+    assert_eq!(hints.next().await, Some(vec![Scope::All]));
+    drop(hints);
+    assert!(!source.hears_everything());
 }
