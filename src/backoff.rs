@@ -34,10 +34,10 @@ impl Backoff {
     /// Notes a failure; returns how long to wait before the next try. Half to all of the doubled pause, so that many
     /// who failed together do not come back together.
     pub fn next_pause(&mut self) -> Duration {
-        let doubled = self.first.saturating_mul(1 << self.failures.min(DOUBLINGS_MAX));
+        let pause = doubled(self.first, self.failures, self.longest);
         self.failures = self.failures.saturating_add(1);
         let random = getrandom::u32().unwrap_or(u32::MAX / 2);
-        doubled.min(self.longest).mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
+        pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
     }
 
     /// Notes a failure and waits. To be stopped meanwhile, drop the future.
@@ -45,6 +45,11 @@ impl Backoff {
         let pause = self.next_pause();
         tokio::time::sleep(pause).await;
     }
+}
+
+/// `first`, doubled so many times, but not beyond `longest`.
+pub fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+    first.saturating_mul(1 << times.min(DOUBLINGS_MAX)).min(longest)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::backoff::doubled;
 use crate::source::presence::Presence;
 use crate::source::{Source, SourceError};
 use crate::types::{ImageName, Scope};
@@ -171,10 +172,6 @@ impl Trouble {
         *waits = waits.saturating_add(1);
         doubled(PICTURE_WAIT_FIRST, *waits - 1, PICTURE_WAIT_LONGEST)
     }
-}
-
-fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
-    first.saturating_mul(1 << times.min(16)).min(longest)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::followed::Followed;
 use super::{IngestError, Shared};
+use crate::backoff::doubled;
 use crate::source::{Hints, SourceError};
 use crate::types::Scope;
 
@@ -84,7 +85,7 @@ fn pause_after(
     if failures_in_a_row == 0 {
         return regular;
     }
-    let retry = RETRY_FIRST.saturating_mul(1 << (failures_in_a_row - 1).min(8)).min(RETRY_LONGEST);
+    let retry = doubled(RETRY_FIRST, failures_in_a_row - 1, RETRY_LONGEST);
     retry.max(took).min(regular)
 }
 

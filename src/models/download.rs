@@ -18,6 +18,7 @@ use super::registry::ModelEntry;
 use super::{ModelError, io_error};
 use crate::config::ModelsConfig;
 use crate::disk_space::free_bytes;
+use crate::types::hex;
 
 /// How often a process looks whether the other downloader is done.
 const LOCK_POLL_MS: u64 = 250;
@@ -300,14 +301,6 @@ impl Sums {
             Checksum::Unknown => true,
         }
     }
-}
-
-fn hex(digest: &[u8]) -> String {
-    use std::fmt::Write;
-    digest.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
