@@ -120,6 +120,8 @@ impl Decoder {
 
     /// The same for a body that a client sends: `None` if there is no room within `wait`.
     pub async fn share_for_body(&self, bytes: u64, wait: Duration) -> Option<Share> {
+        // One that announces more than all bodies may have takes what they may have, and leaves the files theirs.
+        let bytes = bytes.min(self.bodies.bytes());
         let both = async { [self.bodies.take(bytes).await, self.files.take(bytes).await] };
         let permits = tokio::time::timeout(wait, both).await.ok()?;
         Some(Share(Arc::new(permits.into_iter().flatten().collect())))
@@ -165,6 +167,10 @@ impl Budget {
         let most = u64::from(u32::MAX).min(Semaphore::MAX_PERMITS as u64);
         let all = (bytes / 1024).clamp(1, most) as u32;
         Self { free: Arc::new(Semaphore::new(all as usize)), all }
+    }
+
+    fn bytes(&self) -> u64 {
+        u64::from(self.all) * 1024
     }
 
     /// One that wants more than there is takes all of it, alone.
@@ -215,6 +221,16 @@ mod tests {
         assert!(decoder.files.try_take(1).is_none());
         drop(all);
         assert!(decoder.files.try_take(1).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_body_of_any_size_leaves_room_for_files() {
+        let decoder = decoder(|config| config.memory_bytes_max = 8 << 20);
+        let wait = Duration::from_millis(1);
+        let body = decoder.share_for_body(u64::MAX, wait).await.expect("nobody else is there");
+        assert!(decoder.share_for_body(1 << 20, wait).await.is_none(), "bodies have their part");
+        assert!(decoder.files.try_take(256 << 10).is_some(), "files have theirs");
+        drop(body);
     }
 
     #[tokio::test]

@@ -150,6 +150,8 @@ async fn bodies_take_their_memory_before_they_are_read() {
     let world = World::new()
         .set("DECODE__MEMORY_BYTES_MAX", "8388608")
         .set("SERVER__BODY_WAIT_MS", "100")
+        // Nothing here passes because a request was given up.
+        .set("SERVER__REQUEST_TIMEOUT_MS", "600000")
         .set("UPLOADS__ENABLED", "true")
         .set("UPLOADS__API_KEY", KEY);
     let server = world.serve().await;
