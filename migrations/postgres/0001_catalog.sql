@@ -59,6 +59,8 @@ CREATE TABLE images (
     taken_offset_minutes BIGINT,                  -- null: what the camera's clock showed, as if in UTC
     taken_from           TEXT                     -- null: its header has not been read yet
 );
+-- Plans go wrong while the statistics still say that nothing is indexed; and a queue leaves dead entries at its head.
+ALTER TABLE images SET (autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX images_present ON images (source, name) WHERE missing_since_ms IS NULL;
 CREATE INDEX images_missing ON images (missing_since_ms) WHERE missing_since_ms IS NOT NULL;
 CREATE INDEX images_by_hash ON images (content_hash, name) WHERE content_hash IS NOT NULL;

@@ -29,7 +29,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection, Row};
 
 use self::connections::Connections;
-use self::failure::{Failed, explain};
+use self::failure::Failed;
 use self::listener::Listener;
 use self::migrations::MIGRATIONS;
 use super::{Catalog, CatalogError, Hint, Hints};
@@ -104,7 +104,7 @@ pub(super) async fn connect_for_copy(
 
 /// For whoever copies a catalog: a failure as the catalog's error.
 pub(super) fn told(error: sqlx::Error) -> CatalogError {
-    explain(error).into()
+    Failed::from(error).into()
 }
 
 /// For whoever copies a catalog: the words of an image, as the text of a tsvector.
@@ -159,7 +159,7 @@ async fn wait_for(connect: &PgConnectOptions, patience: Duration) -> Result<PgCo
             Err(error) => error,
         };
         let words = error.to_string();
-        let is_away = match explain(error) {
+        let is_away = match Failed::from(error) {
             Failed::Conflict(_) => true,
             Failed::Final(error) => error.is_transient() && !failure::is_refusal(&words),
         };

@@ -18,7 +18,7 @@ impl From<CatalogError> for Failed {
 
 impl From<sqlx::Error> for Failed {
     fn from(error: sqlx::Error) -> Self {
-        explain(error)
+        explain(&error)
     }
 }
 
@@ -32,7 +32,7 @@ impl From<Failed> for CatalogError {
 }
 
 /// By the classes of SQLSTATE (PostgreSQL's manual, appendix A).
-pub(super) fn explain(error: sqlx::Error) -> Failed {
+fn explain(error: &sqlx::Error) -> Failed {
     let words = error.to_string();
     let database = error.as_database_error();
     let code = database.and_then(|error| error.code().map(std::borrow::Cow::into_owned));

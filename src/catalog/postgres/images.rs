@@ -69,8 +69,10 @@ const FORGET_MISSING: &str = "DELETE FROM images WHERE id IN (
         SELECT id FROM images WHERE missing_since_ms <= $1 ORDER BY missing_since_ms LIMIT $2 FOR UPDATE)
     RETURNING content_hash";
 const FORGET_UNCONFIGURED: &str = "DELETE FROM images WHERE id IN (
-        SELECT images.id FROM images WHERE missing_since_ms IS NULL AND source IN (
-            SELECT key FROM sources WHERE unconfigured_since_ms <= $1) LIMIT $2 FOR UPDATE)
+        SELECT hidden.id FROM sources CROSS JOIN LATERAL (
+            SELECT id FROM images WHERE images.source = sources.key AND missing_since_ms IS NULL
+            ORDER BY name LIMIT $2 FOR UPDATE) AS hidden
+        WHERE sources.unconfigured_since_ms <= $1 LIMIT $2)
     RETURNING content_hash";
 /// Whoever records images of a source holds its row, so none comes while it is forgotten.
 const LOCK_UNCONFIGURED: &str =
