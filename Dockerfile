@@ -19,10 +19,11 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY crates/clip/Cargo.toml crates/clip/
 COPY crates/qdrant-double/Cargo.toml crates/qdrant-double/
+COPY crates/test-postgres/Cargo.toml crates/test-postgres/
 COPY crates/lean crates/lean
-RUN mkdir -p src benches crates/clip/src crates/qdrant-double/src \
+RUN mkdir -p src benches crates/clip/src crates/qdrant-double/src crates/test-postgres/src \
     && for file in src/main.rs benches/indexing.rs benches/vector_store.rs benches/library.rs; do echo 'fn main() {}' > $file; done \
-    && touch src/lib.rs crates/clip/src/lib.rs crates/qdrant-double/src/lib.rs \
+    && touch src/lib.rs crates/clip/src/lib.rs crates/qdrant-double/src/lib.rs crates/test-postgres/src/lib.rs \
     && cargo build --release --locked
 COPY crates crates
 COPY config config

@@ -5,7 +5,7 @@ DATA   ?= data
 PORT   ?= 3000
 BIN    := target/release/image-search
 
-.PHONY: deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo explore test test-rust test-qdrant e2e lint docs bench onnxruntime
+.PHONY: deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo explore test test-rust test-qdrant test-postgres e2e lint docs bench onnxruntime
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,11 @@ explore: ## Random operations from a new seed, or: make explore MODEL_SEED=1 MOD
 test-qdrant: ## The vector store suite on a real server: make test-qdrant QDRANT_URL=http://localhost:6334 [QDRANT_API_KEY=…]
 	@test -n "$(QDRANT_URL)" || { echo "Say where it is: make test-qdrant QDRANT_URL=http://localhost:6334"; exit 2; }
 	QDRANT_URL="$(QDRANT_URL)" cargo test --locked --lib vector_store::qdrant::tests::real_server -- --ignored
+
+# A server of Debian's package, started by the tests in temporary folders and on free ports. POSTGRES_BIN names other binaries.
+test-postgres: ## The catalog suite and the program on a real PostgreSQL (installs Debian's package if it is missing, as root)
+	@[ -n "$(POSTGRES_BIN)" ] || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { apt-get install -y -qq postgresql >/dev/null || { apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; }; }
+	cargo test --workspace --locked --lib --test it postgres -- --ignored --skip a_million_rows
 
 e2e: ## Browser tests; needs Node.js and Chromium (with BROWSER=firefox: Firefox)
 	$(AS_TESTED)

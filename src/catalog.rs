@@ -1,14 +1,17 @@
 //! The seam to the SQL tables: images and their state, sources, known vectors, impressions and feedback.
 //! The image row is the work queue: workers, of one process or many, lease pending rows under a token and complete them
-//! under that token. Implementation: `sqlite`, found by `address`; whatever implements it passes `conformance`.
+//! under that token. Implementations: `sqlite` and `postgres`, found by `address`; whatever implements it passes `conformance`.
 
 pub mod address;
 mod api_keys;
 #[cfg(test)]
 pub(crate) mod conformance;
+pub mod copy;
 mod error;
 mod facts;
+mod hints;
 mod ledger;
+pub mod postgres;
 mod records;
 pub mod sqlite;
 mod taken;
@@ -22,6 +25,7 @@ pub use self::error::CatalogError;
 pub use self::facts::{
     ContentFacts, FacetChanges, Facts, Header, ImageFacets, NamedImage, ReadHeader, UnreadImage,
 };
+pub use self::hints::{Hint, Hints};
 pub use self::ledger::StoreLedger;
 pub use self::records::{
     COPIES_COUNTED_MAX, CompletedImage, ConfiguredSource, FailedImage, Failure, FailureCode,
@@ -45,6 +49,16 @@ pub trait Catalog:
 
     /// Finishes writing and closes; called once, last.
     async fn close(&self);
+
+    /// Where it is heard at once what other processes do; `None` if nobody tells, and everybody looks now and then.
+    fn hints(&self) -> Option<Hints> {
+        None
+    }
+
+    /// Tells other processes, where that is possible. [`Hint::Work`] is told by what makes images pending.
+    async fn announce(&self, _hint: Hint) -> Result<(), CatalogError> {
+        Ok(())
+    }
 }
 
 /// Which images there are. One that went is hidden and kept for a while, with its content and vector: if it comes back,

@@ -3,6 +3,7 @@
 
 mod api_client;
 mod backup;
+mod catalog_copy;
 mod config;
 mod control;
 mod doctor;
@@ -133,6 +134,9 @@ enum Command {
     /// Move the index between the embedded store and a Qdrant server
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Move the catalog between a file and a PostgreSQL database
+    #[command(subcommand)]
+    Catalog(catalog_copy::CatalogCommand),
     /// Write the whole state (catalog, vectors, keys) into a folder, also while a server runs
     #[command(after_help = backup::BACKING_UP)]
     Backup(backup::BackupArgs),
@@ -248,6 +252,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Backup(args) => backup::back_up(config, args).await,
         Command::Restore(args) => backup::restore(config, args).await,
         Command::Store(command) => store::run(config, command).await,
+        Command::Catalog(command) => catalog_copy::run(config, command).await,
         Command::Model(command) => model::run(config, command).await,
         Command::Health => Ok(health::run(&config).await),
         Command::Doctor(args) => doctor::run(config, &args).await,

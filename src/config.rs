@@ -2,6 +2,7 @@
 //! `config/default.toml` is the reference of every key; a key that no struct here has is an error.
 
 mod access;
+mod catalog;
 mod downloads;
 mod in_force;
 mod search;
@@ -15,6 +16,7 @@ use clip::Precision;
 use serde::Deserialize;
 
 pub use self::access::{AccessConfig, AddressRange};
+pub use self::catalog::{CatalogConfig, PostgresOptions, holds_password, is_postgres};
 pub use self::downloads::DownloadConfig;
 pub use self::in_force::InForce;
 pub use self::search::SearchConfig;
@@ -238,14 +240,6 @@ impl ModelsConfig {
             |value: &String| ["1", "true", "yes", "on"].contains(&value.to_lowercase().as_str());
         self.offline |= variable("HF_HUB_OFFLINE").is_some_and(says_yes);
     }
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CatalogConfig {
-    pub url: String,
-    pub disk_reserve_mib: u64,
-    pub lock_wait_ms: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -479,6 +473,9 @@ impl Config {
             self.thumbnails.concurrent_max.to_string(),
             "at least 1",
         )?;
+        if let Some((key, value, reason)) = self.catalog.wrong() {
+            return Err(ConfigError::Value { key, value, reason });
+        }
         if let Some(reason) = self.vector_store.wrong_url() {
             return Err(ConfigError::Value {
                 key: "vector_store.url", value: "…".into(), reason
@@ -622,6 +619,26 @@ mod tests {
         }
         let error = url("[vector_store.qdrant]\nshads = 1\n", &[]).expect_err("unknown");
         assert!(error.contains("shads"), "{error}");
+    }
+
+    #[test]
+    fn the_catalog_is_a_section_or_an_address_without_a_password() {
+        let address = "postgres://me@db.example/pictures";
+        let environment =
+            [("IMAGE_SEARCH_CATALOG", address), ("IMAGE_SEARCH_CATALOG__PASSWORD", "hunter2")];
+        let catalog = load("", &environment, vec![]).expect("valid").catalog;
+        assert_eq!(catalog.url, address);
+        let password = catalog.password().expect("no file").expect("given");
+        assert_eq!(password.reveal(), "hunter2");
+        assert!(!format!("{catalog:?}").contains("hunter2"));
+        let file = format!("catalog = \"{address}\"\n");
+        assert_eq!(load(&file, &[], vec![]).expect("valid").catalog.url, address);
+        for wrong in ["postgres://me:hunter2@db/p", "postgres://me@db/p?password=hunter2"] {
+            let error = load("", &[("IMAGE_SEARCH_CATALOG", wrong)], vec![]).expect_err("refused");
+            assert!(error.contains("catalog.url") && !error.contains("hunter2"), "{error}");
+        }
+        let error = load("[catalog.postgres]\nconnections_max = 1\n", &[], vec![]);
+        assert!(error.expect_err("bound").contains("catalog.postgres.connections_max"));
     }
 
     #[test]

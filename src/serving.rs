@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::loading::load_embedder;
 pub use self::state::{Answering, NextModel, ServingState};
 use crate::backoff::Backoff;
-use crate::catalog::{Catalog, CatalogError, UsedModel};
+use crate::catalog::{Catalog, CatalogError, Hint, Hints, UsedModel};
 use crate::config::Config;
 use crate::decoder::Decoder;
 use crate::embedder::{EmbedError, Embedder};
@@ -332,6 +332,9 @@ impl Serving {
     ) -> Result<(), ServingError> {
         let name = model.collection.spec().name.clone();
         self.parts.store.activate(&name).await?;
+        if let Err(error) = self.parts.catalog.announce(Hint::Model).await {
+            tracing::debug!(%error, "other processes find out by themselves which model answers");
+        }
         tracing::debug!(collection = name, "answering");
         self.set(ServingState::Answering { now: Box::new(model), next: None, ingest });
         Ok(())
@@ -370,8 +373,11 @@ impl Serving {
     async fn follow(&self) {
         let interval = Duration::from_millis(self.parts.config.models.auto_retry_interval_ms);
         let (mut next_try, mut next_look_at_store) = (Instant::now() + interval, Instant::now());
+        let mut hints = self.parts.catalog.hints();
         loop {
-            tokio::time::sleep(LOOK).await;
+            if look_or_told(hints.as_mut()).await {
+                next_look_at_store = Instant::now();
+            }
             if let Err(error) = self.finish_switch().await {
                 tracing::warn!(%error, "could not change over to the next model; trying again");
             }
@@ -488,6 +494,20 @@ impl Serving {
             ingest.shut_down().await;
         }
     }
+}
+
+/// Waits until it is time to look. Says whether another process made another model answer.
+async fn look_or_told(hints: Option<&mut Hints>) -> bool {
+    let told = async {
+        let is_told = match hints {
+            Some(hints) => hints.model.changed().await.is_ok(),
+            None => false,
+        };
+        if !is_told {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::time::timeout(LOOK, told).await.is_ok()
 }
 
 fn collection_spec(id: &ModelId, dim: usize) -> CollectionSpec {

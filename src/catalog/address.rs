@@ -1,4 +1,4 @@
-//! From the configuration to a catalog: `sqlite` (a file in the data folder) or `sqlite:FILE`.
+//! From the configuration to a catalog: `sqlite` (a file in the data folder), `sqlite:FILE`, or `postgres://user@host/database`.
 
 use std::fs::File;
 use std::io::Write;
@@ -6,9 +6,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::postgres::PostgresCatalog;
 use super::sqlite::{SqliteCatalog, SqliteOptions};
 use super::{Catalog, CatalogError};
-use crate::config::Config;
+use crate::config::{Config, Secret, is_postgres};
 
 const SQLITE: &str = "sqlite";
 /// In the data folder: the name under which leases are held, from one start to the next.
@@ -16,6 +17,13 @@ const HOLDER_FILE: &str = "instance";
 
 /// Opens the configured catalog, making it if it is not there yet.
 pub async fn open(config: &Config) -> Result<Arc<dyn Catalog>, CatalogError> {
+    let url = &config.catalog.url;
+    if is_postgres(url) {
+        let (password, options) = (password(config)?, &config.catalog.postgres);
+        let holder = holder(&config.data_dir);
+        let catalog = PostgresCatalog::open(url, password.as_ref(), holder, options).await?;
+        return Ok(Arc::new(catalog));
+    }
     let options = SqliteOptions {
         holder: holder(&config.data_dir),
         disk_reserve_mib: config.catalog.disk_reserve_mib,
@@ -24,18 +32,29 @@ pub async fn open(config: &Config) -> Result<Arc<dyn Catalog>, CatalogError> {
     Ok(Arc::new(SqliteCatalog::open(&file(config)?, options).await?))
 }
 
-/// Whether there is a catalog already; commands that only look make none.
+/// Whether there is a catalog already; commands that only look make none. A database is taken to have one.
 pub fn exists(config: &Config) -> Result<bool, CatalogError> {
-    Ok(file(config)?.is_file())
+    Ok(is_postgres(&config.catalog.url) || file(config)?.is_file())
 }
 
-/// Where the catalog is, or will be.
+/// Where the catalog is, or will be, if it is a file.
 pub fn file(config: &Config) -> Result<PathBuf, CatalogError> {
     match config.catalog.url.split_once(':') {
+        _ if is_postgres(&config.catalog.url) => {
+            Err(CatalogError::NotAFile(config.catalog.url.clone()))
+        }
         None if config.catalog.url == SQLITE => Ok(config.data_dir.join("catalog.db")),
         Some((SQLITE, file)) if !file.is_empty() => Ok(file.into()),
         _ => Err(CatalogError::Address(config.catalog.url.clone())),
     }
+}
+
+/// The configured password for the database.
+pub fn password(config: &Config) -> Result<Option<Secret>, CatalogError> {
+    config.catalog.password().map_err(|error| CatalogError::Database {
+        address: config.catalog.url.clone(),
+        reason: error.to_string(),
+    })
 }
 
 /// The data folder's name among the holders of leases. Without one that lasts, what a crash leaves leased is free only

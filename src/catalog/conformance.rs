@@ -32,8 +32,8 @@ pub(crate) trait Fixture: Send + Sync {
 }
 
 macro_rules! conformance {
-    ($make:path) => {
-        conformance! { @tests $make;
+    ($(#[$attribute:meta])* $make:path) => {
+        conformance! { @tests [$(#[$attribute])*] $make;
             images: [
                 recorded_images_are_known_by_scope,
                 changed_images_answer_as_before_until_they_are_read,
@@ -90,13 +90,19 @@ macro_rules! conformance {
             ];
         }
     };
-    (@tests $make:path; $($part:ident: [$($case:ident),* $(,)?];)*) => {
+    (@tests $attributes:tt $make:path; $($part:ident: [$($case:ident),* $(,)?];)*) => {
         $(mod $part {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                crate::catalog::conformance::$part::$case(&$make()).await;
-            })*
+            use crate::catalog::conformance::conformance;
+
+            $(conformance! { @test $attributes $make; $part $case })*
         })*
+    };
+    (@test [$(#[$attribute:meta])*] $make:path; $part:ident $case:ident) => {
+        $(#[$attribute])*
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            crate::catalog::conformance::$part::$case(&$make()).await;
+        }
     };
 }
 pub(crate) use conformance;

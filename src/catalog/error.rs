@@ -4,9 +4,22 @@
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     #[error(
-        "{0:?} is no address of a catalog; \"sqlite\" (in the data folder) and \"sqlite:FILE\" are"
+        "{0:?} is no address of a catalog; \"sqlite\" (in the data folder), \"sqlite:FILE\" and \"postgres://user@host/database\" are"
     )]
     Address(String),
+    #[error(
+        "the address of the catalog holds a password; leave that out and use catalog.password_file, PGPASSWORD or ~/.pgpass"
+    )]
+    Password,
+    #[error(
+        "cannot use {address} as the catalog: {reason}; check that the database is up and that its user may connect and make tables"
+    )]
+    Database { address: String, reason: String },
+    /// What was asked for reads or copies a file, and the catalog is none.
+    #[error(
+        "the catalog is in PostgreSQL ({0}), and this works on a file; use pg_dump for a backup, or image-search catalog copy"
+    )]
+    NotAFile(String),
     #[error(
         "cannot open the catalog {path}: {reason}; check that the folder exists and is writable, or choose another --data-dir"
     )]

@@ -5,7 +5,7 @@ use config::{Value, ValueKind};
 use super::DEFAULTS;
 
 /// Keys whose values nobody prints.
-const SECRETS: [&str; 2] = ["uploads.api_key", "vector_store.api_key"];
+const SECRETS: [&str; 3] = ["catalog.password", "uploads.api_key", "vector_store.api_key"];
 const CHANGED: &str = "# changed: ";
 
 /// The merged layers.
@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn every_key_that_holds_a_secret_is_known() {
-        let secret = |line: &&str| line.starts_with("api_key =") || line.starts_with("token =");
+        let words = ["api_key =", "password =", "token ="];
+        let secret = |line: &&str| words.iter().any(|word| line.starts_with(word));
         assert_eq!(DEFAULTS.lines().filter(secret).count(), SECRETS.len());
     }
 }

@@ -178,7 +178,7 @@ pub enum Quantization {
     Product,
 }
 
-/// A layer in which `vector_store` may be a plain address.
+/// A layer in which `vector_store` and `catalog` may be plain addresses.
 #[derive(Debug, Clone)]
 pub(super) struct WithPlainAddress<S>(pub(super) S);
 
@@ -189,11 +189,13 @@ impl<S: Source + Clone + Send + Sync + 'static> Source for WithPlainAddress<S> {
 
     fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
         let mut layer = self.0.collect()?;
-        if let Some(value) = layer.get_mut("vector_store")
-            && let ValueKind::String(url) = &value.kind
-        {
-            let url = Value::new(value.origin().map(str::to_owned).as_ref(), url.clone());
-            value.kind = ValueKind::Table(Map::from_iter([("url".to_owned(), url)]));
+        for section in ["vector_store", "catalog"] {
+            let address =
+                layer.get(section).filter(|value| matches!(value.kind, ValueKind::String(_)));
+            if let Some(address) = address.cloned() {
+                layer.remove(section);
+                layer.insert(format!("{section}.url"), address);
+            }
         }
         Ok(layer)
     }

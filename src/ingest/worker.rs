@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::pipeline::{Item, Lease, Pipeline};
 use super::{IngestError, Shared, pauses};
-use crate::catalog::{Failure, FailureCode, LeasedImage, SUSPECT_INTERRUPTIONS};
+use crate::catalog::{Failure, FailureCode, Hints, LeasedImage, SUSPECT_INTERRUPTIONS};
 use crate::types::now_ms;
 
 /// Most images leased in one statement.
@@ -122,6 +122,8 @@ async fn feed_suspect(
 }
 
 async fn wait_for_work(shared: &Shared, stop: &CancellationToken) -> Result<(), IngestError> {
+    // From here on, so that what is told while we look is not missed.
+    let mut hints = shared.parts.catalog.hints();
     let reclaimed = shared.parts.catalog.reclaim_expired(now_ms()).await?;
     if reclaimed > 0 {
         return Ok(());
@@ -134,9 +136,21 @@ async fn wait_for_work(shared: &Shared, stop: &CancellationToken) -> Result<(), 
     tokio::select! {
         () = stop.cancelled() => {}
         () = shared.work.notified() => {}
+        () = told(hints.as_mut()) => {}
         () = tokio::time::sleep(Duration::from_millis(wait_ms as u64)) => {}
     }
     Ok(())
+}
+
+/// Ends when another process has made work; never, if nobody tells.
+async fn told(hints: Option<&mut Hints>) {
+    let is_told = match hints {
+        Some(hints) => hints.work.changed().await.is_ok(),
+        None => false,
+    };
+    if !is_told {
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn renew(shared: Arc<Shared>, book: Arc<LeaseBook>) {

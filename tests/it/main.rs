@@ -30,6 +30,7 @@ mod model_based;
 mod model_switch;
 mod models;
 mod page_fields;
+mod postgres;
 mod qdrant;
 mod release;
 mod relevance;
