@@ -9,6 +9,7 @@ pub(crate) mod conformance;
 mod error;
 mod facts;
 mod ledger;
+mod memory;
 mod records;
 pub mod sqlite;
 mod taken;
@@ -23,6 +24,7 @@ pub use self::facts::{
     ContentFacts, FacetChanges, Facts, Header, ImageFacets, NamedImage, ReadHeader, UnreadImage,
 };
 pub use self::ledger::StoreLedger;
+pub use self::memory::{Forgotten, Memory, MemoryState, RememberedRating, Thumb};
 pub use self::records::{
     COPIES_COUNTED_MAX, CompletedImage, ConfiguredSource, FailedImage, Failure, FailureCode,
     FailurePage, FeedbackRow, ImageRating, ImageRow, ImageState, KnownImage, LeasedImage,
@@ -38,7 +40,7 @@ pub const SUSPECT_INTERRUPTIONS: i64 = 3;
 /// The tables, as the rest of the program sees them. Times are milliseconds since 1970.
 #[async_trait]
 pub trait Catalog:
-    Images + Previews + Sources + Queue + Vectors + Facts + Feedback + StoreLedger + ApiKeys
+    Images + Previews + Sources + Queue + Vectors + Facts + Feedback + Memory + StoreLedger + ApiKeys
 {
     /// Really asks the database, and says so if it cannot be written to.
     async fn health(&self) -> Result<(), CatalogError>;
