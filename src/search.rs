@@ -113,7 +113,14 @@ pub enum Paging {
 
 impl Default for SearchOptions {
     fn default() -> Self {
-        Self { strength: false, collapse: false, filter: None, names: true, paging: Paging::Offset, learning: Learning::default() }
+        Self {
+            strength: false,
+            collapse: false,
+            filter: None,
+            names: true,
+            paging: Paging::Offset,
+            learning: Learning::default(),
+        }
     }
 }
 
@@ -315,8 +322,7 @@ impl Searcher {
         let filter = options.filter.filter(|filter| !filter.is_empty());
         let learning = options.learning;
         let learned = self.learn(&serving, &asked, &learning).await?;
-        let wants =
-            Wants { filter, named, by_name, collapse: options.collapse, learned, learning };
+        let wants = Wants { filter, named, by_name, collapse: options.collapse, learned, learning };
         let limit = window.limit as usize;
         let query = (asked.words.as_str(), asked.vector.as_slice());
         let mut found = match &options.paging {

@@ -91,15 +91,14 @@ impl Guard {
         }
         let mut caller = caller(&keys, proof, address);
         let pseudonym = self.pseudonym(&caller).await;
-        caller.pseudonym =
-            pseudonym.map_err(|error| Problem::from(error).into_response())?;
+        caller.pseudonym = pseudonym.map_err(|error| Problem::from(error).into_response())?;
         request.extensions_mut().insert(caller);
         Ok(gate)
     }
 
     /// Whoever sits at this machine is one, by whatever way they come.
     async fn pseudonym(&self, caller: &Caller) -> Result<String, CatalogError> {
-        let installation = self.installation.get_or_try_init(async || {
+        let installation = self.installation.get_or_try_init(|| async {
             Ok::<_, CatalogError>(self.app.catalog.installation().await?.id.to_string())
         });
         let who = match &caller.key {
@@ -165,14 +164,13 @@ impl Guard {
 }
 
 fn caller(keys: &Keys, proof: Proof, address: IpAddr) -> Caller {
-    let mut caller =
-        Caller {
-            address,
-            key: None,
-            is_open: keys.is_open(),
-            scopes: BTreeSet::new(),
-            pseudonym: String::new(),
-        };
+    let mut caller = Caller {
+        address,
+        key: None,
+        is_open: keys.is_open(),
+        scopes: BTreeSet::new(),
+        pseudonym: String::new(),
+    };
     if caller.is_open {
         caller.scopes = [KeyScope::Search, KeyScope::Feedback].into();
     }

@@ -103,8 +103,7 @@ impl Memory {
         let Some(indexed) = indexed.filter(|indexed| indexed.model == *model) else {
             return Learned::default();
         };
-        let asker =
-            Asker { viewer, sources_min: self.config.sources_min, now_ms: now_ms() };
+        let asker = Asker { viewer, sources_min: self.config.sources_min, now_ms: now_ms() };
         indexed.index.learn(&asked.vector, asked.made_of == MadeOf::Picture, asker)
     }
 }
@@ -141,13 +140,13 @@ impl Searcher {
         let interval = Duration::from_millis(self.memory.config.refresh_interval_ms);
         let mut states = self.serving.clone();
         loop {
+            states.mark_unchanged();
             if let Err(error) = self.forget_old_ratings().await {
                 tracing::warn!(%error, "cannot forget ratings that are older than learning.forget_after_days");
             }
             if let Err(error) = self.recall_ratings().await {
                 tracing::debug!(%error, "cannot bring up to date what was learned from ratings");
             }
-            states.mark_unchanged();
             tokio::select! {
                 () = self.memory.rated.notified() => tokio::time::sleep(GATHER).await,
                 () = tokio::time::sleep(interval) => {}
@@ -198,7 +197,7 @@ impl Searcher {
         self.read_ratings(&mut kept, state).await?;
         self.find_vectors(&serving, &mut kept).await?;
         kept.state = state;
-        let ratings: Vec<Rated> = kept.ratings.values().map(|rated| (**rated).clone()).collect();
+        let ratings: Vec<Arc<Rated>> = kept.ratings.values().cloned().collect();
         let (queries, middle) = (kept.queries.clone(), kept.middle_of_words.clone());
         let half_life_days = self.memory.config.half_life_days;
         let count = ratings.len();
@@ -267,7 +266,6 @@ impl Searcher {
             }
         }
         kept.queries.retain(|query, _| wanted.contains(query));
-        kept.hopeless.retain(|query| !kept.queries.contains_key(query));
         if kept.hopeless.len() > most {
             kept.hopeless.clear();
         }
@@ -304,14 +302,16 @@ impl Searcher {
                     vector
                 }
             };
-            let is_ours =
-                |vector: &Vec<f32>| vector.len() == serving.embedder.info().dim;
+            let is_ours = |vector: &Vec<f32>| vector.len() == serving.embedder.info().dim;
             match vector.filter(is_ours) {
                 Some(vector) => {
                     let is_picture = query.starts_with(PICTURE);
-                    kept.queries.insert(query.clone(), RatedQuery { vector, is_picture });
+                    kept.queries
+                        .insert(query.clone(), RatedQuery { vector: vector.into(), is_picture });
                 }
-                None => drop(kept.hopeless.insert(query.clone())),
+                None => {
+                    kept.hopeless.insert(query.clone());
+                }
             }
         }
         if !computed.is_empty() {

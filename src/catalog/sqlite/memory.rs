@@ -73,8 +73,7 @@ impl Memory for SqliteCatalog {
         after: i64,
         limit: u32,
     ) -> Result<Vec<RememberedRating>, CatalogError> {
-        let rows =
-            sqlx::query(REMEMBERED).bind(after).bind(limit).fetch_all(&self.readers).await?;
+        let rows = sqlx::query(REMEMBERED).bind(after).bind(limit).fetch_all(&self.readers).await?;
         rows.iter().map(remembered_at).collect()
     }
 

@@ -1,7 +1,7 @@
 //! Rated queries by their vectors, and what was said of which content under each. A query finds its rated neighbours; each
 //! source (a key, or an address) has one vote on a content, and a vote counts as far as its source agrees with the others.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::learned::{ContentKey, Learned, Opinion};
@@ -37,7 +37,7 @@ pub(super) struct Rated {
 /// What a query looks like.
 #[derive(Debug, Clone)]
 pub(super) struct RatedQuery {
-    pub(super) vector: Vec<f32>,
+    pub(super) vector: Arc<[f32]>,
     pub(super) is_picture: bool,
 }
 
@@ -87,7 +87,7 @@ struct Tally {
 impl Index {
     /// Of those ratings whose query has a vector.
     pub(super) fn new(
-        ratings: &[Rated],
+        ratings: &[Arc<Rated>],
         queries: &HashMap<Arc<str>, RatedQuery>,
         middle_of_words: Vec<f32>,
         half_life_days: u32,
@@ -148,19 +148,17 @@ impl Index {
     fn neighbours(&self, vector: &[f32], is_picture: bool) -> Vec<(&Entry, f32)> {
         let Some(row) = self.row(vector, is_picture) else { return Vec::new() };
         let near = if is_picture { NEAR_PICTURES } else { NEAR_WORDS };
-        let entries = self.entries.iter().zip(self.vectors.chunks_exact(row.len()));
-        let counts = |(entry, other): (&'_ Entry, &[f32])| {
-            (entry.is_picture == is_picture).then(|| (dot(&row, other) - near) / (1.0 - near))
-        };
+        let entries = self.entries.iter().zip(self.vectors.chunks_exact(row.len().max(1)));
         entries
-            .filter_map(|(entry, other)| Some((entry, counts((entry, other))?.min(1.0))))
+            .filter(|(entry, _)| entry.is_picture == is_picture)
+            .map(|(entry, other)| (entry, ((dot(&row, other) - near) / (1.0 - near)).min(1.0)))
             .filter(|(_, counts)| *counts > 0.0)
             .collect()
     }
 
     /// What this query may learn.
     pub(super) fn learn(&self, vector: &[f32], is_picture: bool, asker: Asker<'_>) -> Learned {
-        let mut tallies: HashMap<ContentKey, HashMap<u32, Tally>> = HashMap::new();
+        let mut tallies: HashMap<ContentKey, BTreeMap<u32, Tally>> = HashMap::new();
         for (entry, nearness) in self.neighbours(vector, is_picture) {
             for vote in &entry.votes {
                 let age_days = (asker.now_ms - vote.at_ms).max(0) as f32 / MS_PER_DAY;
@@ -183,7 +181,7 @@ impl Index {
     /// What enough sources agree on, or else what the asker said.
     fn opinion(
         &self,
-        tallies: &HashMap<u32, Tally>,
+        tallies: &BTreeMap<u32, Tally>,
         own: Option<u32>,
         sources_min: usize,
     ) -> Option<Opinion> {
@@ -231,14 +229,14 @@ fn trust(entries: &[Entry], sources: usize) -> Vec<f32> {
 }
 
 /// The mean of what each source says of each content.
-fn votes_by_content(entry: &Entry) -> HashMap<ContentKey, Vec<(u32, f32)>> {
-    let mut sums: HashMap<(ContentKey, u32), (f32, f32)> = HashMap::new();
+fn votes_by_content(entry: &Entry) -> BTreeMap<ContentKey, Vec<(u32, f32)>> {
+    let mut sums: BTreeMap<(ContentKey, u32), (f32, f32)> = BTreeMap::new();
     for vote in &entry.votes {
         let (sum, count) = sums.entry((vote.content, vote.source)).or_default();
         *sum += vote.value;
         *count += 1.0;
     }
-    let mut by_content: HashMap<ContentKey, Vec<(u32, f32)>> = HashMap::new();
+    let mut by_content: BTreeMap<ContentKey, Vec<(u32, f32)>> = BTreeMap::new();
     for ((content, source), (sum, count)) in sums {
         by_content.entry(content).or_default().push((source, sum / count));
     }
@@ -285,15 +283,16 @@ mod tests {
         ContentKey::of(&ContentHash::of(&number.to_le_bytes()))
     }
 
-    fn rated(query: &str, source: &str, says: &[(u32, f32)]) -> Rated {
+    fn rated(query: &str, source: &str, says: &[(u32, f32)]) -> Arc<Rated> {
         let says = says.iter().map(|(number, value)| (key(*number), *value)).collect();
-        Rated { query: query.into(), source: source.into(), says, at_ms: 0 }
+        Arc::new(Rated { query: query.into(), source: source.into(), says, at_ms: 0 })
     }
 
     /// "red" and "crimson" lie near each other, "blue" does not.
-    fn index(ratings: &[Rated]) -> Index {
-        let words = [("red", [1.0, 0.0, 0.0]), ("crimson", [0.95, 0.312, 0.0]), ("blue", [0.0, 0.0, 1.0])];
-        let query = |vector: [f32; 3], is_picture| RatedQuery { vector: vector.to_vec(), is_picture };
+    fn index(ratings: &[Arc<Rated>]) -> Index {
+        let words =
+            [("red", [1.0, 0.0, 0.0]), ("crimson", [0.95, 0.312, 0.0]), ("blue", [0.0, 0.0, 1.0])];
+        let query = |vector: [f32; 3], is_picture| RatedQuery { vector: vector.into(), is_picture };
         let mut queries: HashMap<Arc<str>, RatedQuery> =
             words.iter().map(|(word, vector)| (Arc::from(*word), query(*vector, false))).collect();
         queries.insert("picture:red".into(), query([1.0, 0.0, 0.0], true));
@@ -313,14 +312,15 @@ mod tests {
         let own = values(&one, Some("a"), 2);
         assert!(own[&key(1)] > 0.4 && own[&key(2)] < -0.4, "{own:?}");
         assert_eq!(values(&one, None, 1).len(), 2, "the operator lets one be enough");
-        let two = [rated("red", "a", &[(1, 1.0), (2, 1.0)]), rated("red", "b", &[(1, 1.0), (2, -1.0)])];
+        let two =
+            [rated("red", "a", &[(1, 1.0), (2, 1.0)]), rated("red", "b", &[(1, 1.0), (2, -1.0)])];
         let all = values(&index(&two), None, 2);
         assert_eq!(all.keys().collect::<Vec<_>>(), [&key(1)], "they do not agree on the other");
     }
 
     #[test]
     fn many_ratings_of_one_source_are_one_vote() {
-        let many: Vec<Rated> = (0..50).map(|_| rated("red", "a", &[(1, 1.0)])).collect();
+        let many: Vec<Arc<Rated>> = (0..50).map(|_| rated("red", "a", &[(1, 1.0)])).collect();
         assert!(values(&index(&many), None, 2).is_empty());
         let once = values(&index(&many[..1]), None, 1)[&key(1)];
         let often = values(&index(&many), None, 1)[&key(1)];
@@ -357,7 +357,7 @@ mod tests {
     fn who_contradicts_everybody_is_not_believed() {
         let truth = [(1, 1.0), (2, 1.0), (3, -1.0), (4, -1.0)];
         let lies: Vec<(u32, f32)> = truth.iter().map(|(number, value)| (*number, -value)).collect();
-        let mut ratings: Vec<Rated> =
+        let mut ratings: Vec<Arc<Rated>> =
             ["a", "b", "c"].iter().map(|source| rated("red", source, &truth)).collect();
         ratings.push(rated("red", "liar", &lies));
         // The liar is alone with one that agrees about something else.

@@ -124,10 +124,7 @@ async fn what_was_learned_survives_a_restart_and_is_gone_when_it_is_forgotten() 
     test.app.searcher.recall_ratings().await.expect("recalled");
     assert_eq!(order(&ask(&test, "red", Learning::default()).await)[0], "05.png");
     // Half of the two on a page each: the order of pages is that of the whole.
-    let half = SearchOptions {
-        paging: Paging::FirstPage,
-        ..options(Learning::default())
-    };
+    let half = SearchOptions { paging: Paging::FirstPage, ..options(Learning::default()) };
     let window = Window { limit: 6, offset: 0 };
     let page = async |options: SearchOptions| {
         let query = Query::Text("red".to_owned());
@@ -153,10 +150,10 @@ async fn memory_is_bounded_by_its_newest_ratings() {
     .await;
     let first = ask(&test, "red", Learning::default()).await;
     let second = ask(&test, "red", Learning::default()).await;
-    rate(&test, "anna", &first.jwt, &[("05.png", true)]).await;
-    rate(&test, "anna", &second.jwt, &[("07.png", true)]).await;
+    rate(&test, "anna", &first.jwt, &[("04.png", true)]).await;
+    rate(&test, "anna", &second.jwt, &[("05.png", true)]).await;
     let names = order(&ask(&test, "red", Learning::default()).await);
-    assert_eq!((names[0].as_str(), names[1].as_str()), ("07.png", "00.png"));
+    assert_eq!((names[0].as_str(), names[1].as_str()), ("05.png", "00.png"));
     assert!(test.app.metrics.encode().contains("remembered_ratings 1"));
     test.finish().await;
 }
@@ -181,8 +178,9 @@ fn a_list_says_little_and_less_the_further_down() {
     let rating = RememberedRating { row, rater: "a".into(), thumbs: None, change: 1 };
     let elsewhere = Thumb { hash: ContentHash::of(b"not among the results"), relevant: true };
     let down = Thumb { hash: ContentHash::of(&[1]), relevant: false };
-    let said: Vec<f32> = says(&rating, &[down, elsewhere]).iter().map(|(_, value)| *value).collect();
+    let said: Vec<f32> =
+        says(&rating, &[down, elsewhere]).iter().map(|(_, value)| *value).collect();
     assert_eq!(said.len(), 3);
-    assert!((said[0] - LIST_WEIGHT).abs() < 1e-6 && said[1] == -1.0);
+    assert!((said[0] - LIST_WEIGHT).abs() < 1e-6 && (said[1] + 1.0).abs() < 1e-6);
     assert!(0.0 < said[2] && said[2] < said[0]);
 }
