@@ -10,9 +10,9 @@ use crate::types::ContentHash;
 pub(in crate::search) const REORDERED_MAX: usize = 256;
 /// How far a content moves at most that everybody likes, or dislikes: this share of the way from the last candidate to the first.
 /// Less and more were worse on the demonstration pictures (docs/learning.md).
-const BOOST_SHARE: f32 = 0.75;
+const BOOST_SHARE: f32 = 1.2;
 /// The same for what was said in this session: liked comes first, disliked last.
-const SESSION_SHARE: f32 = 2.0;
+const SESSION_SHARE: f32 = 3.0;
 
 /// Tells contents apart: the first 8 bytes of the hash, which is what tokens carry of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(order(&elsewhere), (vec![0, 1, 2, 3, 4], 0), "it is not among the candidates");
         let remembered = [opinion(3, 0.7, &[1, 2]), opinion(0, -0.5, &[2, 3])].into();
         let learned = Learned { remembered, ..Learned::default() };
-        assert_eq!(order(&learned), (vec![3, 1, 0, 2, 4], 3));
+        assert_eq!(order(&learned), (vec![3, 1, 2, 0, 4], 3));
     }
 
     #[test]
