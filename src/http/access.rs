@@ -101,12 +101,13 @@ impl Guard {
         let installation = self.installation.get_or_try_init(|| async {
             Ok::<_, CatalogError>(self.app.catalog.installation().await?.id.to_string())
         });
+        let installation = installation.await?;
         let who = match &caller.key {
             Some(key) if key != OPERATOR => format!("key {key}"),
             None if !caller.address.is_loopback() => format!("address {}", network(caller.address)),
             _ => "local".to_owned(),
         };
-        let text = format!("{}\0{who}", installation.await?);
+        let text = format!("{installation}\0{who}");
         Ok(blake3::hash(text.as_bytes()).to_hex()[..PSEUDONYM_DIGITS].to_owned())
     }
 

@@ -229,11 +229,12 @@ fn cut(
 }
 
 fn identity(model: &ModelId, words: &str, wants: &Wants) -> SearchIdentity {
-    let mut text = format!("{model}\0{words}\0{:?}\0{}", wants.filter, wants.by_name);
-    if wants.learning.refine.is_some() || !wants.learning.enabled {
-        text += &format!("\0{}\0{:?}", wants.learning.enabled, wants.learning.refine);
+    let Wants { filter, by_name, learning, .. } = wants;
+    let text = format!("{model}\0{words}\0{filter:?}\0{by_name}");
+    if learning.refine.is_none() && learning.enabled {
+        return digest(&text);
     }
-    digest(&text)
+    digest(&format!("{text}\0{}\0{:?}", learning.enabled, learning.refine))
 }
 
 /// Whose own ratings count has a ranking of their own.

@@ -140,7 +140,9 @@ impl Index {
             *value -= middle;
         }
         let length = row.iter().map(|value| value * value).sum::<f32>().sqrt();
-        row.iter_mut().for_each(|value| *value /= length);
+        for value in &mut row {
+            *value /= length;
+        }
         (length > f32::EPSILON).then_some(row)
     }
 
