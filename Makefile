@@ -5,7 +5,7 @@ DATA   ?= data
 PORT   ?= 3000
 BIN    := target/release/image-search
 
-.PHONY: deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo explore test test-rust test-qdrant test-postgres e2e lint docs bench onnxruntime
+.PHONY: deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo explore test test-rust test-qdrant test-postgres e2e lint docs bench simulate-users onnxruntime
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -123,6 +123,9 @@ fuzz: ## Fuzz one target: make fuzz TARGET=decode SECONDS=600 (decode, facts, bu
 
 bench: ## Benchmarks; the library of a million takes most of an hour (docs/benchmarks.md)
 	cargo bench --locked
+
+simulate-users: build ## Simulated users rate, and it is measured what searches learn (tools/simulate-users): make simulate-users ARGS="--liars 0.2"
+	python3 tools/simulate-users/simulate.py $(ARGS)
 
 # Best effort: without it the built-in engine runs, which needs nothing.
 quick-engine:

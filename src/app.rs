@@ -106,6 +106,7 @@ impl App {
             signer(&config)?,
             metrics.clone(),
             config.search.clone(),
+            config.learning.clone(),
             decoder.clone(),
             data_dir.calibration(),
         ));

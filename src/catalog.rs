@@ -12,6 +12,7 @@ mod error;
 mod facts;
 mod hints;
 mod ledger;
+mod memory;
 pub mod postgres;
 mod records;
 pub mod sqlite;
@@ -29,6 +30,7 @@ pub use self::facts::{
 };
 pub use self::hints::{Hint, Hints};
 pub use self::ledger::StoreLedger;
+pub use self::memory::{Forgotten, Memory, MemoryState, RememberedRating, Thumb};
 pub use self::records::{
     COPIES_COUNTED_MAX, CompletedImage, ConfiguredSource, FailedImage, Failure, FailureCode,
     FailurePage, FeedbackRow, ImageRating, ImageRow, ImageState, KnownImage, LeasedImage,
@@ -44,7 +46,17 @@ pub const SUSPECT_INTERRUPTIONS: i64 = 3;
 /// The tables, as the rest of the program sees them. Times are milliseconds since 1970.
 #[async_trait]
 pub trait Catalog:
-    Images + Previews + Sources + Queue + Claims + Vectors + Facts + Feedback + StoreLedger + ApiKeys
+    Images
+    + Previews
+    + Sources
+    + Queue
+    + Claims
+    + Vectors
+    + Facts
+    + Feedback
+    + Memory
+    + StoreLedger
+    + ApiKeys
 {
     /// Really asks the database, and says so if it cannot be written to.
     async fn health(&self) -> Result<(), CatalogError>;

@@ -5,6 +5,7 @@ mod access;
 mod catalog;
 mod downloads;
 mod in_force;
+mod learning;
 mod search;
 mod vector_store;
 
@@ -19,6 +20,7 @@ pub use self::access::{AccessConfig, AddressRange};
 pub use self::catalog::{CatalogConfig, PostgresOptions, holds_password, is_postgres};
 pub use self::downloads::DownloadConfig;
 pub use self::in_force::InForce;
+pub use self::learning::LearningConfig;
 pub use self::search::SearchConfig;
 use self::vector_store::WithPlainAddress;
 pub use self::vector_store::{
@@ -41,6 +43,8 @@ pub struct Config {
     /// Keys, sessions, and how often one client may ask.
     pub access: AccessConfig,
     pub search: SearchConfig,
+    /// Learning from ratings.
+    pub learning: LearningConfig,
     /// Tokens that allow feedback.
     pub token: TokenConfig,
     /// Noticing and indexing pictures.
@@ -414,6 +418,7 @@ impl Config {
     fn validate(&self) -> Result<(), ConfigError> {
         check(!self.images.is_empty(), "images", "[]".into(), "name at least one folder")?;
         self.search.validate()?;
+        self.learning.validate()?;
         self.server.validate()?;
         if let Some((key, value, reason)) = self.access.wrong() {
             return Err(ConfigError::Value { key, value, reason });

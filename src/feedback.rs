@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::catalog::{Catalog, CatalogError, FeedbackRow, ImageRating, RatingChange, SavedRating};
+use crate::catalog::{
+    Catalog, CatalogError, FeedbackRow, ImageRating, RatingChange, SavedRating, Thumb,
+};
 use crate::metrics::Metrics;
 use crate::search_token::{TokenError, TokenSigner};
-use crate::types::now_ms;
+use crate::types::{ImageName, now_ms};
 
 /// Ratings of single images in one request.
 pub const IMAGE_RATINGS_MAX: usize = 200;
@@ -37,18 +39,60 @@ pub enum FeedbackError {
     Write(String),
 }
 
+/// Who rates, and which answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Rater<'a> {
+    /// The same for all that one key or address rates.
+    pub pseudonym: &'a str,
+    pub token: &'a str,
+}
+
 /// Stores a rating (1..=10, which the caller checks) under a token.
 pub async fn take(
     catalog: &Arc<dyn Catalog>,
     tokens: &TokenSigner,
     metrics: &Metrics,
-    token: &str,
+    from: Rater<'_>,
     change: RatingChange,
 ) -> Result<Taken, FeedbackError> {
-    let impression = tokens.verify(token)?;
+    let impression = tokens.verify(from.token)?;
     let saved = catalog.save_feedback(&impression, &change, now_ms()).await?;
+    let thumbs = match &change.images {
+        Some(images) => Some(thumbs_of(&**catalog, images).await?),
+        None => None,
+    };
+    catalog.remember_rating(&impression.id, from.pseudonym, thumbs.as_deref()).await?;
     metrics.feedback.inc();
     Ok(Taken { id: impression.id, saved })
+}
+
+/// Thumbs are on contents: a picture that is renamed keeps them. What is gone by now, or was never there, has none.
+async fn thumbs_of(
+    catalog: &dyn Catalog,
+    images: &[ImageRating],
+) -> Result<Vec<Thumb>, CatalogError> {
+    let mut thumbs = Vec::with_capacity(images.len());
+    for rated in images {
+        let Ok(name) = ImageName::new(rated.image_name.as_str()) else { continue };
+        let hash = catalog.image(&name).await?.and_then(|image| image.hash);
+        thumbs.extend(hash.map(|hash| Thumb { hash, relevant: rated.relevant }));
+    }
+    Ok(thumbs)
+}
+
+/// Id of the impression whose token this is.
+pub fn impression_of(tokens: &TokenSigner, token: &str) -> Result<String, FeedbackError> {
+    Ok(tokens.verify(token)?.id)
+}
+
+/// A date (its beginning in UTC) or an RFC 3339 time, in milliseconds since 1970.
+pub fn time_of(text: &str) -> Option<i64> {
+    let of_date = || {
+        let date: jiff::civil::Date = text.parse().ok()?;
+        Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    };
+    let time = text.parse::<jiff::Timestamp>().ok().or_else(of_date)?;
+    Some(time.as_millisecond())
 }
 
 /// File format of [`export`].
@@ -194,13 +238,14 @@ mod tests {
         let now_s = now_ms() / 1000;
         for query in ["=cmd|'/c calc'!A1", "plain, \"quoted\""] {
             let (token, _) = tokens.sign(query, "clip@1", &[], now_s).expect("signed");
+            let from = Rater { pseudonym: "somebody", token: &token };
             let number = RatingChange { value: Some(3), images: None };
             assert!(
-                take(&catalog, &tokens, &metrics, &token, number).await.expect("taken").saved.first
+                take(&catalog, &tokens, &metrics, from, number).await.expect("taken").saved.first
             );
             let images = Some(vec![ImageRating { image_name: "@x.png".into(), relevant: true }]);
             assert!(
-                !take(&catalog, &tokens, &metrics, &token, RatingChange { value: Some(7), images })
+                !take(&catalog, &tokens, &metrics, from, RatingChange { value: Some(7), images })
                     .await
                     .expect("taken")
                     .saved
@@ -227,5 +272,12 @@ mod tests {
             reader.records().map(|row| row.expect("a row")).collect();
         assert_eq!(&rows[0][2], "'=cmd|'/c calc'!A1");
         assert_eq!((&rows[1][2], &rows[1][8]), ("plain, \"quoted\"", "'@x.png"));
+    }
+
+    #[test]
+    fn times_are_dates_or_whole() {
+        assert_eq!(time_of("1970-01-02"), Some(86_400_000));
+        assert_eq!(time_of("1970-01-01T01:00:00+01:00"), Some(0));
+        assert_eq!((time_of("yesterday"), time_of("2026-13-01")), (None, None));
     }
 }

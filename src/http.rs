@@ -86,6 +86,7 @@ fn api(app: &SharedApp) -> OpenApiRouter<SharedApp> {
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(feedback::create_feedback))
+                .routes(routes!(feedback::delete_feedback))
                 .routes(routes!(status::retry_failures))
                 .routes(routes!(
                     session::get_session,

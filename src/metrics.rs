@@ -83,6 +83,8 @@ pub struct Metrics {
     /// Searches waiting for their turn.
     pub searches_waiting: Gauge,
     pub feedback: Counter,
+    /// Ratings that searches learn from.
+    pub remembered_ratings: Gauge,
     /// Open connections of clients.
     pub connections: Gauge,
     /// Listeners to events.
@@ -111,6 +113,7 @@ impl Default for Metrics {
             search_seconds: seconds(),
             searches_waiting: Gauge::default(),
             feedback: Counter::default(),
+            remembered_ratings: Gauge::default(),
             connections: Gauge::default(),
             event_streams: Gauge::default(),
             model: Family::default(),
@@ -163,6 +166,11 @@ impl Default for Metrics {
             metrics.searches_waiting.clone(),
         );
         registry.register("feedback", "Ratings taken", metrics.feedback.clone());
+        registry.register(
+            "remembered_ratings",
+            "Ratings that searches learn from",
+            metrics.remembered_ratings.clone(),
+        );
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("event_streams", "Listeners to events", metrics.event_streams.clone());
         registry.register("model", "The model that answers", metrics.model.clone());

@@ -11,6 +11,7 @@ mod filter;
 mod filtered;
 mod kept_vectors;
 mod listing;
+mod memory;
 mod names;
 mod nonsense;
 mod pages;
@@ -28,12 +29,14 @@ pub use self::combined::{Part, parts_of};
 use self::facets::Facets;
 pub use self::filter::{ImageFilter, Near, Orientation};
 use self::filtered::Space;
+pub use self::memory::Learning;
+use self::memory::{Learned, Memory, REORDERED_MAX};
 use self::names::{Called, FUSED_MAX, Named};
 pub use self::pages::{BadCursor, Cursor};
 use self::pages::{Ranking, Rankings};
 pub use self::strength::Strength;
 use crate::catalog::{Catalog, CatalogError};
-use crate::config::SearchConfig;
+use crate::config::{LearningConfig, SearchConfig};
 use crate::decoder::{DecodeFailure, Decoder, Share};
 use crate::embedder::EmbedError;
 use crate::metrics::{Metrics, Outcome};
@@ -62,6 +65,7 @@ pub struct Searcher {
     calibrations: Calibrations,
     facets: Facets,
     rankings: Rankings,
+    memory: Memory,
 }
 
 /// What is searched for.
@@ -96,6 +100,8 @@ pub struct SearchOptions {
     /// Whether pictures that are called like the words count.
     pub names: bool,
     pub paging: Paging,
+    /// What it learns from ratings.
+    pub learning: Learning,
 }
 
 /// How the parts of a ranking are asked for.
@@ -112,7 +118,14 @@ pub enum Paging {
 
 impl Default for SearchOptions {
     fn default() -> Self {
-        Self { strength: false, collapse: false, filter: None, names: true, paging: Paging::Offset }
+        Self {
+            strength: false,
+            collapse: false,
+            filter: None,
+            names: true,
+            paging: Paging::Offset,
+            learning: Learning::default(),
+        }
     }
 }
 
@@ -124,6 +137,8 @@ struct Wants {
     by_name: bool,
     /// Near-duplicates are one match.
     collapse: bool,
+    learned: Learned,
+    learning: Learning,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -157,6 +172,8 @@ pub struct Answer {
     pub jwt: String,
     /// Where the next page begins, if there is one and this was asked for as a page.
     pub next: Option<Cursor>,
+    /// How many ratings its order comes from.
+    pub learned_from: u32,
 }
 
 /// What a search found.
@@ -200,6 +217,9 @@ pub enum SearchError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// The token to refine by does not count.
+    #[error("refine: {0}")]
+    Refine(TokenError),
     /// The token could not be signed.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -235,6 +255,7 @@ impl Searcher {
         tokens: TokenSigner,
         metrics: Arc<Metrics>,
         config: SearchConfig,
+        learning: LearningConfig,
         decoder: Arc<Decoder>,
         calibration: PathBuf,
     ) -> Self {
@@ -256,6 +277,7 @@ impl Searcher {
             calibrations,
             facets,
             rankings,
+            memory: Memory::new(learning),
         }
     }
 
@@ -288,6 +310,7 @@ impl Searcher {
                 SearchError::Picture(_)
                 | SearchError::NoSuchImage(_)
                 | SearchError::Cursor(_)
+                | SearchError::Refine(_)
                 | SearchError::CancelsOut
                 | SearchError::TooManyParts { .. },
             ) => Outcome::Refused,
@@ -325,7 +348,9 @@ impl Searcher {
         let (asked, called) = futures::try_join!(self.ask(&serving, query), called)?;
         let named = names::scored(called, &serving, &asked.vector).await?;
         let filter = options.filter.filter(|filter| !filter.is_empty());
-        let wants = Wants { filter, named, by_name, collapse: options.collapse };
+        let learning = options.learning;
+        let learned = self.learn(&serving, &asked, &learning).await?;
+        let wants = Wants { filter, named, by_name, collapse: options.collapse, learned, learning };
         let limit = window.limit as usize;
         let query = (asked.words.as_str(), asked.vector.as_slice());
         let mut found = match &options.paging {
@@ -349,8 +374,9 @@ impl Searcher {
             now_ms() / 1000,
         )?;
         let model_name = serving.embedder.display_name().to_owned();
-        let Found { matches, next, .. } = found;
-        Ok(Answer { model_name, matches, strong_total, jwt, next })
+        let Found { matches, next, ranking } = found;
+        let learned_from = ranking.learned_from;
+        Ok(Answer { model_name, matches, strong_total, jwt, next, learned_from })
     }
 
     /// A permit is a turn; dropped = given back.
@@ -408,6 +434,7 @@ impl Searcher {
         depth: usize,
     ) -> Result<Ranking, SearchError> {
         let depth = if wants.named.is_empty() { depth } else { depth.max(FUSED_MAX) };
+        let depth = if wants.learned.is_empty() { depth } else { depth.max(REORDERED_MAX) };
         let hits = match &wants.filter {
             None => {
                 let vector = vector.to_vec();
@@ -429,8 +456,10 @@ impl Searcher {
         };
         let is_all = hits.len() < depth;
         let hit = |hit: &ScoredPoint| Some((payload::content_hash(&hit.payload)?, hit.score));
-        let (hits, fused) = names::fuse(hits.iter().filter_map(hit).collect(), &wants.named);
-        Ok(Ranking { hits, fused, is_all, depth })
+        let mut hits: Vec<_> = hits.iter().filter_map(hit).collect();
+        let (reordered, learned_from) = wants.learned.reorder(&mut hits);
+        let (hits, fused) = names::fuse(hits, &wants.named);
+        Ok(Ranking { hits, fused: fused.max(reordered), is_all, depth, learned_from })
     }
 
     /// Hits whose content still has an image (that matches the filter), in their order.

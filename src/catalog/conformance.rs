@@ -6,6 +6,7 @@ pub(crate) mod claims;
 pub(crate) mod facts;
 pub(crate) mod feedback;
 pub(crate) mod images;
+pub(crate) mod memory;
 pub(crate) mod previews;
 pub(crate) mod queue;
 pub(crate) mod sources;
@@ -86,6 +87,11 @@ macro_rules! conformance {
             ];
             api_keys: [keys_are_kept_by_name_and_removed];
             feedback: [feedback_is_stored_once_per_impression];
+            memory: [
+                ratings_are_followed_in_the_order_of_their_changes,
+                vectors_of_queries_are_kept_for_each_model,
+                ratings_are_forgotten_with_all_that_belongs_to_them,
+            ];
             workers: [
                 two_workers_complete_every_image_once_through_kills,
                 a_vector_is_never_deleted_under_an_image,

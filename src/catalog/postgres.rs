@@ -4,6 +4,7 @@
 //! them, which is then done again (see `connections`).
 
 mod api_keys;
+mod claims;
 mod connections;
 mod counts;
 mod facts;
@@ -12,6 +13,7 @@ mod feedback;
 mod images;
 mod ledger;
 mod listener;
+mod memory;
 mod migrations;
 mod previews;
 mod queue;

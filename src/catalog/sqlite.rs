@@ -11,6 +11,7 @@ mod feedback;
 mod images;
 mod leases;
 mod ledger;
+mod memory;
 mod migrations;
 mod previews;
 mod queue;

@@ -53,6 +53,9 @@ impl Api {
             app.shut_down().await;
             return Err(error.into());
         }
+        if let Err(error) = app.searcher.recall_ratings().await {
+            tracing::debug!(%error, "what was learned from ratings does not count now");
+        }
         let routes = http::router(app.clone(), IpAddr::V4(Ipv4Addr::LOCALHOST));
         let proof = proof(&app.config);
         Ok(Self::Here { app, routes, proof })

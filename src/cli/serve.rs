@@ -69,6 +69,7 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     control::listen(app.clone());
     tokio::spawn(log_states(app.clone(), url));
     tokio::spawn(warm_up(app.clone()));
+    tokio::spawn(follow_ratings(app.clone()));
     let stop = app.stop.clone();
     stop_signal::on_signal(move || {
         tracing::info!("stopping: finishing what is under way");
@@ -160,6 +161,10 @@ async fn run_model(app: Arc<App>) -> Result<(), ServingError> {
 
 async fn warm_up(app: Arc<App>) {
     app.stop.run_until_cancelled(app.searcher.warm_up()).await;
+}
+
+async fn follow_ratings(app: Arc<App>) {
+    app.stop.run_until_cancelled(app.searcher.follow_ratings()).await;
 }
 
 /// Says in the log how far the model is, and once that all is ready.

@@ -9,22 +9,27 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::sync::OnceCell;
 
 use super::SharedApp;
-use super::client_address::client_address;
+use super::client_address::{client_address, network};
 use super::error::{Problem, ProblemCode};
 use super::gates::{Gate, gate};
 use super::rate_limits::RateLimits;
 use crate::access::{Keys, OPERATOR};
-use crate::catalog::{ApiKey, KeyScope};
+use crate::catalog::{ApiKey, CatalogError, KeyScope};
 
 pub(super) const API_KEY_HEADER: &str = "x-api-key";
 pub(super) const SESSION_COOKIE: &str = "image_search_session";
+
+const PSEUDONYM_DIGITS: usize = 16;
 
 /// What all requests share.
 pub(super) struct Guard {
     app: SharedApp,
     limits: RateLimits,
+    /// Pseudonyms of one installation mean nothing to another.
+    installation: OnceCell<String>,
 }
 
 /// Who asks, for handlers.
@@ -36,6 +41,8 @@ pub(super) struct Caller {
     /// Nothing is asked for, because there are no keys.
     pub(super) is_open: bool,
     pub(super) scopes: BTreeSet<KeyScope>,
+    /// Who they are for learning: one for each key or address, which cannot be read out of it.
+    pub(super) pseudonym: String,
 }
 
 impl Caller {
@@ -60,7 +67,8 @@ enum Proof {
 
 impl Guard {
     pub(super) fn new(app: &SharedApp) -> Self {
-        Self { app: app.clone(), limits: RateLimits::new(&app.config.access) }
+        let limits = RateLimits::new(&app.config.access);
+        Self { app: app.clone(), limits, installation: OnceCell::new() }
     }
 
     async fn admit(&self, request: &mut Request) -> Result<Gate, Response> {
@@ -81,8 +89,26 @@ impl Guard {
         if let Proof::Key(key) = &proof {
             self.limits.count_key(&key.id).map_err(too_many)?;
         }
-        request.extensions_mut().insert(caller(&keys, proof, address));
+        let mut caller = caller(&keys, proof, address);
+        let pseudonym = self.pseudonym(&caller).await;
+        caller.pseudonym = pseudonym.map_err(|error| Problem::from(error).into_response())?;
+        request.extensions_mut().insert(caller);
         Ok(gate)
+    }
+
+    /// Whoever sits at this machine is one, by whatever way they come.
+    async fn pseudonym(&self, caller: &Caller) -> Result<String, CatalogError> {
+        let installation = self.installation.get_or_try_init(|| async {
+            Ok::<_, CatalogError>(self.app.catalog.installation().await?.id.to_string())
+        });
+        let installation = installation.await?;
+        let who = match &caller.key {
+            Some(key) if key != OPERATOR => format!("key {key}"),
+            None if !caller.address.is_loopback() => format!("address {}", network(caller.address)),
+            _ => "local".to_owned(),
+        };
+        let text = format!("{installation}\0{who}");
+        Ok(blake3::hash(text.as_bytes()).to_hex()[..PSEUDONYM_DIGITS].to_owned())
     }
 
     /// Whether this proof opens a gate.
@@ -139,8 +165,13 @@ impl Guard {
 }
 
 fn caller(keys: &Keys, proof: Proof, address: IpAddr) -> Caller {
-    let mut caller =
-        Caller { address, key: None, is_open: keys.is_open(), scopes: BTreeSet::new() };
+    let mut caller = Caller {
+        address,
+        key: None,
+        is_open: keys.is_open(),
+        scopes: BTreeSet::new(),
+        pseudonym: String::new(),
+    };
     if caller.is_open {
         caller.scopes = [KeyScope::Search, KeyScope::Feedback].into();
     }

@@ -38,6 +38,7 @@ const COMMON_ANSWERS: &[(&str, &str)] = &[
 const EXAMPLES: &[(&str, &str)] = &[
     ("/api/v1/search-image", r#"{"text": "tennis", "limit": 10}"#),
     ("/api/v1/create-feedback", r#"{"user_feedback": 5, "jwt": "the jwt of an answer"}"#),
+    ("/api/v1/delete-feedback", r#"{"text": "tennis"}"#),
     ("/api/v1/download-zip", r#"{"image_names": ["tennis.png"]}"#),
     ("/api/v1/failures/retry", "{}"),
 ];

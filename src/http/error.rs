@@ -105,6 +105,7 @@ impl From<SearchError> for Problem {
             SearchError::NoSuchImage(_) => Self::not_found(detail),
             SearchError::CancelsOut | SearchError::TooManyParts { .. } => Self::invalid(detail),
             SearchError::Cursor(_) => Self::invalid(format!("{detail}.")),
+            SearchError::Refine(error) => FeedbackError::Token(error).into(),
             SearchError::Store(error) => error.into(),
             SearchError::Catalog(error) => error.into(),
             SearchError::Embed(error) => Self::internal(&error),

@@ -22,6 +22,7 @@ use KeyScope::{Admin, Feedback, Search, Upload};
 const GATES: &[(Method, &str, Gate)] = &[
     (Method::POST, "/api/v1/search-image", Key(Search)),
     (Method::POST, "/api/v1/create-feedback", Key(Feedback)),
+    (Method::POST, "/api/v1/delete-feedback", Key(Admin)),
     (Method::GET, "/api/v1/images", Key(Search)),
     (Method::POST, "/api/v1/images", Key(Upload)),
     (Method::GET, "/api/v1/images/{*image_name}", Key(Search)),

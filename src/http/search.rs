@@ -7,6 +7,7 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::access::Caller;
 use super::error::Problem;
 use super::filter::FilterRequest;
 use super::forms::{Form, is_form};
@@ -14,7 +15,7 @@ use super::query_parts::{QueryPart, check_text, combined, words_beside};
 use super::request::ApiJson;
 use super::{SharedApp, image_url, model_not_ready, previews, thumbnail_url};
 use crate::search::{
-    self, ImageFilter, Paging, Query, SearchError, SearchOptions, Strength, Window,
+    self, ImageFilter, Learning, Paging, Query, SearchError, SearchOptions, Strength, Window,
 };
 use crate::types::{ContentHash, ImageName};
 
@@ -46,6 +47,10 @@ pub(super) struct SearchRequest {
     /// Pages that stay stable while pictures come and go, to any depth at the same speed: empty for the first one, then the
     /// `next` of the page before, with the same search again. In place of an offset.
     after: Option<String>,
+    /// Whether what was rated before moves pictures up and down; it does if missing.
+    learn: Option<bool>,
+    /// The `jwt` of the answer before: the images that were rated under it come first, or last.
+    refine: Option<String>,
 }
 
 /// A picture to search by, as a form. Each field may be there only once.
@@ -76,6 +81,11 @@ pub(super) struct SearchByPicture {
     filter: Option<String>,
     /// Empty for the first page, then the `next` of the page before; in place of an offset.
     after: Option<String>,
+    /// Whether what was rated before moves pictures up and down; it does if missing.
+    #[schema(nullable = false)]
+    learn: Option<bool>,
+    /// The `jwt` of the answer before: the images that were rated under it come first, or last.
+    refine: Option<String>,
 }
 
 /// The ranking, and the token that allows to rate it.
@@ -98,6 +108,9 @@ pub(super) struct SearchResponse {
     /// The `after` of the next page, if `after` was sent and there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+    /// How many ratings the order comes from; missing if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learned_from: Option<u32>,
 }
 
 /// One picture found.
@@ -201,17 +214,20 @@ pub(super) async fn search_image(
     State(app): State<SharedApp>,
     request: Request,
 ) -> Result<axum::Json<SearchResponse>, Problem> {
-    let Wanted { text, query, window, options } = if is_form(&request) {
+    let viewer = request.extensions().get::<Caller>().map(|caller| caller.pseudonym.clone());
+    let Wanted { text, query, window, mut options } = if is_form(&request) {
         picture_query(&app, request).await?
     } else {
         json_query(&app, request).await?
     };
+    options.learning.viewer = viewer;
     let answer =
         app.searcher.search_with(query, window, options).await.map_err(|error| match error {
             SearchError::ModelNotReady => model_not_ready(&app),
             other => other.into(),
         })?;
-    let search::Answer { model_name, matches, strong_total, jwt, next } = answer;
+    let search::Answer { model_name, matches, strong_total, jwt, next, learned_from } = answer;
+    let learned_from = Some(learned_from).filter(|ratings| *ratings > 0);
     let hashes: Vec<_> = matches
         .iter()
         .flat_map(|found| std::iter::once(found).chain(&found.near_duplicates))
@@ -220,7 +236,15 @@ pub(super) async fn search_image(
     let previews = previews::of(&app, &hashes).await?;
     let matches = matches.into_iter().map(|found| Match::of(found, &previews)).collect();
     let next = next.map(|next| next.to_string());
-    Ok(axum::Json(SearchResponse { text, model_name, matches, strong_total, jwt, next }))
+    Ok(axum::Json(SearchResponse {
+        text,
+        model_name,
+        matches,
+        strong_total,
+        jwt,
+        next,
+        learned_from,
+    }))
 }
 
 async fn json_query(app: &SharedApp, mut request: Request) -> Result<Wanted, Problem> {
@@ -231,6 +255,7 @@ async fn json_query(app: &SharedApp, mut request: Request) -> Result<Wanted, Pro
     let options = SearchOptions {
         filter: wanted.filter.map(|filter| filter.check(app)).transpose()?,
         names: wanted.names.unwrap_or(true),
+        learning: learning(wanted.learn, wanted.refine),
         ..options(
             (wanted.strength, wanted.collapse),
             wanted.queries.is_some(),
@@ -256,6 +281,10 @@ async fn json_query(app: &SharedApp, mut request: Request) -> Result<Wanted, Pro
         }
     };
     Ok(Wanted { text, query, window, options })
+}
+
+fn learning(learn: Option<bool>, refine: Option<String>) -> Learning {
+    Learning { enabled: learn.unwrap_or(true), refine, ..Learning::default() }
 }
 
 /// What goes beyond the first contract is on if the request does, too, or if it is asked for.
@@ -315,6 +344,8 @@ struct Fields {
     collapse: Option<bool>,
     filter: Option<ImageFilter>,
     after: Option<String>,
+    learn: Option<bool>,
+    refine: Option<String>,
 }
 
 impl Fields {
@@ -326,12 +357,14 @@ impl Fields {
             "limit" => self.limit.replace(value(name, &bytes, "a whole number")?).is_some(),
             "offset" => self.offset.replace(value(name, &bytes, "a whole number")?).is_some(),
             "strength" => self.strength.replace(value(name, &bytes, "true or false")?).is_some(),
+            "learn" => self.learn.replace(value(name, &bytes, "true or false")?).is_some(),
+            "refine" => self.refine.replace(value(name, &bytes, "a jwt")?).is_some(),
             "after" => self.after.replace(value(name, &bytes, "text in UTF-8")?).is_some(),
             "filter" => self.filter.replace(FilterRequest::parse(&bytes)?.check(app)?).is_some(),
             "collapse" => self.collapse.replace(value(name, &bytes, "true or false")?).is_some(),
             _ => {
                 return Err(Problem::invalid(
-                    "The form has the fields image, text, queries, limit, offset, after, filter, strength and collapse, and no others.",
+                    "The form has the fields image, text, queries, limit, offset, after, filter, strength, collapse, learn and refine, and no others.",
                 ));
             }
         };
@@ -355,8 +388,7 @@ async fn picture_query(app: &SharedApp, request: Request) -> Result<Wanted, Prob
         let bytes = room.read(field).await?;
         fields.take(app, &name, bytes)?;
     }
-    let Fields { picture, text, queries, limit, offset, strength, collapse, filter, after } =
-        fields;
+    let Fields { picture, text, queries, limit, offset, filter, after, .. } = fields;
     let picture =
         picture.ok_or_else(|| Problem::invalid("The form has no file field \"image\"."))?;
     let picture = Query::Picture(picture, form.share);
@@ -370,7 +402,8 @@ async fn picture_query(app: &SharedApp, request: Request) -> Result<Wanted, Prob
     };
     let options = SearchOptions {
         filter,
-        ..options((strength, collapse), is_combined, paging(after, offset)?)?
+        learning: learning(fields.learn, fields.refine),
+        ..options((fields.strength, fields.collapse), is_combined, paging(after, offset)?)?
     };
     Ok(Wanted { text, query, window: window(app, limit, offset)?, options })
 }

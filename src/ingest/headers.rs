@@ -134,7 +134,7 @@ async fn read_header(
 mod tests {
     use super::*;
     use crate::catalog::sqlite::{SqliteCatalog, SqliteOptions};
-    use crate::catalog::{Claims, CompletedImage, Facts, Images, PictureFacts, Queue, Vectors};
+    use crate::catalog::{Claims, CompletedImage, Facts, PictureFacts, Queue, Vectors};
     use crate::ingest::Reconciler;
     use crate::source::memory::MemorySource;
     use crate::types::{ContentHash, ImageName};

@@ -78,6 +78,8 @@ pub(super) struct Ranking {
     pub(super) is_all: bool,
     /// How many were asked for.
     pub(super) depth: usize,
+    /// How many ratings its order comes from.
+    pub(super) learned_from: u32,
 }
 
 impl Ranking {
@@ -142,16 +144,17 @@ impl Searcher {
         if after.is_some_and(|after| after.search != search) {
             return Err(SearchError::Cursor(BadCursor));
         }
+        let place = kept_as(search, wants);
         let mut ranking = match after {
             None => {
-                self.rank_and_keep(search, serving, vector, wants, FIRST_DEPTH.max(limit)).await?
+                self.rank_and_keep(place, serving, vector, wants, FIRST_DEPTH.max(limit)).await?
             }
             Some(after) => {
-                let kept = self.rankings.0.lock().get(&search).cloned();
+                let kept = self.rankings.0.lock().get(&place).cloned();
                 let depth = (after.place as usize + limit).saturating_mul(2).max(FIRST_DEPTH);
                 match kept {
                     Some(ranking) => ranking,
-                    None => self.rank_and_keep(search, serving, vector, wants, depth).await?,
+                    None => self.rank_and_keep(place, serving, vector, wants, depth).await?,
                 }
             }
         };
@@ -164,7 +167,7 @@ impl Searcher {
                 return Ok(Found { matches, ranking, next });
             }
             let depth = ranking.depth.saturating_mul(4).min(window_max);
-            ranking = self.rank_and_keep(search, serving, vector, wants, depth).await?;
+            ranking = self.rank_and_keep(place, serving, vector, wants, depth).await?;
         }
     }
 
@@ -226,7 +229,23 @@ fn cut(
 }
 
 fn identity(model: &ModelId, words: &str, wants: &Wants) -> SearchIdentity {
-    let text = format!("{model}\0{words}\0{:?}\0{}", wants.filter, wants.by_name);
+    let Wants { filter, by_name, learning, .. } = wants;
+    let text = format!("{model}\0{words}\0{filter:?}\0{by_name}");
+    if learning.refine.is_none() && learning.enabled {
+        return digest(&text);
+    }
+    digest(&format!("{text}\0{}\0{:?}", learning.enabled, learning.refine))
+}
+
+/// Whose own ratings count has a ranking of their own.
+fn kept_as(search: SearchIdentity, wants: &Wants) -> SearchIdentity {
+    match &wants.learning.viewer {
+        Some(viewer) if !wants.learned.is_empty() => digest(&format!("{search:?}\0{viewer}")),
+        _ => search,
+    }
+}
+
+fn digest(text: &str) -> SearchIdentity {
     let mut identity = SearchIdentity::default();
     identity.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..IDENTITY_BYTES]);
     identity
@@ -262,6 +281,7 @@ mod tests {
             fused,
             is_all: true,
             depth: 10,
+            learned_from: 0,
         };
         let cursor = Cursor { search: [0; 8], place: 2, score: 1.0 - 0.05, hash: hash(5) };
         let behind = |numbers: &[u32], fused| ranking(numbers, fused).behind(&cursor, &model);

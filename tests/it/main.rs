@@ -25,6 +25,7 @@ mod house_rules;
 mod hub;
 mod ingest;
 mod installer;
+mod learning;
 mod mcp;
 mod model_based;
 mod model_switch;

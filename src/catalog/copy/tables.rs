@@ -184,6 +184,21 @@ pub(super) const TABLES: &[Table] = &[
         key_columns: 1,
     },
     Table {
+        name: "remembered_ratings",
+        columns: &[("impression_id", Text), ("rater", Text), ("thumbs", Text), ("change", Integer)],
+        key_columns: 1,
+    },
+    Table {
+        name: "query_vectors",
+        columns: &[("query", Text), ("model", Text), ("vector", Bytes)],
+        key_columns: 2,
+    },
+    Table {
+        name: "memory_state",
+        columns: &[("change", Integer), ("forgotten", Integer)],
+        key_columns: 0,
+    },
+    Table {
         name: "used_models",
         columns: &[("name", Text), ("revision", Text), ("display_name", Text), ("banner", Text)],
         key_columns: 2,

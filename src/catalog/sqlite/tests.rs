@@ -233,6 +233,7 @@ async fn no_statement_walks_over_the_library() {
         super::images::STATEMENTS,
         super::leases::STATEMENTS,
         super::ledger::STATEMENTS,
+        super::memory::STATEMENTS,
         super::previews::STATEMENTS,
         super::queue::STATEMENTS,
         super::sources::STATEMENTS,

@@ -1,0 +1,186 @@
+//! Learning in the whole application, with a stand-in model: a text finds pictures of the colour that it names.
+
+use super::*;
+use crate::catalog::{ImageRating, RatingChange};
+use crate::feedback::{self, Rater};
+use crate::search::{Answer, Paging, SearchOptions, Window};
+use crate::test_app::{TestApp, name_of};
+
+const FAR: Window = Window { limit: 40, offset: 0 };
+
+/// Twelve shades, the reddest first.
+async fn shades(change: impl FnOnce(&mut crate::config::Config)) -> TestApp {
+    let test = TestApp::start(change).await;
+    for number in 0..12 {
+        let paler = 10 * number;
+        test.put(&format!("{number:02}.png"), [250 - paler, paler, paler], 4);
+    }
+    test.until_counts(12, 0).await;
+    test
+}
+
+fn options(learning: Learning) -> SearchOptions {
+    SearchOptions { names: false, learning, ..SearchOptions::default() }
+}
+
+fn seen_by(viewer: &str) -> Learning {
+    Learning { viewer: Some(viewer.to_owned()), ..Learning::default() }
+}
+
+async fn ask(test: &TestApp, text: &str, learning: Learning) -> Answer {
+    let query = Query::Text(text.to_owned());
+    test.app.searcher.search_with(query, FAR, options(learning)).await.expect("answered")
+}
+
+fn order(answer: &Answer) -> Vec<String> {
+    answer.matches.iter().map(|found| found.image_name.to_string()).collect()
+}
+
+/// Rates an answer and waits until it is remembered.
+async fn rate(test: &TestApp, rater: &str, token: &str, thumbs: &[(&str, bool)]) {
+    let rated = |(name, relevant): &(&str, bool)| ImageRating {
+        image_name: (*name).to_owned(),
+        relevant: *relevant,
+    };
+    let images = Some(thumbs.iter().map(rated).collect());
+    let change = RatingChange { value: None, images };
+    let from = Rater { pseudonym: rater, token };
+    let tokens = test.app.searcher.tokens();
+    feedback::take(&test.app.catalog, tokens, &test.app.metrics, from, change)
+        .await
+        .expect("taken");
+    test.app.searcher.recall_ratings().await.expect("recalled");
+}
+
+#[tokio::test]
+async fn what_was_liked_moves_up_for_who_said_so_and_for_all_when_two_agree() {
+    let test = shades(|_| {}).await;
+    let before = ask(&test, "red", Learning::default()).await;
+    assert_eq!((order(&before)[0].as_str(), before.learned_from), ("00.png", 0));
+    let thumbs = [("05.png", true), ("00.png", false)];
+    rate(&test, "anna", &before.jwt, &thumbs).await;
+    let own = ask(&test, "red", seen_by("anna")).await;
+    assert_eq!((order(&own)[0].as_str(), own.learned_from), ("05.png", 1));
+    let of = |answer: &Answer, name: &str| {
+        answer.matches.iter().find(|found| found.image_name == name_of(name)).map(|it| it.score)
+    };
+    assert_eq!(of(&own, "05.png"), of(&before, "05.png"), "scores stay what they are");
+    let others = ask(&test, "red", seen_by("bert")).await;
+    assert_eq!((order(&others), others.learned_from), (order(&before), 0));
+    rate(&test, "bert", &others.jwt, &thumbs).await;
+    let third = ask(&test, "red", seen_by("carl")).await;
+    assert_eq!((order(&third)[0].as_str(), third.learned_from), ("05.png", 2));
+    let plain = Learning { enabled: false, ..seen_by("anna") };
+    let plain = ask(&test, "red", plain).await;
+    assert_eq!((order(&plain), plain.learned_from), (order(&before), 0));
+    let elsewhere = ask(&test, "blue", seen_by("anna")).await;
+    assert_eq!(elsewhere.learned_from, 0);
+    test.finish().await;
+}
+
+#[tokio::test]
+async fn the_last_rating_of_a_token_counts_and_a_renamed_picture_keeps_its_thumbs() {
+    let test = shades(|_| {}).await;
+    let before = ask(&test, "red", Learning::default()).await;
+    rate(&test, "anna", &before.jwt, &[("07.png", true)]).await;
+    rate(&test, "anna", &before.jwt, &[("05.png", true)]).await;
+    assert_eq!(order(&ask(&test, "red", seen_by("anna")).await)[0], "05.png");
+    // A move is a gone and a new name.
+    test.source.remove(&name_of("05.png"));
+    test.put("moved.png", [200, 50, 50], 4);
+    test.until("it is found under its new name", async || {
+        order(&ask(&test, "red", seen_by("anna")).await).contains(&"moved.png".to_owned())
+    })
+    .await;
+    assert_eq!(order(&ask(&test, "red", seen_by("anna")).await)[0], "moved.png");
+    test.finish().await;
+}
+
+#[tokio::test]
+async fn a_session_refines_at_once_and_only_with_a_token_of_ours() {
+    let test = shades(|config| config.learning.enabled = false).await;
+    let before = ask(&test, "red", Learning::default()).await;
+    rate(&test, "anna", &before.jwt, &[("09.png", true), ("00.png", false)]).await;
+    let plain = ask(&test, "red", seen_by("anna")).await;
+    assert_eq!(order(&plain), order(&before), "learning is off");
+    let refine = |token: &str| Learning { refine: Some(token.to_owned()), ..Learning::default() };
+    let refined = ask(&test, "red", refine(&before.jwt)).await;
+    let (names, learned_from) = (order(&refined), refined.learned_from);
+    assert_eq!((names[0].as_str(), names[11].as_str(), learned_from), ("09.png", "00.png", 1));
+    let unrated = ask(&test, "red", refine(&plain.jwt)).await;
+    assert_eq!(order(&unrated), order(&before));
+    let query = Query::Text("red".into());
+    let refused = test.app.searcher.search_with(query, FAR, options(refine("x.y.z"))).await;
+    assert!(matches!(refused, Err(SearchError::Refine(_))));
+    test.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_learned_survives_a_restart_and_is_gone_when_it_is_forgotten() {
+    let test = shades(|config| config.learning.sources_min = 1).await;
+    let before = ask(&test, "red", Learning::default()).await;
+    rate(&test, "anna", &before.jwt, &[("05.png", true)]).await;
+    let test = test.restart().await;
+    test.app.searcher.recall_ratings().await.expect("recalled");
+    assert_eq!(order(&ask(&test, "red", Learning::default()).await)[0], "05.png");
+    // Half of the two on a page each: the order of pages is that of the whole.
+    let half = SearchOptions { paging: Paging::FirstPage, ..options(Learning::default()) };
+    let window = Window { limit: 6, offset: 0 };
+    let page = async |options: SearchOptions| {
+        let query = Query::Text("red".to_owned());
+        test.app.searcher.search_with(query, window, options).await.expect("answered")
+    };
+    let first = page(half.clone()).await;
+    let paging = Paging::After(first.next.clone().expect("more"));
+    let second = page(SearchOptions { paging, ..half }).await;
+    let whole = order(&ask(&test, "red", Learning::default()).await);
+    assert_eq!([order(&first), order(&second)].concat(), whole);
+    let forgotten = test.app.catalog.forget_ratings(&Forgotten::Query("red".into())).await;
+    assert_eq!(forgotten.expect("forgotten"), 1);
+    test.app.searcher.recall_ratings().await.expect("recalled");
+    assert_eq!(order(&ask(&test, "red", Learning::default()).await), order(&before));
+    test.finish().await;
+}
+
+#[tokio::test]
+async fn memory_is_bounded_by_its_newest_ratings() {
+    let test = shades(|config| {
+        (config.learning.ratings_max, config.learning.sources_min) = (1, 1);
+    })
+    .await;
+    let first = ask(&test, "red", Learning::default()).await;
+    let second = ask(&test, "red", Learning::default()).await;
+    rate(&test, "anna", &first.jwt, &[("04.png", true)]).await;
+    rate(&test, "anna", &second.jwt, &[("05.png", true)]).await;
+    let names = order(&ask(&test, "red", Learning::default()).await);
+    assert_eq!((names[0].as_str(), names[1].as_str()), ("05.png", "00.png"));
+    assert!(test.app.metrics.encode().contains("remembered_ratings 1"));
+    test.finish().await;
+}
+
+#[test]
+fn a_list_says_little_and_less_the_further_down() {
+    let results = (0..3)
+        .map(|number: u8| crate::types::ImpressionResult {
+            hash_prefix: ContentHash::of(&[number]).to_string()[..16].to_owned(),
+            score: 0.5,
+        })
+        .collect();
+    let impression = crate::types::Impression {
+        id: "i".into(),
+        query: "red".into(),
+        model: "m".into(),
+        results,
+        searched_ms: 0,
+    };
+    let rating = crate::catalog::Rating { value: Some(10), images: Vec::new() };
+    let row = crate::catalog::FeedbackRow { impression, rating, created_ms: 0, updated_ms: 0 };
+    let rating = RememberedRating { row, rater: "a".into(), thumbs: None, change: 1 };
+    let elsewhere = Thumb { hash: ContentHash::of(b"not among the results"), relevant: true };
+    let down = Thumb { hash: ContentHash::of(&[1]), relevant: false };
+    let said: Vec<f32> =
+        says(&rating, &[down, elsewhere]).iter().map(|(_, value)| *value).collect();
+    assert_eq!(said.len(), 3);
+    assert!((said[0] - LIST_WEIGHT).abs() < 1e-6 && (said[1] + 1.0).abs() < 1e-6);
+    assert!(0.0 < said[2] && said[2] < said[0]);
+}
