@@ -14,6 +14,7 @@ mod names;
 mod nonsense;
 mod pages;
 mod strength;
+mod suggestions;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ use self::names::{FUSED_MAX, Named};
 pub use self::pages::{BadCursor, Cursor};
 use self::pages::{Ranking, Rankings};
 pub use self::strength::Strength;
+pub use self::suggestions::{Suggestion, SuggestionKind};
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::SearchConfig;
 use crate::decoder::{DecodeFailure, Decoder, Share};
