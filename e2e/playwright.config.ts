@@ -1,6 +1,6 @@
 // Drives the real program in Debian's browsers: `npm ci && npx playwright test` in Chromium, `BROWSER=firefox npx playwright
-// test` in Firefox. IMAGE_SEARCH_BIN names the program, CHROMIUM and FIREFOX the browsers. One worker: every file starts its
-// own server, and machines that run this are small.
+// test` in Firefox. IMAGE_SEARCH_BIN names the program, CHROMIUM and FIREFOX the browsers. Two workers, each with its
+// own server: tests mostly wait, for the network, for animations, for each other.
 import { defineConfig } from '@playwright/test';
 
 export const chromium = {
@@ -22,7 +22,7 @@ const firefox = {
 
 export default defineConfig({
   testDir: 'tests',
-  workers: 1,
+  workers: Number(process.env.E2E_WORKERS ?? 2),
   timeout: 60_000,
   expect: { timeout: 15_000 },
   reporter: 'list',
@@ -31,5 +31,6 @@ export default defineConfig({
   retries: process.env.CI ? 2 : 0,
   // What only Chromium can be told: touches, slow networks, the clipboard.
   grepInvert: process.env.BROWSER === 'firefox' ? /@chromium/ : undefined,
-  use: { ...(process.env.BROWSER === 'firefox' ? firefox : { launchOptions: chromium }), viewport: { width: 1280, height: 800 }, trace: 'off' },
+  // Without motion: drawing it without a graphics card takes most of a small machine. The tests of motion ask for it.
+  use: { ...(process.env.BROWSER === 'firefox' ? firefox : { launchOptions: chromium, contextOptions: { reducedMotion: 'reduce' } }), viewport: { width: 1280, height: 800 }, trace: 'off' },
 });

@@ -29,6 +29,7 @@ mod progress_bar;
 mod remote;
 mod results_page;
 mod search;
+mod search_filter;
 mod serve;
 mod status;
 mod stop_signal;

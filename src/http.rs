@@ -27,6 +27,7 @@ mod search;
 pub mod server;
 mod session;
 mod status;
+mod suggestions;
 mod uploads;
 mod zip;
 
@@ -100,6 +101,7 @@ fn api(app: &SharedApp) -> OpenApiRouter<SharedApp> {
         .routes(routes!(images::list_images))
         .routes(routes!(images::image_info))
         .routes(routes!(other_names::other_names))
+        .routes(routes!(suggestions::suggest))
         .routes(routes!(images::get_image))
         .routes(routes!(uploads::delete_image))
         .routes(routes!(status::get_status))

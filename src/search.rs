@@ -16,6 +16,7 @@ mod names;
 mod nonsense;
 mod pages;
 mod strength;
+mod suggestions;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use self::names::{Called, FUSED_MAX, Named};
 pub use self::pages::{BadCursor, Cursor};
 use self::pages::{Ranking, Rankings};
 pub use self::strength::Strength;
+pub use self::suggestions::{Suggestion, SuggestionKind};
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::{LearningConfig, SearchConfig};
 use crate::decoder::{DecodeFailure, Decoder, Share};

@@ -19,8 +19,22 @@ function mockApi(): Plugin {
   };
 }
 
+/** The page names what it fetches later: browsers with time to spare fetch it, and the service worker keeps it. */
+function nameLaterParts(): Plugin {
+  return {
+    name: 'name-later-parts',
+    transformIndexHtml: {
+      order: 'post',
+      handler(_html, { bundle }) {
+        const files = Object.keys(bundle ?? {}).filter((file) => /\/later-[^/]+\.(js|css)$/.test(file));
+        return files.map((file) => ({ tag: 'link', attrs: { rel: 'prefetch', href: `/${file}`, as: file.endsWith('.js') ? 'script' : 'style' }, injectTo: 'head' }));
+      },
+    },
+  };
+}
+
 export default defineConfig({
-  plugins: [svelte(), ...(server ? [] : [mockApi()])],
+  plugins: [svelte(), nameLaterParts(), ...(server ? [] : [mockApi()])],
   server: server ? { proxy: { '/api': server, '/docs': server, '/openapi.json': server } } : {},
   build: {
     target: 'es2022',

@@ -18,7 +18,7 @@ use image_search::embedder::{Embedder, Encoder};
 use image_search::http;
 use image_search::ingest::{Ingest, IngestState};
 use image_search::models::LocatedModel;
-use image_search::search::{Query, Window};
+use image_search::search::{Paging, Query, SearchOptions, Window};
 use image_search::source::Source;
 use image_search::source::memory::MemorySource;
 use image_search::types::{ContentHash, ImageName, ModelId, Scope};
@@ -33,6 +33,7 @@ const RENAMES: u64 = 10_000;
 const DELETES: u64 = 1_000;
 const SEARCHES: u64 = 200;
 const LIMIT: u32 = 10;
+const PAGE: u32 = 100;
 /// Of the library comes anew while searches are timed, but at least so many pictures.
 const NEW_FRACTION: u64 = 50;
 const NEW_MIN: u64 = 5_000;
@@ -270,6 +271,7 @@ pub(crate) async fn measure(rows: u64) -> Result<()> {
     report.add("memory after the restart", Memory::now().to_string());
 
     let idle = searches(&running, &mut report).await?;
+    deep_pages(&running, &mut report).await?;
     idle_cost(&running, &mut report).await?;
     if kept.is_some() {
         return running.close().await;
@@ -360,6 +362,27 @@ async fn searches(running: &Running, report: &mut Report) -> Result<Times> {
     report.add("recall@10", format!("{:.4}", right as f64 / wanted as f64));
     report.add("exact search of the same, in the store", Times::from(exact_times).to_string());
     Ok(idle)
+}
+
+/// Pages of one search, along its cursor to the end.
+async fn deep_pages(running: &Running, report: &mut Report) -> Result<()> {
+    let window = Window { limit: PAGE, offset: 0 };
+    let mut options = SearchOptions { paging: Paging::FirstPage, ..SearchOptions::default() };
+    let mut times = Vec::new();
+    loop {
+        let query = Query::Text("0".to_owned());
+        let started = Instant::now();
+        let answer = running.app.searcher.search_with(query, window, options.clone()).await?;
+        times.push(started.elapsed());
+        let Some(next) = answer.next else { break };
+        options.paging = Paging::After(next);
+    }
+    let last = times.split_off(times.len().saturating_sub(10));
+    times.truncate(10);
+    let what = |which: &str| format!("{which} ten pages of {PAGE} matches, along a cursor");
+    report.add(&what("first"), Times::from(times).to_string());
+    report.add(&what("last"), Times::from(last).to_string());
+    Ok(())
 }
 
 /// Processor time while nothing happens and one page is open.

@@ -87,3 +87,48 @@ test('an arrow pressed before the answer is there leads into the answer', async 
   await expect(page.locator('a[data-index="0"]')).toBeFocused();
   await expect(page.locator('a[data-index="0"] img')).toHaveAttribute('alt', /coast/);
 });
+
+test('suggests searches of before and what the server knows, by the keyboard alone', async ({ page, mock }) => {
+  await mock.start({ total: 200 });
+  mock.world.suggestions = [{ kind: 'folder', text: 'coast' }, { kind: 'camera', text: 'Coastar 7' }, { kind: 'name', text: 'coast road' }];
+  await page.goto(mock.url);
+  await page.evaluate(() => localStorage.setItem('recent_searches', '["coast at dawn"]'));
+  await page.reload();
+  const field = page.getByLabel(words);
+  await field.pressSequentially('coa');
+  const list = page.getByRole('listbox', { name: 'Suggestions' });
+  const options = list.getByRole('option');
+  await expect(options).toHaveText(['coast at dawn Searched before', 'coast Folder', 'coast road Name']);
+  await expect(field).toHaveAttribute('aria-expanded', 'true');
+  const isActive = async (text: string) => {
+    await expect(list.getByRole('option', { selected: true })).toHaveText(text);
+    const id = await list.getByRole('option', { selected: true }).getAttribute('id');
+    await expect(field).toHaveAttribute('aria-activedescendant', id!);
+  };
+  await field.press('ArrowDown');
+  await field.press('ArrowDown');
+  await isActive('coast Folder');
+  await field.press('ArrowUp');
+  await isActive('coast at dawn Searched before');
+  await field.press('Enter');
+  await expect(page).toHaveURL(`${mock.url}/?q=coast+at+dawn`);
+  await expect(field).toHaveValue('coast at dawn');
+  await expect(list).toBeHidden();
+
+  await field.fill('coa');
+  await expect(options).toHaveCount(3);
+  await field.press('Escape');
+  await expect(list).toBeHidden();
+  await expect(field).toHaveValue('coa');
+  await field.fill('coas');
+  await expect(options).toHaveCount(3);
+  for (let n = 0; n < 4; n++) await field.press('ArrowDown');
+  await expect(page.locator('a[data-index="0"]')).toBeFocused();
+  await expect(list).toBeHidden();
+
+  await field.fill('coast');
+  await options.filter({ hasText: 'Folder' }).click();
+  await expect(page).toHaveURL(`${mock.url}/?folder=coast`);
+  await expect(field).toHaveValue('');
+  await expect(page.getByRole('button', { name: 'Remove the filter: In coast' })).toBeVisible();
+});

@@ -21,6 +21,7 @@ export interface World {
   /** Bodies of the searches, oldest first. */
   searches: any[];
   refusesZip?: boolean;
+  suggestions: { kind: string; text: string }[];
   thumbnailDelayMs: number;
   thumbnails: { name: string; width: number; outcome: 'open' | 'sent' | 'cancelled' }[];
   publish(): void;

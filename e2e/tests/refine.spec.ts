@@ -67,11 +67,12 @@ test('a part of a picture, drawn or moved with the keys, is searched with', asyn
   await page.mouse.move(box.x + box.width * 0.5, box.y + box.height * 0.6, { steps: 4 });
   await page.mouse.up();
   const part = area.locator('.part');
-  const drawn = (await part.boundingBox())!;
-  expect(Math.abs(drawn.width / box.width - 0.4)).toBeLessThan(0.02);
-  expect(Math.abs(drawn.height / box.height - 0.5)).toBeLessThan(0.02);
+  const size = async () => (await part.boundingBox())!;
+  await expect.poll(async () => Math.abs((await size()).width / box.width - 0.4)).toBeLessThan(0.02);
+  await expect.poll(async () => Math.abs((await size()).height / box.height - 0.5)).toBeLessThan(0.02);
+  const drawn = await size();
   await page.keyboard.press('Shift+ArrowRight');
-  expect((await part.boundingBox())!.width).toBeGreaterThan(drawn.width);
+  await expect.poll(async () => (await size()).width).toBeGreaterThan(drawn.width);
   await page.keyboard.press('Enter');
   await expect(page.getByRole('heading', { name: 'Like your picture' })).toBeVisible();
   await expect(dialog).toBeHidden();

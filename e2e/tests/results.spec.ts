@@ -85,6 +85,7 @@ test('selects with shift and with the keyboard, copies paths, downloads as a zip
 
 test('the tile grows into the large picture and shrinks back, unless motion is unwanted', { tag: '@chromium' }, async ({ page, mock }) => {
   await mock.start({ total: 100 });
+  await page.emulateMedia({ reducedMotion: 'no-preference' });
   await page.addInitScript(() => {
     const start = document.startViewTransition.bind(document);
     (window as any).grown = [];

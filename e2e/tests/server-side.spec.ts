@@ -22,6 +22,8 @@ function blank(width: number, height: number): Buffer {
 }
 
 test('adds a picture, which appears; recognises it the second time; deletes it', async ({ page }) => {
+  const sent: (string | undefined)[] = [];
+  page.on('request', (request) => sent.push(request.headers().authorization, request.headers()['x-api-key']));
   await page.goto('/');
   await page.getByRole('button', { name: 'Add pictures' }).click();
   const panel = page.getByRole('dialog');
@@ -41,7 +43,8 @@ test('adds a picture, which appears; recognises it the second time; deletes it',
   await expect(panel.getByText('Already here as zebra.png.')).toBeVisible();
   await panel.getByLabel('Pictures to add').setInputFiles({ name: 'notes.png', mimeType: 'image/png', buffer: Buffer.from('no picture') });
   await expect(panel.getByText(/notes\.png: .*not a picture/)).toBeVisible();
-  expect(await page.evaluate(() => JSON.stringify(localStorage))).not.toContain(API_KEY);
+  // What it stays signed in with is a cookie that no script can read.
+  expect(await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]))).not.toContain(API_KEY);
   await page.keyboard.press('Escape');
 
   await added.click();
@@ -51,6 +54,7 @@ test('adds a picture, which appears; recognises it the second time; deletes it',
   await expect(large.getByRole('heading', { name: 'zebra.png' })).toBeHidden();
   await page.keyboard.press('Escape');
   await expect(added).toBeHidden();
+  expect(sent.filter((header) => header !== undefined)).toEqual([]);
 });
 
 test('shows what failed, why, and tries again', async ({ page, server }) => {

@@ -2,15 +2,17 @@
 // anything breaks the Content-Security-Policy or throws.
 import { test as base, expect } from '@playwright/test';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
+import { crc32 } from 'node:zlib';
 
 export const ROOT = resolve(import.meta.dirname, '../..');
 export const API_KEY = 'a-key-only-for-these-tests';
 const BINARY = resolve(process.env.IMAGE_SEARCH_BIN ?? join(ROOT, 'target/debug/image-search'));
 const READY_MAX_MS = 60_000;
+const PNG_END_BYTES = 12;
 const TAKEN = ['abacus', 'airplane', 'alarm-clock', 'ambulance', 'anchor', 'automobile', 'avocado', 'baby-bottle', 'balloon', 'banana', 'basketball', 'beer-mug', 'bicycle', 'birthday-cake', 'bouquet', 'bus', 'cactus', 'camera', 'cherry-blossom', 'clown-face', 'crab', 'dog-face', 'elephant', 'fire', 'fish', 'grapes', 'guitar', 'hamburger', 'hot-beverage', 'key', 'lion', 'mushroom', 'octopus', 'owl', 'panda', 'penguin', 'pizza', 'rainbow', 'red-apple', 'red-heart', 'rocket', 'rose', 'sailboat', 'snowman', 'strawberry', 'sunflower', 'tennis', 'tiger-face', 'tulip', 'turtle', 'umbrella', 'violin', 'watermelon', 'whale'];
 
 export const demoPicture = (name: string) => join(ROOT, 'demo/pictures', `${name}.png`);
@@ -32,6 +34,21 @@ export class Server {
 
   add(name: string) {
     copyFileSync(demoPicture(name), join(this.folder, `${name}.png`));
+  }
+
+  /** The same pixels in another file: a copy that is no exact one. `path` may have folders. */
+  addVariant(name: string, path: string) {
+    const png = readFileSync(demoPicture(name));
+    const end = png.length - PNG_END_BYTES;
+    const words = Buffer.from(`tEXtComment\0${path}`);
+    const framed = Buffer.alloc(words.length + 8);
+    framed.writeUInt32BE(words.length - 4, 0);
+    words.copy(framed, 4);
+    framed.writeUInt32BE(crc32(words), words.length + 4);
+    const file = join(this.folder, path);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, Buffer.concat([png.subarray(0, end), framed, png.subarray(end)]));
+    this.#expected++;
   }
 
   addBroken(name: string) {

@@ -34,18 +34,19 @@ test('cancels what left the screen, and asks first for what is on it', async ({ 
 
 test('asks for a few at a time, so that a search does not wait for pictures', async ({ page, mock }) => {
   await mock.start({ total: 500 });
-  mock.world.thumbnailDelayMs = 3000;
+  // Longer than any patience: whoever waits for a picture waits for ever.
+  mock.world.thumbnailDelayMs = 600_000;
   await page.goto(mock.url);
   await expect.poll(() => mock.world.thumbnails.length).toBeGreaterThan(2);
   await page.getByLabel('Search pictures by words').fill('coast');
   await expect(page.getByRole('heading', { name: 'Pictures of “coast”' })).toBeVisible();
-  await expect(page.locator('a[data-index]').first()).toBeVisible({ timeout: 2500 });
+  await expect(page.locator('a[data-index]').first()).toBeVisible();
   expect(mock.world.thumbnails.filter(({ outcome }) => outcome === 'open').length).toBeLessThanOrEqual(4);
 });
 
 test('paints the colours of a picture before it is there', async ({ page, mock }) => {
   await mock.start({ total: 50 });
-  mock.world.thumbnailDelayMs = 4000;
+  mock.world.thumbnailDelayMs = 600_000;
   await page.goto(mock.url);
   const canvas = page.locator('#results li canvas').first();
   await expect(canvas).toBeVisible();
@@ -56,4 +57,21 @@ test('paints the colours of a picture before it is there', async ({ page, mock }
   expect(Math.max(...colours.sides)).toBe(32);
   expect(colours.alpha).toBe(255);
   expect(colours.different).toBeGreaterThan(20);
+});
+
+test.describe('on a sharp screen', () => {
+  test.use({ deviceScaleFactor: 2 });
+
+  test('shows the width that is ready at once, and a sharper one when all in sight have something', async ({ page, mock }) => {
+    await mock.start({ total: 60 });
+    await page.goto(mock.url);
+    const first = page.locator('a[data-index="0"] img');
+    await expect(first).toHaveAttribute('src', /width=640/);
+    const inSight = await page.locator('#results li img').evaluateAll((all) => all.filter((img) => img.getBoundingClientRect().top < innerHeight).map((img) => (img as HTMLImageElement).alt));
+    const asked = mock.world.thumbnails;
+    const firstSharp = asked.findIndex(({ width }) => width === 640);
+    const before = asked.slice(0, firstSharp).filter(({ width }) => width === 320).map(({ name }) => name);
+    expect(inSight.length).toBeGreaterThan(4);
+    expect(inSight.filter((name) => !before.includes(name))).toEqual([]);
+  });
 });

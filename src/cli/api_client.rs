@@ -61,11 +61,6 @@ impl Api {
         Ok(Self::Here { app, routes, proof })
     }
 
-    /// Whether a server answers, which has learnt already what scores mean.
-    pub(super) fn is_server(&self) -> bool {
-        matches!(self, Self::Server { .. })
-    }
-
     pub(super) async fn close(self) {
         if let Self::Here { app, .. } = self {
             app.shut_down().await;

@@ -1,6 +1,6 @@
-//! From the name of an image to its path on this machine.
+//! From the name of an image to its path on this machine, and back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where an image is: below the first folder, or, if its name begins with `@folder/`, below the folder that is called so.
 /// Where several could be meant, it is the one that has it.
@@ -21,6 +21,27 @@ pub(super) fn path_of(folders: &[PathBuf], name: &str) -> PathBuf {
         below_named.chain(folders.iter().map(|folder| folder.join(name))).collect();
     let there = candidates.iter().find(|path| path.exists()).or(candidates.first());
     there.cloned().unwrap_or_else(|| PathBuf::from(name))
+}
+
+/// What the names of the pictures in a folder on this machine begin with; empty for all of the first source. `None` if the
+/// folder is in no source, or in one that is not the only one with its label.
+pub(super) fn name_of(sources: &[PathBuf], folder: &Path) -> Option<String> {
+    let folder = folder.canonicalize().ok()?;
+    let sources: Vec<PathBuf> =
+        sources.iter().filter_map(|source| source.canonicalize().ok()).collect();
+    let (at, below) = sources
+        .iter()
+        .enumerate()
+        .find_map(|(at, source)| Some((at, folder.strip_prefix(source).ok()?)))?;
+    let parts = below.components().map(|part| part.as_os_str().to_str());
+    let below = parts.collect::<Option<Vec<_>>>()?.join("/");
+    if at == 0 {
+        return Some(below);
+    }
+    let label = sources[at].file_name()?;
+    let same = sources[1..].iter().filter(|source| source.file_name() == Some(label)).count();
+    let label = format!("@{}/{below}", label.to_str()?);
+    (same == 1).then(|| label.trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
@@ -45,5 +66,26 @@ mod tests {
         ] {
             assert_eq!(path_of(&folders, name), folder(file), "{name}");
         }
+    }
+
+    #[test]
+    fn folders_are_called_as_their_pictures_begin() {
+        let dir = tempfile::tempdir().expect("temp");
+        let folder = |name: &str| dir.path().join(name);
+        for name in ["plain/2024/rome", "more/x", "y/more", "elsewhere"] {
+            std::fs::create_dir_all(folder(name)).expect("mkdir");
+        }
+        let name = |sources: &[&str], path: &str| {
+            let sources: Vec<PathBuf> = sources.iter().map(|source| folder(source)).collect();
+            name_of(&sources, &folder(path))
+        };
+        let sources = ["plain", "more"];
+        assert_eq!(name(&sources, "plain/2024/../2024/rome").as_deref(), Some("2024/rome"));
+        assert_eq!(name(&sources, "plain").as_deref(), Some(""));
+        assert_eq!(name(&sources, "more/x").as_deref(), Some("@more/x"));
+        assert_eq!(name(&sources, "more").as_deref(), Some("@more"));
+        assert_eq!(name(&sources, "elsewhere"), None);
+        assert_eq!(name(&sources, "not there"), None);
+        assert_eq!(name(&["plain", "more", "y/more"], "more/x"), None, "two are called so");
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::api_client::{Api, Form};
 use super::picture_paths::path_of;
+use super::search_filter::FilterArgs;
 use super::{picture_file, results_page, say, say_json, write_out};
 use crate::config::Config;
 
@@ -19,6 +20,7 @@ Examples:
   image-search search a dog on the beach
   image-search search dog --not cat                      the same as: search 'dog -cat'
   image-search search red --image ~/shirt.jpg            words and a picture together
+  image-search search beach --folder holidays --after 2024-05-01 --before 2024-10-01
   image-search search sunset --paths -0 | xargs -0 cp -t /tmp/sunsets
   image-search search sunset --open                      look at them in the browser";
 
@@ -53,6 +55,8 @@ pub(super) struct SearchArgs {
     /// With --names or --paths: end each with a NUL, for xargs -0
     #[arg(short = '0', long, conflicts_with_all = ["json", "open"])]
     null: bool,
+    #[command(flatten)]
+    only: FilterArgs,
 }
 
 pub(super) async fn run(config: Config, args: SearchArgs) -> anyhow::Result<ExitCode> {
@@ -79,7 +83,9 @@ async fn show(
     words: &str,
     picture: Option<Vec<u8>>,
 ) -> anyhow::Result<ExitCode> {
-    let answer = ask(api, args, words, picture).await?;
+    let filter = args.only.of(api).await?;
+    let is_limited = filter.is_some();
+    let answer = ask(api, args, words, picture, filter).await?;
     let end = if args.null { '\0' } else { '\n' };
     if args.json {
         say_json(&serde_json::to_string_pretty(&answer)?);
@@ -93,7 +99,7 @@ async fn show(
         say(format_args!("The matches are in {}", page.display()));
         results_page::open(&page)?;
     } else {
-        print_table(&answer);
+        print_table(&answer, is_limited);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -103,15 +109,14 @@ async fn ask(
     args: &SearchArgs,
     words: &str,
     picture: Option<Vec<u8>>,
+    filter: Option<Value>,
 ) -> anyhow::Result<Value> {
-    // Without a server it would first have to be learnt, for one search, what scores mean.
-    let strength = api.is_server();
     let text = with_unwanted(words, &args.not);
     match picture {
         None => {
-            let mut body = json!({"text": text, "limit": args.limit});
-            if strength {
-                body["strength"] = true.into();
+            let mut body = json!({"text": text, "limit": args.limit, "strength": true});
+            if let Some(filter) = filter {
+                body["filter"] = filter;
             }
             api.post(SEARCH, &body).await
         }
@@ -119,7 +124,10 @@ async fn ask(
             let mut form = Form::new()
                 .field("image", &picture)
                 .field("limit", args.limit.to_string().as_bytes())
-                .field("strength", strength.to_string().as_bytes());
+                .field("strength", b"true");
+            if let Some(filter) = filter {
+                form = form.field("filter", filter.to_string().as_bytes());
+            }
             if !text.is_empty() {
                 form = form.field("text", text.as_bytes()).field("collapse", b"false");
             }
@@ -152,9 +160,13 @@ fn print_each(texts: impl Iterator<Item = String>, end: char) {
     write_out(&texts.flat_map(|text| [text, end.to_string()]).collect::<String>());
 }
 
-fn print_table(answer: &Value) {
+fn print_table(answer: &Value, is_limited: bool) {
     if matches(answer).is_empty() {
-        say("Nothing is indexed yet. Run: image-search index --images DIR");
+        say(if is_limited {
+            "No picture is left. Leave one of the options away that limit the search."
+        } else {
+            "Nothing is indexed yet. Run: image-search index --images DIR"
+        });
     }
     for found in matches(answer) {
         let duplicates = found["other_names_total"].as_u64().unwrap_or_default();

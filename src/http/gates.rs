@@ -29,6 +29,7 @@ const GATES: &[(Method, &str, Gate)] = &[
     (Method::DELETE, "/api/v1/images/{*image_name}", Key(Upload)),
     (Method::GET, "/api/v1/image-info", Key(Search)),
     (Method::GET, "/api/v1/other-names", Key(Search)),
+    (Method::GET, "/api/v1/suggestions", Key(Search)),
     (Method::GET, "/api/v1/status", Key(Search)),
     (Method::GET, "/api/v1/events", Key(Search)),
     (Method::GET, "/api/v1/failures", Key(Search)),

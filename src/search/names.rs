@@ -119,7 +119,8 @@ fn may_begin(text: &str, words: &[String]) -> bool {
     chars >= if is_piece { 2 } else { BEGINNING_CHARS_MIN }
 }
 
-fn words(text: &str) -> Vec<String> {
+/// The words of a text or name, in small letters.
+pub(super) fn words(text: &str) -> Vec<String> {
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     words.map(str::to_lowercase).collect()
 }

@@ -115,17 +115,32 @@ impl Ranking {
 }
 
 /// The rankings of the last searches that were paged.
-pub(super) struct Rankings(Mutex<LruCache<SearchIdentity, Arc<Ranking>>>);
+pub(super) struct Rankings {
+    kept: Mutex<LruCache<SearchIdentity, Arc<Ranking>>>,
+    /// How many were made.
+    #[cfg(test)]
+    pub(super) made: std::sync::atomic::AtomicUsize,
+}
 
 impl Rankings {
     pub(super) fn new(rankings_max: usize) -> Self {
         let most = NonZeroUsize::new(rankings_max).unwrap_or(NonZeroUsize::MIN);
-        Self(Mutex::new(LruCache::new(most)))
+        Self {
+            kept: Mutex::new(LruCache::new(most)),
+            #[cfg(test)]
+            made: std::sync::atomic::AtomicUsize::default(),
+        }
+    }
+
+    fn keep(&self, search: SearchIdentity, ranking: Arc<Ranking>) {
+        #[cfg(test)]
+        self.made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.kept.lock().put(search, ranking);
     }
 
     #[cfg(test)]
     pub(super) fn clear(&self) {
-        self.0.lock().clear();
+        self.kept.lock().clear();
     }
 }
 
@@ -150,7 +165,7 @@ impl Searcher {
                 self.rank_and_keep(place, serving, vector, wants, FIRST_DEPTH.max(limit)).await?
             }
             Some(after) => {
-                let kept = self.rankings.0.lock().get(&place).cloned();
+                let kept = self.rankings.kept.lock().get(&place).cloned();
                 let depth = (after.place as usize + limit).saturating_mul(2).max(FIRST_DEPTH);
                 match kept {
                     Some(ranking) => ranking,
@@ -183,7 +198,7 @@ impl Searcher {
         let mut ranking = self.rank(serving, vector, wants, depth.min(window_max)).await?;
         ranking.hits.truncate(window_max);
         let ranking = Arc::new(ranking);
-        self.rankings.0.lock().put(search, ranking.clone());
+        self.rankings.keep(search, ranking.clone());
         Ok(ranking)
     }
 

@@ -251,3 +251,30 @@ async fn what_scores_mean_costs_the_model_nothing_after_a_restart() {
     assert_eq!(test.model.texts_encoded(), 1, "only the query");
     test.finish().await;
 }
+
+#[tokio::test]
+async fn a_page_costs_the_same_at_any_depth() {
+    const PICTURES: u16 = 600;
+    let test = TestApp::start(|_| {}).await;
+    for number in 0..PICTURES {
+        let [high, low] = number.to_be_bytes();
+        test.put(&format!("{number:03}.png"), [250 - high, low, high], 4);
+    }
+    test.until_counts(u64::from(PICTURES), 0).await;
+    let first =
+        SearchOptions { names: false, paging: Paging::FirstPage, ..SearchOptions::default() };
+    let mut page = search_with(&test, "red", 20, first.clone()).await;
+    let mut seen = named(&page.matches);
+    while let Some(cursor) = page.next {
+        let options = SearchOptions { paging: Paging::After(cursor), ..first.clone() };
+        page = search_with(&test, "red", 20, options).await;
+        seen.extend(named(&page.matches));
+    }
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), usize::from(PICTURES), "each picture once");
+    // The first 256, then four times as many: of the thirty pages, two asked the store.
+    let made = test.app.searcher.rankings.made.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(made, 2);
+    test.finish().await;
+}

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::filters::fill;
 use crate::harness::{BROKEN_PICTURE, World, picture};
 
 fn text(bytes: &[u8]) -> String {
@@ -94,6 +95,53 @@ fn searches_take_pictures_unwanted_words_and_give_paths_and_a_page() {
     );
 }
 
+#[tokio::test]
+async fn searches_are_limited_and_say_the_same_of_matches_with_and_without_a_server() {
+    let world = World::new();
+    fill(&world);
+    for number in 8..70 {
+        world.write(&format!("drawings/{number}.png"), &picture(number));
+    }
+    assert_eq!(world.run("index", &[]).status.code(), Some(0));
+    let rome = world.image("2024/rome").display().to_string();
+    let drawing = world.image("drawings/1.png").display().to_string();
+    let limited = [
+        (&["--folder", "2024"][..], "2024/rome/a.jpg\n"),
+        (&["--folder", &rome], "2024/rome/a.jpg\n"),
+        (&["--after", "2018-12-31", "--before", "2019-02-01"], "2019/oslo/b.jpg\n"),
+        (&["--camera", "nikon"], "2019/oslo/b.jpg\n"),
+        (&["--format", "jpg", "--orientation", "portrait"], "2019/oslo/b.jpg\n"),
+        (&["--near", "48.1,11.1,20"], "2024/rome/a.jpg\n"),
+        (&["--image", &drawing, "--folder", "2019"], "2019/oslo/b.jpg\n"),
+    ];
+    let search = |more: &[&str]| world.run("search", &[&["anything"], more].concat());
+    let look = || {
+        for (options, wanted) in limited {
+            let output = search(&[options, &["--names"]].concat());
+            assert_eq!(text(&output.stdout), wanted, "{options:?} {}", text(&output.stderr));
+        }
+        let none = search(&["--folder", "nowhere"]);
+        assert!(text(&none.stdout).contains("No picture is left"), "{}", text(&none.stdout));
+        let wrong = search(&["--after", "2020-01-01", "--before", "2019-01-01"]);
+        assert_eq!(wrong.status.code(), Some(1));
+        assert!(text(&wrong.stderr).contains("earlier"), "{}", text(&wrong.stderr));
+        let answer = text(&search(&["--json", "--limit", "80"]).stdout);
+        serde_json::from_str::<Value>(&answer).expect("JSON")
+    };
+    let alone = look();
+    let server = world.serve().await;
+    server.until_counts(72, 0).await;
+    let served = look();
+    assert!(alone["strong_total"].is_u64(), "{alone}");
+    assert_eq!(alone["strong_total"], served["strong_total"]);
+    let strengths = |answer: &Value| -> Vec<(Value, Value)> {
+        let matches = answer["matches"].as_array().expect("matches");
+        matches.iter().map(|one| (one["image_name"].clone(), one["strength"].clone())).collect()
+    };
+    assert!(strengths(&alone).iter().all(|(_, strength)| strength.is_string()), "{alone}");
+    assert_eq!(strengths(&alone), strengths(&served));
+}
+
 #[test]
 fn wrong_searches_say_once_what_to_do() {
     let world = World::new();
@@ -149,13 +197,14 @@ fn completions_and_the_manual_page_know_every_command() {
     let world = World::new();
     for shell in ["bash", "zsh", "fish"] {
         let script = text(&world.run("completions", &[shell]).stdout);
-        for word in ["duplicates", "search", "--not", "--data-dir"] {
+        for word in ["duplicates", "search", "--not", "--folder", "--near", "--data-dir"] {
             let word = if shell == "fish" { word.trim_start_matches("--") } else { word };
             assert!(script.contains(word), "{shell}: no {word}");
         }
     }
     let page = text(&world.run("man", &[]).stdout);
-    for word in [".TH image", "duplicates", "Search from the terminal", "\\-\\-not"] {
+    for word in [".TH image", "duplicates", "Search from the terminal", "\\-\\-not", "\\-\\-after"]
+    {
         assert!(page.contains(word), "no {word} in {page}");
     }
 }

@@ -9,7 +9,7 @@ use crate::search::multipart;
 
 const SEARCH: &str = "/api/v1/search-image";
 
-fn fill(world: &World) {
+pub(crate) fn fill(world: &World) {
     world.write("2024/rome/a.jpg", &Shot::default().jpeg());
     let old =
         Shot { taken: "2019:01:02 03:04:05", model: "D750", make: "NIKON", ..Shot::default() };
@@ -34,6 +34,35 @@ async fn found(server: &Server, filter: Value) -> Vec<String> {
         &server.search(json!({"text": "anything", "limit": 50, "filter": filter})).await,
         "matches",
     )
+}
+
+#[tokio::test]
+async fn half_typed_texts_are_finished_by_what_the_library_holds() {
+    let world = World::new();
+    fill(&world);
+    world.write("2024/rome/red-apple.png", &picture(20));
+    world.write("IMG_1234.png", &picture(21));
+    let server = world.serve().await;
+    server.until_counts(12, 0).await;
+    for (text, wanted) in [
+        ("ro", json!([{"kind": "folder", "text": "2024/rome"}])),
+        ("2024 ROM", json!([{"kind": "folder", "text": "2024/rome"}])),
+        ("red%20app", json!([{"kind": "name", "text": "red apple"}])),
+        ("img_12", json!([{"kind": "name", "text": "IMG_1234"}])),
+        ("nik", json!([{"kind": "camera", "text": "NIKON D750"}])),
+        ("eos%20r", json!([{"kind": "camera", "text": "Canon EOS R5"}])),
+        ("apple%20red%20x", json!([])),
+        ("r", json!([])),
+        ("%22*%20-", json!([])),
+    ] {
+        let found = server.get_json(&format!("/api/v1/suggestions?text={text}")).await;
+        assert_eq!(found["suggestions"], wanted, "{text}");
+    }
+    let few = server.get_json("/api/v1/suggestions?text=20&limit=1").await;
+    assert_eq!(few["suggestions"].as_array().map(Vec::len), Some(1), "{few}");
+    for query in ["text=ab&limit=0", "text=ab&limit=21", "limit=3"] {
+        problem(server.get(&format!("/api/v1/suggestions?{query}")), 422, "invalid_request").await;
+    }
 }
 
 async fn every_filter_is_obeyed(world: &World, server: &Server) {

@@ -95,6 +95,8 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
     searches: [],
     /** Changes of the status, for tests that need a certain one. */
     change: (status) => status,
+    /** What half-typed words may become; each is found by what is in its text. */
+    suggestions: [],
     thumbnailDelayMs: 0,
     /** Every thumbnail that was asked for, and whether it went out or was cancelled. */
     thumbnails: [],
@@ -177,6 +179,17 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
       const next = offset + limit < images.length ? String(offset + limit) : undefined;
       return send(response, 200, { images: images.slice(offset, offset + limit).map(shown), total: images.length, ...(world.rich ? { next } : {}) });
     }
+    if (route === 'GET /suggestions') {
+      const asked = url.searchParams.get('text');
+      return send(response, 200, { suggestions: world.suggestions.filter(({ text }) => text.includes(asked)).slice(0, limit) });
+    }
+    if (route === 'GET /session') return send(response, 200, session(isSignedIn(request)));
+    if (route === 'POST /session') {
+      const isKey = JSON.parse((await read(request)).toString()).key === 'mock-key';
+      if (!isKey) return send(response, 401, { code: 'api_key_needed', detail: 'The mock takes mock-key.' });
+      response.setHeader('Set-Cookie', 'mock_session=1; Path=/; HttpOnly; SameSite=Strict');
+      return send(response, 201, session(true));
+    }
     if (route === 'GET /image-info') {
       const found = world.images.find(({ image_name }) => image_name === url.searchParams.get('image_name'));
       if (!found) return send(response, 404, { code: 'not_found', detail: 'There is no such image.' });
@@ -232,7 +245,7 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
 
   async function change(request, response, url) {
     const body = await read(request);
-    if (request.headers.authorization !== 'Bearer mock-key') return send(response, 401, { code: 'api_key_needed', detail: 'Send the API key as Authorization: Bearer … (the mock takes mock-key)' });
+    if (!isSignedIn(request)) return send(response, 401, { code: 'api_key_needed', detail: 'Sign in first (the mock takes mock-key).' });
     if (request.method === 'DELETE') {
       const name = decodeURIComponent(url.pathname.slice('/api/v1/images/'.length));
       world.images = world.images.filter(({ image_name }) => image_name !== name);
@@ -290,6 +303,9 @@ function fits(image, { folder, taken_after, taken_before, formats, orientation, 
     (!camera || CAMERAS[digest(image.image_name)[1] % 2] === camera)
   );
 }
+
+const isSignedIn = ({ headers }) => headers.cookie?.includes('mock_session=1') ?? false;
+const session = (isIn) => ({ key_needed: false, scopes: ['search', 'feedback', ...(isIn ? ['upload'] : [])] });
 
 function send(response, code, body) {
   const type = code < 400 ? 'application/json' : 'application/problem+json';

@@ -40,6 +40,11 @@ const EN = {
     pictureGone: 'The picture you searched with is not kept after leaving the page.',
   },
 
+  suggest: {
+    label: 'Suggestions',
+    kinds: { recent: 'Searched before', folder: 'Folder', camera: 'Camera', name: 'Name' },
+  },
+
   pill: {
     offline: 'Offline',
     connecting: 'Connecting…',
@@ -148,6 +153,8 @@ const EN = {
     scoreHow: 'Similarity: the nearer to 1, the better the match',
     copies: (n: number) => `${of(n, 'copy', 'copies')} of this picture`,
     copiesTitle: 'The same picture, several times',
+    nearTitle: 'Pictures that look nearly the same',
+    near: 'Nearly the same',
     copiesMore: (n: number) => `And ${number(n)} more.`,
     fits: 'You said: fits',
     fitsNot: 'You said: does not fit',
@@ -328,7 +335,9 @@ const EN = {
     label: 'API key',
     use: 'Use',
     refused: 'The server does not know this key. Check it and try again.',
-    note: 'The key of this server. This tab keeps it until it is closed.',
+    notEnough: 'This key does not allow that. The operator of the server makes one that does.',
+    ended: 'The server asks for the key again.',
+    note: 'The key of this server. This browser stays signed in with it.',
   },
 };
 
@@ -359,6 +368,11 @@ const DE: typeof EN = {
     notPicture: (name) => `${name} ist kein Bild.`,
     tooLarge: (name, most) => `${name} ist zu groß zum Suchen; höchstens ${most}.`,
     pictureGone: 'Das Bild, mit dem du gesucht hast, wird nach dem Verlassen der Seite nicht behalten.',
+  },
+
+  suggest: {
+    label: 'Vorschläge',
+    kinds: { recent: 'Schon gesucht', folder: 'Ordner', camera: 'Kamera', name: 'Name' },
   },
 
   pill: {
@@ -469,6 +483,8 @@ const DE: typeof EN = {
     scoreHow: 'Ähnlichkeit: je näher an 1, desto besser',
     copies: (n) => `${of(n, 'Kopie', 'Kopien')} dieses Bildes`,
     copiesTitle: 'Dasselbe Bild, mehrmals',
+    nearTitle: 'Bilder, die fast gleich aussehen',
+    near: 'Fast gleich',
     copiesMore: (n) => `Und ${number(n)} weitere.`,
     fits: 'Du meinst: passt',
     fitsNot: 'Du meinst: passt nicht',
@@ -649,7 +665,9 @@ const DE: typeof EN = {
     label: 'API-Schlüssel',
     use: 'Benutzen',
     refused: 'Der Server kennt diesen Schlüssel nicht. Prüf ihn und versuch es noch einmal.',
-    note: 'Der Schlüssel dieses Servers. Dieser Tab behält ihn, bis er geschlossen wird.',
+    notEnough: 'Dieser Schlüssel erlaubt das nicht. Wer den Server betreibt, macht einen, der es erlaubt.',
+    ended: 'Der Server fragt noch einmal nach dem Schlüssel.',
+    note: 'Der Schlüssel dieses Servers. Dieser Browser bleibt damit angemeldet.',
   },
 };
 

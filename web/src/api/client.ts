@@ -92,6 +92,13 @@ export function imageInfo(name: string, signal: AbortSignal): Promise<ImageInfo>
   return request(`/api/v1/image-info?image_name=${encodeURIComponent(name)}`, { signal });
 }
 
+export type Suggestion = Schemas['SuggestionEntry'];
+
+/** What a half-typed text may become. */
+export function findSuggestions(text: string, limit: number, signal: AbortSignal): Promise<Schemas['Suggestions']> {
+  return request(`/api/v1/suggestions?${new URLSearchParams({ text, limit: String(limit) })}`, { signal });
+}
+
 /** What may be done with the key that this browser signed in with, if any. */
 export function getSession(): Promise<Schemas['Session']> {
   return request('/api/v1/session');
@@ -131,16 +138,15 @@ export function imageUrlOf(name: string): string {
   return imagePath(name);
 }
 
-export function deleteImage(name: string, apiKey: string): Promise<null> {
-  return request(imagePath(name), { method: 'DELETE', headers: { Authorization: `Bearer ${apiKey}` } });
+export function deleteImage(name: string): Promise<null> {
+  return request(imagePath(name), { method: 'DELETE' });
 }
 
 /** Not `fetch`: only this tells how much of the body has gone out. */
-export function uploadImage(file: File, apiKey: string, onProgress: (share: number) => void, signal: AbortSignal): Promise<UploadResponse> {
+export function uploadImage(file: File, onProgress: (share: number) => void, signal: AbortSignal): Promise<UploadResponse> {
   return new Promise((resolve, reject) => {
     const sending = new XMLHttpRequest();
     sending.open('POST', '/api/v1/images');
-    sending.setRequestHeader('Authorization', `Bearer ${apiKey}`);
     sending.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     sending.onload = () => {
       const body = parseJson(sending.responseText);

@@ -265,6 +265,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/suggestions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Suggest folders, cameras and names that have the words of a half-typed text. */
+        get: operations["suggest"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/healthz": {
         parameters: {
             query?: never;
@@ -980,6 +997,25 @@ export interface components {
              * @description How many vectors that collection has.
              */
             vectors?: number | null;
+        };
+        /** @description One thing that the text may become. */
+        SuggestionEntry: {
+            kind: components["schemas"]["SuggestionKindEntry"];
+            /**
+             * @description A folder with those above it, as the filter takes it; a camera; or the words that a file is called by.
+             * @example holidays/2024
+             */
+            text: string;
+        };
+        /**
+         * @description What a suggestion is.
+         * @enum {string}
+         */
+        SuggestionKindEntry: "folder" | "camera" | "name";
+        /** @description Where the words of a text stand in this library. */
+        Suggestions: {
+            /** @description Folders first, then cameras, then names of files. */
+            suggestions: components["schemas"]["SuggestionEntry"][];
         };
         /** @description When a picture was taken. */
         Taken: {
@@ -2767,6 +2803,97 @@ export interface operations {
             };
             /** @description The server does not go by the name in Host; server.hosts lists its names. */
             421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    suggest: {
+        parameters: {
+            query: {
+                /**
+                 * @description What was typed so far.
+                 * @example hol
+                 */
+                text: string;
+                /** @description At most so many; 8 if missing. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What the text may become; nothing for texts of less than two letters. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Suggestions"];
+                };
+            };
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter is out of bounds. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -84,6 +84,11 @@ export function filterOf(query: Query): Filter {
   return query.filter ?? {};
 }
 
+/** Whether it says more than words or a picture alone. */
+export function isRefined(query: Query): boolean {
+  return query.kind !== 'none' && Boolean(query.not?.length || query.notLike?.length || (query.kind !== 'text' && query.text));
+}
+
 /** The same question, of other pictures. */
 export function withFilter(query: Query, filter: Filter): Query {
   const { filter: _, ...rest } = query;

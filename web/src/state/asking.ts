@@ -100,6 +100,14 @@ export function filterBy(filter: Filter) {
   navigation.settle();
 }
 
+/** Only pictures of this folder or camera: what was typed to find it is not searched for. */
+export function onlyIn(part: Filter) {
+  typed.cancel();
+  const { query } = navigation.address;
+  navigation.search(withFilter(withWords(query, ''), { ...query.filter, ...part }));
+  navigation.settle();
+}
+
 /** The filter without a question. */
 function only({ filter }: Query): { kind: 'none'; filter?: Filter } {
   return { kind: 'none', ...(filter ? { filter } : {}) };

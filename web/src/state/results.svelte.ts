@@ -3,7 +3,7 @@
 // that going back shows them at once.
 import { ApiError, asError, listImages, searchImage, type ListedImage, type Match, type QueryPart, type SearchQuery, type Strength } from '../api/client';
 import { t } from '../texts';
-import { filterOf, MIX_EVEN, sameQuery, type Query, type Search } from './address';
+import { filterOf, isRefined, MIX_EVEN, sameQuery, type Query, type Search } from './address';
 import { canCombine } from './combining';
 import { askedFilter } from './filter';
 import { pictureOf } from './pictures';
@@ -291,9 +291,8 @@ const NOT_WEIGHT = -0.5;
 function asked(query: Search): SearchQuery {
   const parts: QueryPart[] = [];
   const hasPicture = query.kind !== 'text';
-  const isRefined = Boolean(query.not?.length || query.notLike?.length || (hasPicture && query.text));
   // Alone, a part has no weight, and asks as every server understands it.
-  const weight = (share: number) => (isRefined ? { weight: Math.min(1, share / MIX_EVEN) } : {});
+  const weight = (share: number) => (isRefined(query) ? { weight: Math.min(1, share / MIX_EVEN) } : {});
   const mix = hasPicture && query.text ? (query.mix ?? MIX_EVEN) : MIX_EVEN;
   if (query.text) parts.push({ text: query.text, ...weight(mix) });
   if (query.kind === 'like') parts.push({ image_name: query.name, ...weight(100 - mix) });

@@ -45,11 +45,11 @@ class Selection {
   }
 
   /** One after the other; what is deleted is no longer selected. Ends at the first that fails. */
-  async delete(apiKey: string, ondeleted: (name: string, done: number) => void): Promise<ApiError | null> {
+  async delete(ondeleted: (name: string, done: number) => void): Promise<ApiError | null> {
     let done = 0;
     for (const name of [...this.names]) {
       try {
-        await deleteImage(name, apiKey);
+        await deleteImage(name);
       } catch (thrown) {
         const error = asError(thrown);
         // Somebody was quicker.

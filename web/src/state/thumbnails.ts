@@ -1,16 +1,28 @@
 // Asks for thumbnails a few at a time: what is on screen first, from the top; what has left the screen is cancelled, or
 // never asked for. Few at a time also leaves connections for the search and the live status, which browsers count
-// together with the pictures.
+// together with the pictures. The server has the small width of every picture ready, and makes others when they are asked for:
+// large tiles and sharp screens get the small one first, and the sharper one when everybody in sight has something.
 
 const AT_ONCE = 4;
 const TRIES_MAX = 4;
 const RETRY_MS = 1500;
+// What is here so soon is not faded in: that would only make it later.
+const SOON_MS = 200;
 const REMEMBERED_MAX = 20_000;
 
-interface Job {
-  img: HTMLImageElement;
+export interface Widths {
   url: string;
+  /** For after the first. */
+  sharper?: string | undefined;
+}
+
+interface Job extends Widths {
+  img: HTMLImageElement;
+  /** What is being fetched: the picture on screen, or the sharper one that will take its place. */
+  loading: HTMLImageElement;
+  hasFirst: boolean;
   tries: number;
+  asked: number;
   timer?: ReturnType<typeof setTimeout>;
 }
 
@@ -21,11 +33,11 @@ const had = new Set<string>();
 let scheduled = false;
 
 /** For `use:`; gives the element its picture when it is its turn, and the class `loaded` when it is there. */
-export function thumbnailTurn(img: HTMLImageElement, url: string) {
-  let job = ask(img, url);
+export function thumbnailTurn(img: HTMLImageElement, widths: Widths) {
+  let job = ask(img, widths);
   return {
-    update(next: string) {
-      if (next === job.url) return;
+    update(next: Widths) {
+      if (next.url === job.url && next.sharper === job.sharper) return;
       cancel(job);
       job = ask(img, next);
     },
@@ -33,22 +45,25 @@ export function thumbnailTurn(img: HTMLImageElement, url: string) {
   };
 }
 
-function ask(img: HTMLImageElement, url: string): Job {
-  const job: Job = { img, url, tries: 0 };
-  if (had.has(url)) begin(job);
-  else {
-    waiting.add(job);
-    schedule();
-  }
+function ask(img: HTMLImageElement, { url, sharper }: Widths): Job {
+  const job: Job = { img, url, sharper, loading: img, hasFirst: false, tries: 0, asked: performance.now() };
+  if (sharper && had.has(sharper)) [job.url, job.sharper] = [sharper, undefined];
+  if (had.has(job.url)) begin(job);
+  else wait(job);
   return job;
+}
+
+function wait(job: Job) {
+  waiting.add(job);
+  schedule();
 }
 
 function cancel(job: Job) {
   clearTimeout(job.timer);
   waiting.delete(job);
-  job.img.onload = job.img.onerror = null;
+  job.loading.onload = job.loading.onerror = null;
   // Only taking the address away makes browsers drop the request.
-  if (running.delete(job)) job.img.removeAttribute('src');
+  if (running.delete(job)) job.loading.removeAttribute('src');
   schedule();
 }
 
@@ -58,29 +73,44 @@ function schedule() {
   // After the whole screen was drawn, so that the first asked is the topmost and not the first created.
   requestAnimationFrame(() => {
     scheduled = false;
-    while (running.size < AT_ONCE) {
-      const job = mostWanted();
-      if (!job) return;
-      waiting.delete(job);
-      begin(job);
-    }
+    goOn();
   });
+}
+
+function goOn() {
+  while (running.size < AT_ONCE) {
+    const job = mostWanted();
+    if (!job) return;
+    waiting.delete(job);
+    begin(job);
+  }
 }
 
 function begin(job: Job) {
   running.add(job);
-  job.img.onload = () => {
+  const url = job.hasFirst && job.sharper ? job.sharper : job.url;
+  // Beside the first, which stays if the sharper one does not come.
+  job.loading = job.hasFirst ? new Image() : job.img;
+  job.loading.onload = () => {
+    job.loading.onload = job.loading.onerror = null;
     running.delete(job);
-    if (had.size < REMEMBERED_MAX) had.add(job.url);
+    if (had.size < REMEMBERED_MAX) had.add(url);
+    if (job.hasFirst) job.img.src = url;
+    else if (job.sharper) {
+      job.hasFirst = true;
+      waiting.add(job);
+    }
+    if (performance.now() - job.asked < SOON_MS) job.img.classList.add('soon');
     job.img.classList.add('loaded');
-    schedule();
+    // The screen was drawn; whoever is next waits for no frame.
+    if (!scheduled) goOn();
   };
-  job.img.onerror = () => {
+  job.loading.onerror = () => {
     running.delete(job);
     failed(job);
-    schedule();
+    if (!scheduled) goOn();
   };
-  job.img.src = job.url;
+  job.loading.src = url;
 }
 
 /** A thumbnail may be refused while the server starts or is busy: asked for again, ever more slowly. */
@@ -89,10 +119,7 @@ function failed(job: Job) {
     job.img.classList.add('loaded');
     return;
   }
-  job.timer = setTimeout(() => {
-    waiting.add(job);
-    schedule();
-  }, RETRY_MS * job.tries);
+  job.timer = setTimeout(() => wait(job), RETRY_MS * job.tries);
 }
 
 function mostWanted(): Job | undefined {
@@ -101,8 +128,8 @@ function mostWanted(): Job | undefined {
   for (const job of waiting) {
     const { top, bottom, left } = job.img.getBoundingClientRect();
     const away = bottom < 0 ? -bottom : Math.max(0, top - window.innerHeight);
-    // In sight: by rows from the top, left to right. Out of sight: the nearest.
-    const rank = away > 0 ? 1e6 + away : Math.max(0, top) + left / 1e4;
+    // In sight: by rows from the top, left to right, and sharper ones after all first ones. Out of sight: the nearest.
+    const rank = (away > 0 ? 1e6 + away : Math.max(0, top) + left / 1e4) + (job.hasFirst ? 1e5 : 0);
     if (rank < least) [best, least] = [job, rank];
   }
   return best;

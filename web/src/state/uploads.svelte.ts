@@ -1,7 +1,7 @@
-// The upload queue: a few files at a time, each with its progress and its outcome. The API key stays in this tab's
-// sessionStorage and nowhere else.
+// The upload queue: a few files at a time, each with its progress and its outcome. It waits until somebody is signed in.
 import { asError, uploadImage } from '../api/client';
 import { t } from '../texts';
+import { session } from './session.svelte';
 import { bytes, sentence } from '../words';
 
 export interface Upload {
@@ -12,31 +12,19 @@ export interface Upload {
   note: string;
 }
 
-const KEY = 'api_key';
 const AT_ONCE = 2;
 
 class Uploads {
   list = $state<Upload[]>([]);
-  apiKey = $state(sessionStorage.getItem(KEY) ?? '');
-  /** Set when the server refused the key. */
-  keyRefused = $state(false);
   active = $derived(this.list.filter(({ state }) => state === 'waiting' || state === 'sending').length);
 
   #files = new Map<number, File>();
   #sending = 0;
   #lastId = 0;
 
-  setKey(key: string) {
-    this.apiKey = key.trim();
-    this.keyRefused = false;
-    if (this.apiKey) sessionStorage.setItem(KEY, this.apiKey);
-    else sessionStorage.removeItem(KEY);
+  /** Somebody has signed in. */
+  goOn() {
     this.#next();
-  }
-
-  refuseKey() {
-    this.setKey('');
-    this.keyRefused = true;
   }
 
   add(files: Iterable<File>, bytesMax: number) {
@@ -56,7 +44,7 @@ class Uploads {
   }
 
   #next() {
-    while (this.apiKey && this.#sending < AT_ONCE) {
+    while (session.may('upload') && this.#sending < AT_ONCE) {
       const upload = this.list.find(({ state }) => state === 'waiting');
       if (!upload) return;
       void this.#send(upload);
@@ -69,19 +57,17 @@ class Uploads {
     this.#sending++;
     upload.state = 'sending';
     try {
-      const answer = await uploadImage(file, this.apiKey, (share) => (upload.share = share), new AbortController().signal);
+      const answer = await uploadImage(file, (share) => (upload.share = share), new AbortController().signal);
       const image = answer.images[0];
       upload.state = image?.duplicate_of ? 'duplicate' : 'done';
       upload.note = image?.duplicate_of ? t.upload.already(image.duplicate_of) : t.upload.added;
       this.#files.delete(upload.id);
     } catch (thrown) {
-      const { code, message } = asError(thrown);
-      if (code === 'api_key_needed') {
-        upload.state = 'waiting';
-        this.refuseKey();
-      } else {
+      const error = asError(thrown);
+      if (session.endsWith(error)) upload.state = 'waiting';
+      else {
         upload.state = 'failed';
-        upload.note = sentence(message);
+        upload.note = sentence(error.message);
       }
     }
     this.#sending--;
