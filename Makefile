@@ -5,7 +5,7 @@ DATA   ?= data
 PORT   ?= 3000
 BIN    := target/release/image-search
 
-.PHONY: deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo test test-rust test-qdrant e2e lint docs bench onnxruntime
+.PHONY: deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo test test-rust test-qdrant test-s3 e2e lint docs bench onnxruntime
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,11 @@ test: ## All Rust tests; needs only the Rust toolchain and a C compiler
 test-qdrant: ## The vector store suite on a real server: make test-qdrant QDRANT_URL=http://localhost:6334 [QDRANT_API_KEY=…]
 	@test -n "$(QDRANT_URL)" || { echo "Say where it is: make test-qdrant QDRANT_URL=http://localhost:6334"; exit 2; }
 	QDRANT_URL="$(QDRANT_URL)" cargo test --locked --lib vector_store::qdrant::tests::real_server -- --ignored
+
+# moto is an S3 server in Python, from PyPI; the tests find it by S3_TEST_URL.
+test-s3: ## A bucket as the source, on an S3 server (needs Python)
+	@[ -x target/s3-tests/bin/moto_server ] || { python3 -m venv target/s3-tests && target/s3-tests/bin/pip install --quiet 'moto[server,s3]==5.2.5'; }
+	target/s3-tests/bin/python3 tests/s3/server.py cargo test --workspace --locked --lib --test it -- --ignored s3::
 
 e2e: ## Browser tests; needs Node.js and Chromium (with BROWSER=firefox: Firefox)
 	$(AS_TESTED)

@@ -5,6 +5,7 @@ mod access;
 mod downloads;
 mod in_force;
 mod search;
+mod source;
 mod vector_store;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ pub use self::access::{AccessConfig, AddressRange};
 pub use self::downloads::DownloadConfig;
 pub use self::in_force::InForce;
 pub use self::search::SearchConfig;
+pub use self::source::{Addressing, S3Config, SourceConfig};
 use self::vector_store::WithPlainAddress;
 pub use self::vector_store::{
     EMBEDDED, EmbeddedOptions, QDRANT_PREFIX, QdrantOptions, Quantization, VectorStoreConfig,
@@ -31,6 +33,8 @@ pub const DEFAULTS: &str = include_str!("../config/default.toml");
 pub struct Config {
     /// Folders with pictures; the first is the one with plain names.
     pub images: Vec<PathBuf>,
+    /// Reaching pictures that do not lie in a folder.
+    pub source: SourceConfig,
     /// Where everything is written.
     pub data_dir: PathBuf,
     /// Folder, short name, or `auto`.
@@ -484,6 +488,7 @@ impl Config {
             });
         }
         self.models.validate()?;
+        self.source.s3.validate()?;
         self.downloads.validate()?;
         check(
             (1..=100).contains(&self.thumbnails.quality),
