@@ -5,7 +5,7 @@ DATA   ?= data
 PORT   ?= 3000
 BIN    := target/release/image-search
 
-.PHONY: deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo explore test test-rust test-qdrant test-postgres e2e lint docs bench simulate-users onnxruntime
+.PHONY: deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo explore test test-rust test-qdrant test-postgres test-s3 e2e lint docs bench simulate-users onnxruntime
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,11 @@ test-qdrant: ## The vector store suite on a real server: make test-qdrant QDRANT
 test-postgres: ## The catalog suite and the program on a real PostgreSQL (installs Debian's package if it is missing, as root)
 	@[ -n "$(POSTGRES_BIN)" ] || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { apt-get install -y -qq postgresql >/dev/null || { apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; }; }
 	cargo test --workspace --locked --lib --test it postgres -- --ignored --skip a_million_rows
+
+# moto is an S3 server in Python, from PyPI; the tests find it by S3_TEST_URL.
+test-s3: ## A bucket as the source, on an S3 server (needs Python)
+	@[ -x target/s3-tests/bin/moto_server ] || { python3 -m venv target/s3-tests && target/s3-tests/bin/pip install --quiet 'moto[server,s3]==5.2.5'; }
+	target/s3-tests/bin/python3 tests/s3/server.py cargo test --workspace --locked --lib --test it -- --ignored s3::
 
 e2e: ## Browser tests; needs Node.js and Chromium (with BROWSER=firefox: Firefox)
 	$(AS_TESTED)

@@ -72,6 +72,7 @@ impl App {
             &config.data_dir,
             &config.ingest.ignore,
             config.ingest.images_max,
+            &config.source.s3,
         )?;
         Self::assemble(config, data_dir, catalog, store, sources)
     }
@@ -215,7 +216,7 @@ mod tests {
     #[tokio::test]
     async fn addresses_that_lead_nowhere_are_refused_before_anything_is_written_there() {
         let dir = tempfile::tempdir().expect("temp");
-        let bucket = config(dir.path(), |config| config.images = vec!["s3://bucket".into()]);
+        let bucket = config(dir.path(), |config| config.images = vec!["ftp://bucket".into()]);
         let Err(refused) = App::open(bucket).await else { panic!("there is no such source yet") };
         assert!(matches!(refused, AppError::SourceAddress(_)), "{refused}");
         let key = config(dir.path(), |config| {

@@ -7,6 +7,7 @@ mod downloads;
 mod in_force;
 mod learning;
 mod search;
+mod source;
 mod vector_store;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ pub use self::downloads::DownloadConfig;
 pub use self::in_force::InForce;
 pub use self::learning::LearningConfig;
 pub use self::search::SearchConfig;
+pub use self::source::{Addressing, S3Config, SourceConfig};
 use self::vector_store::WithPlainAddress;
 pub use self::vector_store::{
     EMBEDDED, EmbeddedOptions, QDRANT_PREFIX, QdrantOptions, Quantization, VectorStoreConfig,
@@ -35,6 +37,8 @@ pub const DEFAULTS: &str = include_str!("../config/default.toml");
 pub struct Config {
     /// Folders with pictures; the first is the one with plain names.
     pub images: Vec<PathBuf>,
+    /// Reaching pictures that do not lie in a folder.
+    pub source: SourceConfig,
     /// Where everything is written.
     pub data_dir: PathBuf,
     /// Folder, short name, or `auto`.
@@ -487,6 +491,7 @@ impl Config {
             });
         }
         self.models.validate()?;
+        self.source.s3.validate()?;
         self.downloads.validate()?;
         check(
             (1..=100).contains(&self.thumbnails.quality),

@@ -12,6 +12,7 @@ mod feedback;
 mod filter;
 mod forms;
 mod gates;
+mod hints;
 mod images;
 mod operations;
 mod other_names;
@@ -69,6 +70,7 @@ const MULTIPART_OVERHEAD_BYTES: usize = 65_536;
 fn api(app: &SharedApp) -> OpenApiRouter<SharedApp> {
     let config = &app.config;
     let json_body = DefaultBodyLimit::max(config.server.json_bytes_max);
+    let hint_body = DefaultBodyLimit::max(config.source.s3.hint_bytes_max);
     let query_body = DefaultBodyLimit::max(
         config.server.query_picture_bytes_max.saturating_add(MULTIPART_OVERHEAD_BYTES),
     );
@@ -96,6 +98,7 @@ fn api(app: &SharedApp) -> OpenApiRouter<SharedApp> {
                 ))
                 .layer(json_body),
         )
+        .merge(OpenApiRouter::new().routes(routes!(hints::post_hints)).layer(hint_body))
         .merge(OpenApiRouter::new().routes(routes!(uploads::upload_images)).layer(upload_body))
         .merge(OpenApiRouter::new().routes(routes!(downloads::download_zip)).layer(names_body))
         .routes(routes!(images::list_images))
@@ -122,6 +125,7 @@ pub fn router(app: Arc<App>, bound: IpAddr) -> Router {
     let listeners = Arc::new(events::Listeners::new(&app));
     let downloads = Arc::new(downloads::Downloads::new(app.config.downloads.concurrent_max));
     let timeout = Duration::from_millis(app.config.server.request_timeout_ms);
+    let policy = content_security_policy(&app);
     let compress = SizeAbove::new(1024)
         .and(NotForContentType::const_new("image/"))
         .and(NotForContentType::const_new("application/zip"))
@@ -143,7 +147,7 @@ pub fn router(app: Arc<App>, bound: IpAddr) -> Router {
         .layer(middleware::from_fn_with_state(guard, access::guard))
         .layer(middleware::from_fn_with_state(own_hosts, other_pages::refuse))
         .layer(CompressionLayer::new().compress_when(compress))
-        .layer(set(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .layer(SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, policy))
         .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(set(header::REFERRER_POLICY, "no-referrer"))
         .layer(set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
@@ -156,6 +160,18 @@ pub fn router(app: Arc<App>, bound: IpAddr) -> Router {
         // What went wrong is logged where it is known why; a 503 while the model loads is nothing to shout about.
         .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(app)
+}
+
+/// Pictures come from here, and from where sources send browsers to.
+fn content_security_policy(app: &App) -> HeaderValue {
+    let origins: Vec<String> =
+        app.sources.iter().filter_map(|source| source.presigned_origin()).collect();
+    let plain = HeaderValue::from_static(CONTENT_SECURITY_POLICY);
+    if origins.is_empty() {
+        return plain;
+    }
+    let images = format!("img-src 'self' {}", origins.join(" "));
+    CONTENT_SECURITY_POLICY.replace("img-src 'self'", &images).parse().unwrap_or(plain)
 }
 
 fn set(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {

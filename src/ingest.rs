@@ -282,6 +282,9 @@ impl Ingest {
         // A source that is away stops only its own pictures.
         let of_sources = self.shared.followed.iter().find_map(|followed| followed.problem());
         let of_sources = of_sources.map(|problem| problem.to_string());
+        let mut followed = self.shared.followed.iter();
+        let of_sources =
+            of_sources.or_else(|| followed.find_map(|followed| followed.source.slowed_down()));
         let of_store = progress.message.clone().or_else(|| self.shared.store_trouble());
         let is_stuck = of_store.is_some() || (of_sources.is_some() && images_per_second == 0.0);
         let state = match (is_stuck, pending > 0 || progress.busy || !settled) {

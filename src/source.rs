@@ -1,6 +1,7 @@
 //! The seam to where pictures come from: list them in name order, look at one, read them, and (where allowed) write and
-//! delete them. Implementation: `folder`; `address` finds one by its configured address, `presence` remembers whether it is
-//! there, `memory` stands in for one in tests. Whatever implements it passes `conformance`.
+//! delete them. Implementations: `folder` and `s3`; `address` finds one by its configured address, `notices` reads what stores
+//! tell of changes, `presence` remembers whether a source is there, `memory` stands in for one in tests. Whatever implements
+//! it passes `conformance`.
 
 pub mod address;
 #[cfg(test)]
@@ -10,7 +11,9 @@ pub mod folder;
 mod listing;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
+pub mod notices;
 pub mod presence;
+pub mod s3;
 
 use std::fmt;
 
@@ -65,6 +68,36 @@ pub trait Source: Send + Sync + 'static {
     async fn create(&self, name: &ImageName, bytes: &[u8]) -> Result<(), SourceError>;
 
     async fn delete(&self, name: &ImageName) -> Result<(), SourceError>;
+
+    /// Takes in that a store told a change of an object of that bucket, and hints at it. Whether it is this source's concern.
+    fn heed(&self, _bucket: &str, _key: &str) -> Heeded {
+        Heeded::NotMine
+    }
+
+    /// Why reading and listing is slower than it could be, if the other side asked for that.
+    fn slowed_down(&self) -> Option<String> {
+        None
+    }
+
+    /// An address that browsers may read the picture at for a while, if this source gives any away.
+    async fn presigned(&self, _name: &ImageName) -> Option<String> {
+        None
+    }
+
+    /// Scheme and host that such addresses begin with.
+    fn presigned_origin(&self) -> Option<String> {
+        None
+    }
+}
+
+/// What a source makes of a change that a store told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heeded {
+    /// It will be looked at.
+    Yes,
+    /// The bucket is, but there is no picture of that name: it lies elsewhere, is ignored, or cannot be named.
+    NoPicture,
+    NotMine,
 }
 
 /// Parts of a source to look at; several at a time, since changes come in bursts.
@@ -92,4 +125,9 @@ pub struct Opened {
 pub trait OpenPicture: AsyncRead + Send + Unpin {
     /// Fingerprint of what is open, now: another one than at opening means that it was written to while it was read.
     async fn fingerprint(&mut self) -> Result<Fingerprint, SourceError>;
+
+    /// Goes on at this byte without reading what lies before it; says whether it can.
+    async fn jump(&mut self, _position: u64) -> std::io::Result<bool> {
+        Ok(false)
+    }
 }

@@ -17,6 +17,7 @@ use crate::data_dir::{self, running_server};
 use crate::feedback::timestamp;
 use crate::repair;
 use crate::serving::load_embedder;
+use crate::source::address::is_remote;
 
 /// What one check found: something to tell, or what is wrong and what to do.
 type Finding = Result<String, String>;
@@ -49,7 +50,8 @@ pub(super) async fn run(config: Config, args: &DoctorArgs) -> anyhow::Result<Exi
         };
         say(format_args!("{mark}  {what:<9}{text}"));
     };
-    for folder in &config.images {
+    // Buckets are asked by whoever follows them; how that went stands below "sources".
+    for folder in config.images.iter().filter(|address| !is_remote(address)) {
         report("folder", check_folder(folder));
     }
     report("data", check_data_dir(&config.data_dir));

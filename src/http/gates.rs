@@ -35,6 +35,7 @@ const GATES: &[(Method, &str, Gate)] = &[
     (Method::GET, "/api/v1/failures", Key(Search)),
     (Method::POST, "/api/v1/failures/retry", Key(Admin)),
     (Method::POST, "/api/v1/model/download", Key(Admin)),
+    (Method::POST, "/api/v1/hints", Key(Admin)),
     (Method::POST, "/api/v1/download-zip", Key(Search)),
     (Method::GET, "/api/v1/session", Limited),
     (Method::POST, "/api/v1/session", Limited),

@@ -313,6 +313,7 @@ pub(super) struct Variant {
     responses(
         (status = 200, description = "The picture.", content_type = "image/*"),
         (status = 206, description = "The part of the picture that Range asked for.", content_type = "image/*"),
+        (status = 307, description = "The picture is at the address of Location, for a short while (`source.s3.presigned`)."),
         (status = 304, description = "It is still the content that If-None-Match names."),
         (status = 400, body = Problem, content_type = "application/problem+json", description = "The name is not UTF-8."),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no indexed image of that name."),
@@ -385,6 +386,9 @@ async fn serve_picture(
     if let Some(unchanged) = not_modified(asked, &etag, &hash) {
         return Ok(unchanged);
     }
+    if let Some(elsewhere) = presigned(app, row).await {
+        return Ok(elsewhere);
+    }
     let size_bytes = row.fingerprint.size_bytes;
     let wanted = Wanted::of(&asked.method, &asked.headers, &etag, size_bytes);
     let (first, length) = match wanted {
@@ -431,11 +435,25 @@ async fn read(
     reading.map_err(unreadable)?;
     let media_type = clip::PictureFormat::from_magic(&magic)
         .map_or("application/octet-stream", |format| format.media_type());
+    let far = first > MAGIC_BYTES as u64 && reader.jump(first).await.map_err(unreadable)?;
+    if far {
+        return Ok((media_type, Body::from_stream(ReaderStream::new(reader.take(length)))));
+    }
     let mut whole = std::io::Cursor::new(magic).chain(reader);
     // Not every source can jump.
     let skipped = tokio::io::copy(&mut (&mut whole).take(first), &mut tokio::io::sink()).await;
     skipped.map_err(unreadable)?;
     Ok((media_type, Body::from_stream(ReaderStream::new(whole.take(length)))))
+}
+
+/// Sends the client to where the source itself gives the picture away, if it does. That address works for a short while only.
+async fn presigned(app: &SharedApp, row: &ImageRow) -> Option<Response> {
+    let address = app.source(&row.source)?.presigned(&row.name).await?;
+    let mut response = StatusCode::TEMPORARY_REDIRECT.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, address.parse().ok()?);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Some(response)
 }
 
 fn behind_the_end(size_bytes: u64) -> Response {

@@ -59,6 +59,7 @@ impl World {
             &config.data_dir,
             &config.ingest.ignore,
             config.ingest.images_max,
+            &config.source.s3,
         );
         let decoder = Arc::new(Decoder::new(&config.decode));
         let thumbnails = Arc::new(Thumbnails::new(

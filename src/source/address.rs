@@ -1,5 +1,5 @@
-//! From the configured addresses to the sources: an address is a folder's path. A further kind of source is one new file and
-//! one more arm in [`open`].
+//! From the configured addresses to the sources: an address is a folder's path, or `s3://bucket/prefix`. A further kind of
+//! source is one new file and one more arm in [`open`].
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -9,6 +9,8 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::Source;
 use super::folder::FolderSource;
+use super::s3::{ClientError, S3Address, S3Source};
+use crate::config::S3Config;
 
 /// Links followed while looking for a folder's real path.
 const LINKS_MAX: u32 = 40;
@@ -20,51 +22,111 @@ pub enum AddressError {
     #[error("ingest.ignore: {0}")]
     Ignore(#[from] globset::Error),
     #[error(
-        "images = {address:?}: {scheme} is not built in yet; a source of pictures is a folder's path"
+        "images has an address of the kind {0}://, which is not built in; a source of pictures is a folder's path, or s3://bucket/prefix (Google's buckets too, by source.s3.endpoint = \"https://storage.googleapis.com\")"
     )]
-    NotBuiltIn { address: String, scheme: String },
+    NotBuiltIn(String),
+    /// The address is not repeated: it may hold a secret.
+    #[error("images has an address s3://…, and {0}")]
+    Bucket(&'static str),
+    #[error(transparent)]
+    Client(#[from] ClientError),
     #[error(
         "images = {0:?} is the data folder itself, or lies in it; name a folder with pictures, or another --data-dir"
     )]
     IsDataFolder(String),
 }
 
-/// Opens every configured source. The first has plain names; the others are told apart by `@` and their folder's name (with a
-/// number where two are called the same). A source need not be there yet. What the program writes into its data folder is never
+/// Opens every configured source. The first has plain names; the others are told apart by `@` and the name of their folder (with
+/// a number where two are called the same). A source need not be there yet. What the program writes into its data folder is never
 /// taken for pictures.
 pub fn open(
     addresses: &[PathBuf],
     data_dir: &Path,
     ignore: &[String],
     images_max: usize,
+    s3: &S3Config,
 ) -> Result<Vec<Arc<dyn Source>>, AddressError> {
-    for address in addresses {
-        if let Some(scheme) = scheme_of(address) {
-            let address = address.display().to_string();
-            return Err(AddressError::NotBuiltIn { address, scheme });
-        }
-    }
     let data_dir = real_path(data_dir, LINKS_MAX);
+    let ignore = patterns(ignore)?;
+    let mut prefixes = Prefixes::default();
+    let mut sources: Vec<Arc<dyn Source>> = Vec::new();
     for address in addresses {
-        let root = real_path(address, LINKS_MAX);
-        if root.starts_with(&data_dir) {
-            return Err(AddressError::IsDataFolder(address.display().to_string()));
-        }
-        if data_dir.starts_with(&root) {
-            tracing::warn!(data_dir = %data_dir.display(), folder = %root.display(), "the data folder lies in the folder of pictures; it is left out");
-        }
+        let source: Arc<dyn Source> = match scheme_of(address) {
+            None => {
+                let root = real_path(address, LINKS_MAX);
+                check_data_folder(&root, &data_dir, address)?;
+                let prefix = prefixes.next(&label(&root));
+                Arc::new(folder(root, prefix, Some(&data_dir), ignore.clone(), images_max))
+            }
+            Some(("s3", rest)) => {
+                let address = S3Address::parse(rest).map_err(AddressError::Bucket)?;
+                let prefix = prefixes.next(address.label());
+                Arc::new(S3Source::new(address, prefix, ignore.clone(), images_max, s3)?)
+            }
+            Some((scheme, _)) => return Err(AddressError::NotBuiltIn(scheme.to_owned())),
+        };
+        sources.push(source);
     }
-    let folders = folders(addresses, Some(&data_dir), ignore, images_max)?;
-    Ok(folders.into_iter().map(|folder| Arc::new(folder) as Arc<dyn Source>).collect())
+    Ok(sources)
 }
 
-/// `s3` of `s3://bucket/prefix`; `None` for paths.
-fn scheme_of(address: &Path) -> Option<String> {
-    let (scheme, _) = address.to_str()?.split_once("://")?;
+/// Whether it is the address of something else than a folder.
+pub fn is_remote(address: &Path) -> bool {
+    scheme_of(address).is_some()
+}
+
+fn check_data_folder(root: &Path, data_dir: &Path, address: &Path) -> Result<(), AddressError> {
+    if root.starts_with(data_dir) {
+        return Err(AddressError::IsDataFolder(address.display().to_string()));
+    }
+    if data_dir.starts_with(root) {
+        tracing::warn!(data_dir = %data_dir.display(), folder = %root.display(), "the data folder lies in the folder of pictures; it is left out");
+    }
+    Ok(())
+}
+
+/// `s3` of `s3://bucket/prefix`, and what stands behind it; `None` for paths.
+fn scheme_of(address: &Path) -> Option<(&str, &str)> {
+    let (scheme, rest) = address.to_str()?.split_once("://")?;
     let is_scheme = scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    (is_scheme && !scheme.is_empty()).then(|| scheme.to_owned())
+    (is_scheme && !scheme.is_empty()).then_some((scheme, rest))
 }
 
+/// What stands before the names of each source.
+#[derive(Default)]
+struct Prefixes {
+    taken: HashMap<String, usize>,
+    sources: usize,
+}
+
+impl Prefixes {
+    fn next(&mut self, label: &str) -> String {
+        let same = self.taken.entry(label.to_owned()).or_insert(0);
+        *same += 1;
+        let unique = if *same == 1 { label.to_owned() } else { format!("{label}-{same}") };
+        self.sources += 1;
+        if self.sources == 1 { String::new() } else { format!("@{unique}/") }
+    }
+}
+
+fn label(root: &Path) -> String {
+    root.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy().into_owned())
+}
+
+fn folder(
+    root: PathBuf,
+    prefix: String,
+    data_dir: Option<&Path>,
+    ignore: GlobSet,
+    images_max: usize,
+) -> FolderSource {
+    let excluded = data_dir.and_then(|data_dir| data_dir.strip_prefix(&root).ok());
+    let excluded = excluded.map(Path::to_path_buf);
+    FolderSource::new(root, prefix, ignore, excluded, images_max)
+}
+
+/// Folders alone, for tests.
+#[cfg(test)]
 pub(super) fn folders(
     paths: &[PathBuf],
     data_dir: Option<&Path>,
@@ -72,21 +134,13 @@ pub(super) fn folders(
     images_max: usize,
 ) -> Result<Vec<FolderSource>, AddressError> {
     let ignore = patterns(ignore)?;
-    let mut taken: HashMap<String, usize> = HashMap::new();
-    let source = |(index, path): (usize, &PathBuf)| {
+    let mut prefixes = Prefixes::default();
+    let source = |path: &PathBuf| {
         let root = real_path(path, LINKS_MAX);
-        let label = root
-            .file_name()
-            .map_or_else(|| "root".into(), |name| name.to_string_lossy().into_owned());
-        let same = taken.entry(label.clone()).or_insert(0);
-        *same += 1;
-        let unique = if *same == 1 { label } else { format!("{label}-{same}") };
-        let prefix = if index == 0 { String::new() } else { format!("@{unique}/") };
-        let excluded = data_dir.and_then(|data_dir| data_dir.strip_prefix(&root).ok());
-        let excluded = excluded.map(Path::to_path_buf);
-        FolderSource::new(root, prefix, ignore.clone(), excluded, images_max)
+        let prefix = prefixes.next(&label(&root));
+        folder(root, prefix, data_dir, ignore.clone(), images_max)
     };
-    Ok(paths.iter().enumerate().map(source).collect())
+    Ok(paths.iter().map(source).collect())
 }
 
 fn patterns(ignore: &[String]) -> Result<GlobSet, AddressError> {
@@ -126,14 +180,44 @@ mod tests {
 
     use super::*;
 
+    fn opened(addresses: &[&str]) -> Result<Vec<Arc<dyn Source>>, String> {
+        let addresses: Vec<PathBuf> = addresses.iter().map(PathBuf::from).collect();
+        let s3 = crate::config::built_in().source.s3;
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        open(&addresses, Path::new("/nowhere/data"), &[], 10, &s3).map_err(|it| it.to_string())
+    }
+
     #[test]
     fn addresses_of_other_kinds_say_what_there_is() {
-        let data = Path::new("/nowhere/data");
-        let error =
-            open(&["s3://bucket/photos".into()], data, &[], 10).err().expect("not built in");
-        let text = error.to_string();
-        assert!(text.contains("s3 is not built in yet") && text.contains("folder"), "{text}");
-        assert!(open(&["./a:b//c".into()], data, &[], 10).is_ok(), "a path may look odd");
+        let error = opened(&["gs://bucket/photos"]).err().expect("not built in");
+        assert!(error.contains("gs://") && error.contains("storage.googleapis.com"), "{error}");
+        assert!(opened(&["./a:b//c"]).is_ok(), "a path may look odd");
+    }
+
+    #[test]
+    fn buckets_stand_beside_folders_and_have_names_of_their_own() {
+        let sources =
+            opened(&["/nowhere/photos", "s3://pictures/photos/", "s3://pictures"]).expect("opened");
+        let ids: Vec<&str> = sources.iter().map(|source| source.id()).collect();
+        assert_eq!(ids, ["folder:/nowhere/photos", "s3://pictures/photos", "s3://pictures"]);
+        let name = |text: &str| crate::types::ImageName::new(text).expect("valid");
+        assert!(sources[1].check_name(&name("@photos-2/a.png")).is_ok());
+        assert!(sources[2].check_name(&name("@pictures/a.png")).is_ok());
+        assert!(sources[1].check_name(&name("a.png")).is_err(), "that is the folder's");
+        assert!(sources[1].check_name(&name("@photos-2/.thumbs/a.png")).is_err(), "hidden");
+    }
+
+    #[test]
+    fn addresses_of_buckets_hold_no_secrets_and_are_not_repeated() {
+        for wrong in [
+            "s3://AKIA:hunter2@bucket/x",
+            "s3://hunter2:9000/x",
+            "s3:///x",
+            "s3://bucket/a//hunter2",
+        ] {
+            let error = opened(&[wrong]).err().expect("refused");
+            assert!(error.contains("s3://") && !error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]
@@ -159,11 +243,13 @@ mod tests {
         let (data, link) = (dir.path().join("photos/data"), dir.path().join("link"));
         std::fs::create_dir_all(data.join("thumbnails")).expect("mkdir");
         symlink("photos/data", &link).expect("link");
+        let s3 = crate::config::built_in().source.s3;
         for refused in [&data, &link, &data.join("thumbnails")] {
-            let error = open(std::slice::from_ref(refused), &data, &[], 10).err().expect("refused");
+            let error =
+                open(std::slice::from_ref(refused), &data, &[], 10, &s3).err().expect("refused");
             assert!(matches!(error, AddressError::IsDataFolder(_)), "{error}");
         }
-        assert!(open(&[dir.path().join("photos")], &link, &[], 10).is_ok(), "it is left out");
-        assert!(open(&[dir.path().join("photos/data-2")], &data, &[], 10).is_ok());
+        assert!(open(&[dir.path().join("photos")], &link, &[], 10, &s3).is_ok(), "it is left out");
+        assert!(open(&[dir.path().join("photos/data-2")], &data, &[], 10, &s3).is_ok());
     }
 }

@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use globset::GlobSet;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncSeekExt, ReadBuf};
 
 use super::{Hints, Identity, Listing, OpenPicture, Opened, Source, SourceError};
 use crate::disk_space::free_bytes;
@@ -420,6 +420,11 @@ impl OpenPicture for OpenFile {
         };
         let stat = asked.await.map_err(|error| SourceError::of(&self.name, &error))?;
         Ok(fingerprint(&stat))
+    }
+
+    async fn jump(&mut self, position: u64) -> io::Result<bool> {
+        self.file.seek(io::SeekFrom::Start(position)).await?;
+        Ok(true)
     }
 }
 

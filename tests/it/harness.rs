@@ -16,6 +16,8 @@ pub(crate) struct World {
     dir: tempfile::TempDir,
     pub(crate) environment: Vec<(String, String)>,
     model: String,
+    /// Where pictures come from, if not from `images/`.
+    source: Option<String>,
     file_limit: Option<String>,
 }
 
@@ -30,12 +32,18 @@ impl World {
         ];
         let environment =
             environment.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-        Self { dir, environment, model: "emoji-clip".to_owned(), file_limit: None }
+        Self { dir, environment, model: "emoji-clip".to_owned(), source: None, file_limit: None }
     }
 
     /// Another model than the bundled one: a name or a folder.
     pub(crate) fn model(mut self, model: &str) -> Self {
         model.clone_into(&mut self.model);
+        self
+    }
+
+    /// Takes pictures from this address, and not from `images/`.
+    pub(crate) fn source(mut self, address: &str) -> Self {
+        self.source = Some(address.to_owned());
         self
     }
 
@@ -86,7 +94,7 @@ impl World {
         process
             .arg(command)
             .arg("--images")
-            .arg(self.path("images"))
+            .arg(self.source.as_ref().map_or_else(|| self.path("images"), PathBuf::from))
             .arg("--data-dir")
             .arg(self.path("data"))
             .args(["--model", &self.model]);

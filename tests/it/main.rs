@@ -36,6 +36,7 @@ mod qdrant;
 mod release;
 mod relevance;
 mod repair;
+mod s3;
 mod search;
 mod serving;
 mod sources;
