@@ -102,6 +102,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/hints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tell that objects of a bucket came, changed or went.
+         * @description Takes the event messages of Amazon S3 (and of stores that send the same), MinIO's webhook, and Amazon EventBridge's events.
+         *     They are hints: what is there now is looked up, at once. `source.s3.hint_bytes_max` limits the body.
+         */
+        post: operations["post_hints"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/image-info": {
         parameters: {
             query?: never;
@@ -478,6 +499,21 @@ export interface components {
              * @description In degrees; east is positive.
              */
             lon: number;
+        };
+        /** @description What is done with the changes that were told. */
+        HintsResponse: {
+            /**
+             * Format: int64
+             * @description How many objects are looked at.
+             */
+            heeded: number;
+            /**
+             * Format: int64
+             * @description How many are of no concern: they lie outside of the prefix, are ignored, or cannot be named; or their bucket is no source.
+             */
+            ignored: number;
+            /** @description Buckets that are no source here, the first ten of them. */
+            unknown_buckets: string[];
         };
         /** @description How many images there are, by state. */
         ImageCounts: {
@@ -1639,6 +1675,112 @@ export interface operations {
             };
         };
     };
+    post_hints: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description A message of a store. */
+        requestBody: {
+            content: {
+                "application/json": unknown;
+            };
+        };
+        responses: {
+            /** @description What is done with it. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HintsResponse"];
+                };
+            };
+            /** @description The body did not arrive completely. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This is no message of a store. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     image_info: {
         parameters: {
             query: {
@@ -2030,6 +2172,13 @@ export interface operations {
             };
             /** @description It is still the content that If-None-Match names. */
             304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The picture is at the address of Location, for a short while (`source.s3.presigned`). */
+            307: {
                 headers: {
                     [name: string]: unknown;
                 };
