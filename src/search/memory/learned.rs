@@ -9,7 +9,7 @@ use crate::types::ContentHash;
 /// The best of a ranking are ordered again; the rest follows as it is.
 pub(in crate::search) const REORDERED_MAX: usize = 256;
 /// How far a content moves at most that everybody likes, or dislikes: this share of the way from the last candidate to the first.
-/// Less and more were worse on the demonstration pictures (docs/learning.md).
+/// Less and more were worse on the demonstration pictures (tools/simulate-users).
 const BOOST_SHARE: f32 = 1.2;
 /// The same for what was said in this session: liked comes first, disliked last.
 const SESSION_SHARE: f32 = 3.0;
