@@ -81,7 +81,7 @@ mod tests {
         kept.keep("a", &vectors).expect("kept");
         assert_eq!(kept.load("a", 3, 2), Some(vectors.clone()));
         assert_eq!(kept.load("b", 3, 2), None, "another model's");
-        assert_eq!([kept.load("a", 2, 2), kept.load("a", 2, 3)], [None, None]);
+        assert_eq!([kept.load("a", 2, 2), kept.load("a", 3, 3)], [None, None]);
         let mut damaged = fs::read(kept.path("a")).expect("read");
         damaged[5] ^= 1;
         fs::write(kept.path("a"), damaged).expect("written");

@@ -45,6 +45,14 @@ def bmp(width, height):
     return struct.pack("<2sIHHIIiiHHIIiiII", b"BM", size, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0) + row * height
 
 
+def told(path):
+    """What the system says; nothing of a thread or process that ended meanwhile."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
 class Server:
     def __init__(self, work):
         (work / "images").mkdir()
@@ -81,20 +89,23 @@ class Server:
     def processes(self):
         """The server, and what it started to decode."""
         tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
-        return [self.process.pid, *(child for task in tasks for child in (task / "children").read_text().split())]
+        return [self.process.pid, *(child for task in tasks for child in told(task / "children").split())]
 
     def memory(self, field):
         """Of all processes together. Peaks need not be at the same time, so a sum of them is an upper bound."""
         total = 0
         for pid in self.processes():
-            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            for line in told(Path(f"/proc/{pid}/status")).splitlines():
                 if line.startswith(field):
                     total += int(line.split()[1]) * 1024 / 1e6
         return total
 
     def forget_peak(self):
         for pid in self.processes():
-            Path(f"/proc/{pid}/clear_refs").write_text("5")
+            try:
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
+            except OSError:
+                pass
 
     def answer(self, headers, body=b""):
         """The status of a search with these headers."""
