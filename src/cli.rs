@@ -22,6 +22,7 @@ mod logs;
 mod manual;
 mod mcp;
 mod model;
+mod picture_file;
 mod picture_paths;
 mod progress_bar;
 mod remote;

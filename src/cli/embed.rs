@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use super::{download, say_json};
+use super::{download, picture_file, say_json};
 use crate::config::Config;
 use crate::decoder::Decoder;
 use crate::models::DownloadProgress;
@@ -33,8 +33,7 @@ pub(super) async fn run(config: Config, args: EmbedArgs) -> anyhow::Result<ExitC
         say_json(&json!({"input": text, "embedding": *embedding}).to_string());
     }
     for path in &args.image {
-        let bytes =
-            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = picture_file::read(path, decoder.limits().max_bytes, "decode.file_bytes_max")?;
         let decoded = clip::decode_wanted(&bytes, decoder.limits(), embedder.wanted(0))
             .with_context(|| format!("cannot decode {}", path.display()))?;
         let pixels = embedder.preprocess(&decoded);

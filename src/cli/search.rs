@@ -2,16 +2,15 @@
 //! the running server if there is one.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::api_client::{Api, Form};
 use super::picture_paths::path_of;
-use super::{results_page, say, say_json, write_out};
+use super::{picture_file, results_page, say, say_json, write_out};
 use crate::config::Config;
 
 const SEARCH: &str = "/api/v1/search-image";
@@ -65,15 +64,13 @@ pub(super) async fn run(config: Config, args: SearchArgs) -> anyhow::Result<Exit
         (1..=most).contains(&args.limit),
         "--limit must be 1 to {most} (search.limit_max)"
     );
+    let bytes_max = config.server.query_picture_bytes_max as u64;
+    let read = |path| picture_file::read(path, bytes_max, "server.query_picture_bytes_max");
     let picture = args.image.as_deref().map(read).transpose()?;
     let api = Api::open(config).await?;
     let shown = show(&api, &args, &words, picture).await;
     api.close().await;
     shown
-}
-
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 async fn show(

@@ -216,6 +216,24 @@ fn embeddings_are_unit_vectors_one_a_line() {
     }
 }
 
+#[test]
+fn a_picture_that_is_too_large_is_refused_before_it_is_read() {
+    let world = World::new();
+    world.write("a.png", &picture(1));
+    // No machine has so much memory, and no disk: the file is one hole.
+    let file = std::fs::File::options().write(true).open(world.image("a.png")).expect("open");
+    file.set_len(1 << 42).expect("a hole");
+    let name = world.image("a.png").display().to_string();
+    for (command, key) in
+        [("embed", "decode.file_bytes_max"), ("search", "query_picture_bytes_max")]
+    {
+        let refused = world.run(command, &["--image", &name]);
+        let told = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{told}");
+        assert!(told.contains(key) && told.contains("a.png"), "{told}");
+    }
+}
+
 #[tokio::test]
 async fn commands_go_through_a_running_server() {
     let world = World::new();
