@@ -1,7 +1,9 @@
 //! `GET /api/v1/events`: the status as server-sent events, at most twice a second and only when it changed.
-//! However many listen, one snapshot is taken per interval; without listeners none. Only so many may listen.
+//! However many listen, one snapshot is taken per interval; without listeners none. Only so many may listen, and no client
+//! takes all of their places.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +11,12 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::SharedApp;
+use super::access::Caller;
+use super::connections::{Clients, PlaceOfClient};
 use super::error::{Problem, ProblemCode};
 use super::status::{Status, snapshot};
 
@@ -25,40 +28,33 @@ const REPEAT_AFTER_LOOKS: u32 = 30;
 /// All who listen: how many more may, and the last snapshot.
 pub(super) struct Listeners {
     places: Arc<Semaphore>,
-    listening: Gauge,
+    clients: Arc<Clients>,
     last: Mutex<Option<(Instant, Status)>>,
 }
 
 /// A listener's place, given back when dropped.
-struct Place {
-    listening: Gauge,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.listening.dec();
-    }
-}
+type Place = (PlaceOfClient, OwnedSemaphorePermit);
 
 impl Listeners {
     pub(super) fn new(app: &SharedApp) -> Self {
+        let places_max = app.config.server.event_streams_max;
         Self {
-            places: Arc::new(Semaphore::new(app.config.server.event_streams_max)),
-            listening: app.metrics.event_streams.clone(),
+            places: Arc::new(Semaphore::new(places_max)),
+            clients: Clients::new(places_max, Vec::new(), app.metrics.event_streams.clone()),
             last: Mutex::default(),
         }
     }
 
-    fn admit(&self) -> Result<Place, Problem> {
-        let permit = self.places.clone().try_acquire_owned().map_err(|_| {
+    fn admit(&self, client: IpAddr) -> Result<Place, Problem> {
+        let place = self.clients.admit(client, self.places.available_permits());
+        let place =
+            place.and_then(|place| Some((place, self.places.clone().try_acquire_owned().ok()?)));
+        place.ok_or_else(|| {
             Problem::new(
                 ProblemCode::Overloaded,
                 "Too many are listening already. Ask /api/v1/status now and then instead.",
             )
-        })?;
-        self.listening.inc();
-        Ok(Place { listening: self.listening.clone(), _permit: permit })
+        })
     }
 
     /// The status, at most one interval old. Who comes while another takes it waits for that one's.
@@ -86,8 +82,9 @@ impl Listeners {
 pub(super) async fn get_events(
     State(app): State<SharedApp>,
     Extension(listeners): Extension<Arc<Listeners>>,
+    Extension(caller): Extension<Caller>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let place = listeners.admit()?;
+    let place = listeners.admit(caller.address)?;
     let beginning = (app, listeners, place, None);
     let stream = futures::stream::unfold(beginning, |(app, listeners, place, sent)| async move {
         let stop = app.stop.clone();

@@ -1,7 +1,6 @@
 //! Accepts connections: at most so many at once and of one client, with limits on how long a client may take to send its
 //! headers and to read its answer, and a shutdown that lets answers in flight finish within a hard deadline.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,14 +13,15 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::client_address::Peer;
-use super::connections::{Clients, WriteDeadline};
+use super::connections::{Clients, Places, WriteDeadline};
 use crate::config::ServerConfig;
 
 const HEADER_TIMEOUT_MS: u64 = 15_000;
+/// As long as an idle connection is kept, so that one ends meanwhile if any are idle.
+const PLACE_TIMEOUT_MS: u64 = 15_000;
 const ACCEPT_RETRY_MS: u64 = 50;
 
 /// Serves until `stop`, then until the last answer or the deadline. Returns whether all answers were finished.
@@ -38,25 +38,24 @@ pub async fn serve(
         connections,
     );
     let write_timeout = Duration::from_millis(config.write_timeout_ms);
-    let places = Arc::new(Semaphore::new(config.connections_max));
+    let places = Places::new(config.connections_max);
     let graceful = GracefulShutdown::new();
     loop {
-        // No place: the connection waits in the system's queue, which is bounded too.
-        let accepted = stop.run_until_cancelled(async {
-            let place = places.clone().acquire_owned().await;
-            (place, listener.accept().await)
-        });
-        let (place, stream, address) = match accepted.await {
+        let (stream, address) = match stop.run_until_cancelled(listener.accept()).await {
             None => break,
-            Some((Ok(place), Ok((stream, address)))) => (place, stream, address.ip()),
-            Some(_) => {
+            Some(Ok((stream, address))) => (stream, address.ip()),
+            Some(Err(_)) => {
                 // Out of file descriptors, or the client is gone already.
                 tokio::time::sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await;
                 continue;
             }
         };
-        let Some(place_of_client) = clients.admit(address) else {
-            tracing::debug!(%address, "a client has as many connections as server.connections_per_address_max allows");
+        let Some(place_of_client) = clients.admit(address, places.free()) else {
+            tracing::debug!(%address, "a client has as many connections as it may have (server.connections_per_address_max, server.connections_max)");
+            continue;
+        };
+        let Some(place) = places.take(address) else {
+            tracing::debug!(%address, "all connections are taken (server.connections_max)");
             continue;
         };
         // Small answers must not wait for more bytes to come.
@@ -70,8 +69,11 @@ pub async fn serve(
             .header_read_timeout(Duration::from_millis(HEADER_TIMEOUT_MS))
             .serve_connection(TokioIo::new(WriteDeadline::new(stream, write_timeout)), service);
         let connection = graceful.watch(connection);
+        let stop = stop.clone();
         tokio::spawn(async move {
-            let _places = (place, place_of_client);
+            let _place_of_client = place_of_client;
+            let waiting = place.wait(Duration::from_millis(PLACE_TIMEOUT_MS));
+            let Some(Some(_place)) = stop.run_until_cancelled(waiting).await else { return };
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }

@@ -75,7 +75,7 @@ async fn who_never_reads_is_dropped() {
 #[tokio::test]
 async fn one_client_cannot_take_the_connections_of_all() {
     let world = World::new()
-        .set("SERVER__CONNECTIONS_MAX", "12")
+        .set("SERVER__CONNECTIONS_MAX", "24")
         .set("SERVER__CONNECTIONS_PER_ADDRESS_MAX", "6");
     let server = world.serve().await;
     let (mut held, mut answered, mut closed) = (Vec::new(), 0, 0);
@@ -101,11 +101,43 @@ async fn one_client_cannot_take_the_connections_of_all() {
 }
 
 #[tokio::test]
+async fn a_few_clients_together_cannot_take_the_connections_of_all_either() {
+    let world = World::new().set("SERVER__CONNECTIONS_MAX", "24");
+    let server = world.serve().await;
+    let mut held = Vec::new();
+    for number in 0..80 {
+        let address = format!("127.0.0.{}", 2 + number % 8);
+        held.push(hold(&server, &address, &get("/api/v1/events")).await);
+    }
+    let mut other = hold(&server, "127.0.0.100", &get("/healthz")).await;
+    assert_eq!(first_line(&mut other).await, "HTTP/1.1 200", "at once, though all are held");
+    // Nor do they keep all others from listening.
+    let mut listener = hold(&server, "127.0.0.101", &get("/api/v1/events")).await;
+    assert_eq!(first_line(&mut listener).await, "HTTP/1.1 200");
+}
+
+#[tokio::test]
+async fn one_client_cannot_take_all_places_of_listeners() {
+    let world = World::new().set("SERVER__EVENT_STREAMS_MAX", "6");
+    let server = world.serve().await;
+    let (mut held, mut answers) = (Vec::new(), Vec::new());
+    for _ in 0..6 {
+        let mut stream = hold(&server, "127.0.0.2", &get("/api/v1/events")).await;
+        answers.push(first_line(&mut stream).await);
+        held.push(stream);
+    }
+    assert_eq!(answers.iter().filter(|answer| answer.ends_with("200")).count(), 2, "{answers:?}");
+    assert_eq!(answers.iter().filter(|answer| answer.ends_with("503")).count(), 4, "{answers:?}");
+    let mut other = hold(&server, "127.0.0.3", &get("/api/v1/events")).await;
+    assert_eq!(first_line(&mut other).await, "HTTP/1.1 200");
+}
+
+#[tokio::test]
 async fn only_so_many_listen_to_events() {
     let world = World::new().set("SERVER__EVENT_STREAMS_MAX", "2");
     let server = world.serve().await;
-    let mut first = hold(&server, "127.0.0.1", &get("/api/v1/events")).await;
-    let mut second = hold(&server, "127.0.0.1", &get("/api/v1/events")).await;
+    let mut first = hold(&server, "127.0.0.2", &get("/api/v1/events")).await;
+    let mut second = hold(&server, "127.0.0.3", &get("/api/v1/events")).await;
     for stream in [&mut first, &mut second] {
         assert_eq!(first_line(stream).await, "HTTP/1.1 200");
     }
@@ -139,7 +171,7 @@ async fn open_files_are_raised_to_what_is_allowed_and_connections_leave_some() {
     assert!(server.log_text().contains("only 100 connections are taken"), "{}", server.log_text());
     let mut held = Vec::new();
     for _ in 0..300 {
-        held.push(hold(&server, "127.0.0.1", "").await);
+        held.push(hold(&server, "127.0.0.2", "").await);
     }
     let answer = server.get("/api/v1/images/a.png").send().await.expect("an answer");
     assert_eq!(answer.status(), 200, "pictures can be opened nevertheless");
