@@ -4,6 +4,7 @@
 
 pub mod address;
 mod api_keys;
+mod claims;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod error;
@@ -18,6 +19,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 
 pub use self::api_keys::{ApiKey, ApiKeys, KeyScope, NoSuchScope};
+pub use self::claims::Claims;
 pub use self::error::CatalogError;
 pub use self::facts::{
     ContentFacts, FacetChanges, Facts, Header, ImageFacets, NamedImage, ReadHeader, UnreadImage,
@@ -38,7 +40,7 @@ pub const SUSPECT_INTERRUPTIONS: i64 = 3;
 /// The tables, as the rest of the program sees them. Times are milliseconds since 1970.
 #[async_trait]
 pub trait Catalog:
-    Images + Previews + Sources + Queue + Vectors + Facts + Feedback + StoreLedger + ApiKeys
+    Images + Previews + Sources + Queue + Claims + Vectors + Facts + Feedback + StoreLedger + ApiKeys
 {
     /// Really asks the database, and says so if it cannot be written to.
     async fn health(&self) -> Result<(), CatalogError>;

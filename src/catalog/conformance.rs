@@ -2,6 +2,7 @@
 //! makes a [`Fixture`]: one empty catalog, on which any number of handles can be opened.
 
 pub(crate) mod api_keys;
+pub(crate) mod claims;
 pub(crate) mod facts;
 pub(crate) mod feedback;
 pub(crate) mod images;
@@ -66,6 +67,7 @@ macro_rules! conformance {
                 what_is_no_picture_is_skipped_until_it_changes,
                 a_vanished_image_counts_only_under_its_lease,
             ];
+            claims: [work_is_claimed_by_one_at_a_time];
             vectors: [
                 orphans_are_claimed_after_their_grace,
                 an_orphan_that_is_wanted_again_is_kept,

@@ -5,6 +5,7 @@
 //! the plan of each.
 
 mod api_keys;
+mod claims;
 mod facts;
 mod feedback;
 mod images;

@@ -1,6 +1,7 @@
 //! Reads the headers of pictures that were indexed before headers were read, or before something more was kept of them: the
 //! beginning of each file, no decoding, no model. It goes slowly, one file at a time, and on from where it was after a restart;
-//! a source in trouble is left alone, and what could not be read is looked at again later.
+//! a source in trouble is left alone, and what could not be read is looked at again later. Of several processes that share a
+//! catalog one reads, under a claim.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::followed::Followed;
 use super::{IngestError, Shared};
-use crate::catalog::{Header, ReadHeader, UnreadImage};
+use crate::catalog::{Catalog, Header, ReadHeader, UnreadImage};
 use crate::source::{Source, SourceError};
+use crate::types::now_ms;
 
 /// Headers that are noted by one transaction.
 const PAGE: u32 = 64;
@@ -41,22 +43,43 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 /// One round over all sources that can be read. After each page it rests for `rest` times as long as that took.
 pub(super) async fn read_all(shared: &Shared, rest: f64) -> Result<(), IngestError> {
     for followed in &shared.followed {
-        let (mut after, mut noted) = (0, 0);
-        while followed.problem().is_none() {
-            let started = Instant::now();
-            let catalog = &shared.parts.catalog;
-            let unread = catalog.without_facts(followed.source.id(), after, PAGE).await?;
-            let Some(last) = unread.last() else { break };
-            after = last.id;
-            let read = read_page(followed, &unread).await;
-            if !read.is_empty() {
-                noted += catalog.note_headers(&read).await?;
-            }
-            tokio::time::sleep(started.elapsed().mul_f64(rest)).await;
+        read_source(&*shared.parts.catalog, followed, shared.parts.config.lease_ms, rest).await?;
+    }
+    Ok(())
+}
+
+async fn read_source(
+    catalog: &dyn Catalog,
+    followed: &Followed,
+    lease_ms: u64,
+    rest: f64,
+) -> Result<(), IngestError> {
+    let source = &followed.source;
+    let claim = format!("headers of {}", source.id());
+    let (mut after, mut noted) = (0, 0);
+    while followed.problem().is_none() {
+        let started = Instant::now();
+        // Nothing is written when there is nothing to do, which is nearly always.
+        if catalog.without_facts(source.id(), after, 1).await?.is_empty() {
+            break;
         }
-        if noted > 0 {
-            tracing::info!(source = %followed.source.location(), images = noted, "read when and where pictures were taken");
+        let now = now_ms();
+        if !catalog.claim(&claim, now, now + lease_ms as i64).await? {
+            break;
         }
+        let unread = catalog.without_facts(source.id(), after, PAGE).await?;
+        after = unread.last().map_or(after, |last| last.id);
+        let read = read_page(followed, &unread).await;
+        if !read.is_empty() {
+            noted += catalog.note_headers(&read).await?;
+        }
+        tokio::time::sleep(started.elapsed().mul_f64(rest)).await;
+    }
+    if after > 0 {
+        catalog.end_claim(&claim).await?;
+    }
+    if noted > 0 {
+        tracing::info!(source = %source.location(), images = noted, "read when and where pictures were taken");
     }
     Ok(())
 }
@@ -105,4 +128,81 @@ async fn read_header(
     }
     let is_same = opened.reader.fingerprint().await? == image.fingerprint;
     Ok(is_same.then(|| Header { facts: clip::read_facts(&bytes), is_grey: None }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::sqlite::{SqliteCatalog, SqliteOptions};
+    use crate::catalog::{Claims, CompletedImage, Facts, PictureFacts, Queue, Vectors};
+    use crate::ingest::Reconciler;
+    use crate::source::memory::MemorySource;
+    use crate::types::{ContentHash, ImageName};
+
+    const LEASE_MS: u64 = 600_000;
+
+    /// A catalog of an older version, with these images.
+    async fn catalog(dir: &std::path::Path, followed: &Followed, count: usize) -> SqliteCatalog {
+        let file = dir.join("catalog.db");
+        let options = SqliteOptions { holder: "one".into(), ..SqliteOptions::default() };
+        let catalog = SqliteCatalog::open(&file, options).await.expect("a catalog");
+        Reconciler {
+            catalog: &catalog,
+            followed,
+            settle_ms: 0,
+            away_when_emptied: true,
+            work: &tokio::sync::Notify::new(),
+            is_clean: &std::sync::atomic::AtomicBool::new(true),
+        }
+        .compare_all()
+        .await
+        .expect("compared");
+        let hash = ContentHash::of(b"x");
+        let facts = PictureFacts { format: "png".into(), width: 1, height: 1 };
+        catalog.intend_vectors("m", &[(hash, facts.clone())], 1).await.expect("intended");
+        let leased =
+            catalog.lease(1000, "t", now_ms(), now_ms() + 1000, false).await.expect("leased");
+        assert_eq!(leased.len(), count);
+        let done: Vec<_> = leased
+            .iter()
+            .map(|image| CompletedImage {
+                image_id: image.id,
+                hash,
+                facts: facts.clone(),
+                header: Header::default(),
+            })
+            .collect();
+        catalog.complete("m", "t", &done, 2).await.expect("completed");
+        let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", file.display())).await;
+        let pool = pool.expect("opened");
+        sqlx::query("UPDATE images SET taken_from = NULL").execute(&pool).await.expect("forgotten");
+        pool.close().await;
+        catalog
+    }
+
+    #[tokio::test]
+    async fn of_several_processes_one_reads() {
+        let dir = tempfile::tempdir().expect("temp");
+        let source = MemorySource::default();
+        let count = PAGE as usize + 5;
+        for number in 0..count {
+            source.put(&ImageName::new(&format!("{number}.png")).expect("a name"), b"x");
+        }
+        let followed = Followed::new(Arc::new(source.clone()));
+        let one = catalog(dir.path(), &followed, count).await;
+        let options = SqliteOptions { holder: "two".into(), ..SqliteOptions::default() };
+        let two = SqliteCatalog::open(&dir.path().join("catalog.db"), options).await.expect("two");
+        let unread = async || one.without_facts(source.id(), 0, 1000).await.expect("listed").len();
+        let claim = format!("headers of {}", source.id());
+        assert!(two.claim(&claim, now_ms(), now_ms() + 600_000).await.expect("claimed"));
+        read_source(&one, &followed, LEASE_MS, 0.0).await.expect("left alone");
+        assert_eq!(unread().await, count, "the other process reads");
+        two.end_claim(&claim).await.expect("ended");
+        read_source(&one, &followed, LEASE_MS, 0.0).await.expect("read");
+        assert_eq!(unread().await, 0);
+        assert!(
+            two.claim(&claim, now_ms(), now_ms() + 1).await.expect("asked"),
+            "it is given back"
+        );
+    }
 }

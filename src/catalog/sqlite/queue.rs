@@ -94,7 +94,7 @@ statements! {
         "SELECT min(due) AS due FROM (
             SELECT ", first_due!("interruptions < 3"), " AS due FROM sources WHERE ", workable!(), "
             UNION ALL SELECT ", first_due!("interruptions >= 3"), " FROM sources WHERE ", workable!(), "
-            UNION ALL SELECT min(until_ms) FROM leases)");
+            UNION ALL SELECT min(until_ms) FROM leases WHERE token NOT LIKE 'work/%')");
     AWAITING = "SELECT coalesce(sum(images), 0) AS images FROM image_counts JOIN sources ON sources.key = image_counts.source
         WHERE unconfigured_since_ms IS NULL AND state = 'pending' AND missing = 0 AND answers = 1";
     RETRY_ALL = "UPDATE images SET state = 'pending', due_ms = 0, attempts = 0, interruptions = 0, failure_code = NULL, failure = NULL

@@ -228,6 +228,7 @@ async fn no_statement_walks_over_the_library() {
     let all = [
         super::facts::STATEMENTS,
         super::api_keys::STATEMENTS,
+        super::claims::STATEMENTS,
         super::feedback::STATEMENTS,
         super::images::STATEMENTS,
         super::leases::STATEMENTS,

@@ -1,0 +1,31 @@
+//! Claims on work: rows of leases whose token is the name of the work.
+
+use async_trait::async_trait;
+
+use super::SqliteCatalog;
+use super::statements;
+use super::writer::Purpose;
+use crate::catalog::{CatalogError, Claims};
+
+statements! {
+    CLAIM = "INSERT INTO leases (token, holder, until_ms) VALUES ('work/' || ?1, ?2, ?4)
+        ON CONFLICT (token) DO UPDATE SET holder = ?2, until_ms = ?4 WHERE holder = ?2 OR until_ms < ?3";
+    END_CLAIM = "DELETE FROM leases WHERE token = 'work/' || ?1 AND holder = ?2";
+}
+
+#[async_trait]
+impl Claims for SqliteCatalog {
+    async fn claim(&self, work: &str, now_ms: i64, until_ms: i64) -> Result<bool, CatalogError> {
+        let mut write = self.writer.begin(Purpose::Settle).await?;
+        let claim = sqlx::query(CLAIM).bind(work).bind(&self.holder).bind(now_ms).bind(until_ms);
+        let claimed = write.execute(claim).await? == 1;
+        write.commit().await?;
+        Ok(claimed)
+    }
+
+    async fn end_claim(&self, work: &str) -> Result<(), CatalogError> {
+        let mut write = self.writer.begin(Purpose::Settle).await?;
+        write.execute(sqlx::query(END_CLAIM).bind(work).bind(&self.holder)).await?;
+        write.commit().await
+    }
+}
