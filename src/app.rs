@@ -107,6 +107,7 @@ impl App {
             metrics.clone(),
             config.search.clone(),
             decoder.clone(),
+            data_dir.calibration(),
         ));
         let access = Access::new(catalog.clone(), &api_key(&config)?);
         Ok(Arc::new(Self {

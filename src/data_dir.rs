@@ -85,6 +85,11 @@ impl DataDir {
     pub fn thumbnails(&self) -> PathBuf {
         self.path.join("thumbnails")
     }
+
+    /// What was learnt of models, and can be learnt again.
+    pub fn calibration(&self) -> PathBuf {
+        self.path.join("calibration")
+    }
 }
 
 /// Makes the folder, for its owner alone, unless it is there.

@@ -9,12 +9,14 @@ pub mod duplicates;
 mod facets;
 mod filter;
 mod filtered;
+mod kept_vectors;
 mod listing;
 mod names;
 mod nonsense;
 mod pages;
 mod strength;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,7 +28,7 @@ pub use self::combined::{Part, parts_of};
 use self::facets::Facets;
 pub use self::filter::{ImageFilter, Near, Orientation};
 use self::filtered::Space;
-use self::names::{FUSED_MAX, Named};
+use self::names::{Called, FUSED_MAX, Named};
 pub use self::pages::{BadCursor, Cursor};
 use self::pages::{Ranking, Rankings};
 pub use self::strength::Strength;
@@ -42,6 +44,9 @@ use crate::vector_store::{ScoredPoint, SearchQuery, StoreError, payload};
 
 /// Hits asked for beyond what is wanted, since some may belong to pictures that went a moment ago.
 const SPARE_HITS: usize = 16;
+/// See [`at_once`].
+const TURNS_PER_CORE: usize = 4;
+const TURNS_MIN: usize = 8;
 /// How often the window is widened when too many hits had no picture.
 const WIDENINGS_MAX: usize = 4;
 
@@ -200,6 +205,18 @@ pub enum SearchError {
     Token(#[from] TokenError),
 }
 
+/// Searches at work at once. As many as the model takes in one call, and enough to keep all cores busy: with more, every
+/// search waits longer for its part of them, and so does who is refused.
+fn at_once(config: &SearchConfig) -> usize {
+    match config.concurrent_max {
+        0 => {
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            (TURNS_PER_CORE * cores).max(TURNS_MIN)
+        }
+        turns => turns,
+    }
+}
+
 impl From<EmbedError> for SearchError {
     fn from(error: EmbedError) -> Self {
         match error {
@@ -210,7 +227,8 @@ impl From<EmbedError> for SearchError {
 }
 
 impl Searcher {
-    /// Answers with whatever model `serving` says, and [`SearchError::ModelNotReady`] while there is none.
+    /// Answers with whatever model `serving` says, and [`SearchError::ModelNotReady`] while there is none. In the folder
+    /// `calibration` it keeps what it learnt of a model.
     pub fn new(
         serving: watch::Receiver<ServingState>,
         catalog: Arc<dyn Catalog>,
@@ -218,10 +236,12 @@ impl Searcher {
         metrics: Arc<Metrics>,
         config: SearchConfig,
         decoder: Arc<Decoder>,
+        calibration: PathBuf,
     ) -> Self {
-        let turns = Semaphore::new(config.concurrent_max);
-        let places = Semaphore::new(config.concurrent_max + config.waiting_max);
-        let calibrations = Calibrations::new(config.sample_pictures);
+        let at_once = at_once(&config);
+        let turns = Semaphore::new(at_once);
+        let places = Semaphore::new(at_once + config.waiting_max);
+        let calibrations = Calibrations::new(config.sample_pictures, calibration);
         let facets = Facets::new(catalog.clone());
         let rankings = Rankings::new(config.rankings_max);
         Self {
@@ -288,14 +308,22 @@ impl Searcher {
         let answering = self.serving.borrow().answering().cloned();
         let serving = answering.ok_or(SearchError::ModelNotReady)?;
         let (_place, _turn) = self.take_turn().await?;
-        let by_name =
-            options.names && matches!(&query, Query::Text(text) if combined::is_one_query(text));
-        let asked = self.ask(&serving, query).await?;
-        let named = if by_name {
-            names::called(&*self.catalog, &serving, &asked.vector, &asked.words).await?
-        } else {
-            Vec::new()
+        let name = match &query {
+            Query::Text(text) if options.names && combined::is_one_query(text) => {
+                Some(text.clone())
+            }
+            _ => None,
         };
+        let by_name = name.is_some();
+        // The catalog looks for names while the model is at work.
+        let called = async {
+            match &name {
+                Some(name) => names::called(&*self.catalog, name).await,
+                None => Ok(Called::default()),
+            }
+        };
+        let (asked, called) = futures::try_join!(self.ask(&serving, query), called)?;
+        let named = names::scored(called, &serving, &asked.vector).await?;
         let filter = options.filter.filter(|filter| !filter.is_empty());
         let wants = Wants { filter, named, by_name, collapse: options.collapse };
         let limit = window.limit as usize;

@@ -57,12 +57,6 @@ impl SearchConfig {
             self.rankings_max.to_string(),
             "at least 1",
         )?;
-        check(
-            self.concurrent_max >= 1,
-            "search.concurrent_max",
-            self.concurrent_max.to_string(),
-            "at least 1",
-        )?;
         // The token names every part.
         check(
             (1..=16).contains(&self.queries_max),

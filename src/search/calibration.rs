@@ -1,13 +1,16 @@
 //! What scores mean in the collection that answers: a sample of it, and what texts without meaning find in it. Made at the
 //! first question that needs it, in under a second or two, and again, beside the searches, when the library has changed much.
-//! Nothing of it is written down: ids of vectors are hashes, so the first ones are a fair sample and always the same.
+//! The sample is not written down: ids of vectors are hashes, so the first ones are a fair sample and always the same. What the
+//! model makes of texts without meaning is, since it takes it seconds.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::asked::{Asked, MadeOf, embed_words};
+use super::kept_vectors::KeptVectors;
 use super::strength::{Best, Heights, Sample, Scores, Spread};
 use super::{Found, SearchError, Searcher, Wants, nonsense};
 use crate::embedder::EmbedError;
@@ -27,6 +30,7 @@ const CHANGED_PERCENT: u64 = 20;
 #[derive(Clone)]
 pub(super) struct Calibrations {
     sample_max: usize,
+    kept_vectors: KeptVectors,
     slot: Arc<Slot>,
 }
 
@@ -54,8 +58,9 @@ pub(super) struct Calibration {
 }
 
 impl Calibrations {
-    pub(super) fn new(sample_max: usize) -> Self {
-        Self { sample_max, slot: Arc::default() }
+    /// `dir`: where vectors of texts are kept.
+    pub(super) fn new(sample_max: usize, dir: PathBuf) -> Self {
+        Self { sample_max, kept_vectors: KeptVectors::new(dir), slot: Arc::default() }
     }
 
     /// The calibration of what answers, made if there is none.
@@ -106,27 +111,25 @@ impl Calibrations {
             Some(former) if former.fits(pictures) => former,
             former => {
                 let nonsense = former.map(|former| former.nonsense.clone());
-                Arc::new(Calibration::make(serving, pictures, self.sample_max, nonsense).await?)
+                Arc::new(self.make(serving, pictures, nonsense).await?)
             }
         };
         let kept = Kept { calibration: calibration.clone(), looked: Instant::now() };
         *self.slot.kept.lock() = Some(kept);
         Ok(calibration)
     }
-}
 
-impl Calibration {
     async fn make(
+        &self,
         serving: &Answering,
         pictures: u64,
-        sample_max: usize,
         nonsense: Option<Arc<Vec<Vec<f32>>>>,
-    ) -> Result<Self, SearchError> {
+    ) -> Result<Calibration, SearchError> {
         let collection = &serving.collection;
-        let points = collection.scroll(None, sample_max).await?;
+        let points = collection.scroll(None, self.sample_max).await?;
         let sample =
             Sample::new(points.into_iter().map(|point| point.vector), collection.spec().dim);
-        let mut calibration = Self {
+        let mut calibration = Calibration {
             collection: collection.spec().name.clone(),
             pictures,
             sample,
@@ -136,7 +139,7 @@ impl Calibration {
         };
         if calibration.sample.is_enough() {
             if calibration.nonsense.is_empty() {
-                calibration.nonsense = Arc::new(embed_nonsense(serving).await?);
+                calibration.nonsense = Arc::new(self.nonsense(serving).await?);
             }
             calibration.for_texts = calibration.beyond_nonsense(serving).await?;
             calibration.for_pictures = calibration.sample.heights_of_pictures();
@@ -145,6 +148,32 @@ impl Calibration {
         Ok(calibration)
     }
 
+    /// Vectors of texts without meaning: those that were kept, or else of the model, which takes them one by one, so that no
+    /// search waits behind them.
+    async fn nonsense(&self, serving: &Answering) -> Result<Vec<Vec<f32>>, SearchError> {
+        let texts = nonsense::texts(NONSENSE_SEED, NONSENSE_TEXTS);
+        let made_of = format!(
+            "{}\n{}\n{}",
+            serving.embedder.id(),
+            serving.located.traits.templates.join("\n"),
+            texts.join("\n")
+        );
+        let dim = serving.embedder.info().dim;
+        if let Some(vectors) = self.kept_vectors.load(&made_of, texts.len(), dim) {
+            return Ok(vectors);
+        }
+        let mut vectors = Vec::with_capacity(texts.len());
+        for text in &texts {
+            vectors.push(embed_words(serving, text).await?);
+        }
+        if let Err(error) = self.kept_vectors.keep(&made_of, &vectors) {
+            tracing::debug!(%error, "could not keep what scores mean for the next start");
+        }
+        Ok(vectors)
+    }
+}
+
+impl Calibration {
     async fn beyond_nonsense(&self, serving: &Answering) -> Result<Option<Heights>, SearchError> {
         let mut best = Vec::with_capacity(self.nonsense.len());
         for vector in &*self.nonsense {
@@ -229,13 +258,4 @@ impl Searcher {
             }
         }
     }
-}
-
-/// One by one, so that no search waits behind them.
-async fn embed_nonsense(serving: &Answering) -> Result<Vec<Vec<f32>>, SearchError> {
-    let mut vectors = Vec::with_capacity(NONSENSE_TEXTS);
-    for text in nonsense::texts(NONSENSE_SEED, NONSENSE_TEXTS) {
-        vectors.push(embed_words(serving, &text).await?);
-    }
-    Ok(vectors)
 }

@@ -27,7 +27,7 @@ const RANK_OFFSET: f64 = 10.0;
 
 /// How well a name fits, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fit {
+pub(super) enum Fit {
     /// The file is called so.
     Exact,
     Words,
@@ -53,16 +53,14 @@ pub(super) struct Named {
     score: f32,
 }
 
-/// What is called like `text`, best first.
-pub(super) async fn called(
-    catalog: &dyn Catalog,
-    serving: &Answering,
-    vector: &[f32],
-    text: &str,
-) -> Result<Vec<Named>, SearchError> {
+/// Contents that are called like the query, and how well that fits.
+pub(super) type Called = HashMap<ContentHash, Fit>;
+
+/// What is called like `text`.
+pub(super) async fn called(catalog: &dyn Catalog, text: &str) -> Result<Called, SearchError> {
     let words = words(text);
     if words.is_empty() || words.len() > WORDS_MAX {
-        return Ok(Vec::new());
+        return Ok(Called::new());
     }
     let found = catalog.images_with_words(&words, false, NAMED_MAX as u32 + 1).await?;
     let (found, fit) = if found.is_empty() && may_begin(text, &words) {
@@ -71,12 +69,23 @@ pub(super) async fn called(
     } else {
         (if found.len() > NAMED_MAX { Vec::new() } else { found }, Fit::Words)
     };
-    let fits = fits(&found, &words, fit);
-    let hashes: Vec<ContentHash> = fits.keys().copied().collect();
+    Ok(fits(&found, &words, fit))
+}
+
+/// The same, best first.
+pub(super) async fn scored(
+    called: Called,
+    serving: &Answering,
+    vector: &[f32],
+) -> Result<Vec<Named>, SearchError> {
+    if called.is_empty() {
+        return Ok(Vec::new());
+    }
+    let hashes: Vec<ContentHash> = called.keys().copied().collect();
     let scored = best_of(Space::of(serving), vector, &hashes, hashes.len()).await?;
     let named = scored.iter().filter_map(|hit| {
         let hash = payload::content_hash(&hit.payload)?;
-        Some(Named { hash, fit: *fits.get(&hash)?, score: hit.score })
+        Some(Named { hash, fit: *called.get(&hash)?, score: hit.score })
     });
     let mut named: Vec<Named> = named.collect();
     named.sort_by(|a, b| {
@@ -86,8 +95,8 @@ pub(super) async fn called(
 }
 
 /// The best fit of each content.
-fn fits(found: &[NamedImage], words: &[String], otherwise: Fit) -> HashMap<ContentHash, Fit> {
-    let mut fits = HashMap::new();
+fn fits(found: &[NamedImage], words: &[String], otherwise: Fit) -> Called {
+    let mut fits = Called::new();
     for NamedImage { name, hash } in found {
         let fit = if is_called(name, words) { Fit::Exact } else { otherwise };
         let best = fits.entry(*hash).or_insert(fit);

@@ -90,13 +90,15 @@ async fn more_searches_than_may_wait_are_refused_at_once() {
 
 #[tokio::test]
 async fn the_deadline_ends_a_search_and_gives_its_place_back() {
-    let change = |config: &mut crate::config::Config| config.search.deadline_ms = 20;
+    let change = |config: &mut crate::config::Config| {
+        (config.search.concurrent_max, config.search.deadline_ms) = (3, 20);
+    };
     let test = TestApp::start(change).await;
     let held = test.model.hold_texts();
     assert!(matches!(test.search("red").await, Err(SearchError::Deadline(20))));
     drop(held);
     let searcher = &test.app.searcher;
-    assert_eq!(searcher.turns.available_permits(), test.app.config.search.concurrent_max);
+    assert_eq!(searcher.turns.available_permits(), 3);
     test.finish().await;
 }
 
@@ -224,5 +226,28 @@ async fn pages_go_on_where_they_ended_while_pictures_come_and_go() {
     let query = Query::Text("blue".into());
     let refused = test.app.searcher.search_with(query, Window { limit: 7, offset: 0 }, other).await;
     assert!(matches!(refused, Err(SearchError::Cursor(_))), "of another search");
+    test.finish().await;
+}
+
+#[tokio::test]
+async fn what_scores_mean_costs_the_model_nothing_after_a_restart() {
+    let test = TestApp::start(|_| {}).await;
+    for edge in 1..=70_u8 {
+        test.put(&format!("{edge}.png"), [edge * 3, 250 - edge, 0], u32::from(edge));
+    }
+    test.until_counts(70, 0).await;
+    let strength = async |test: &TestApp| {
+        let options = SearchOptions { strength: true, ..SearchOptions::default() };
+        let window = Window { limit: 3, offset: 0 };
+        let query = Query::Text("red".into());
+        let answer = test.app.searcher.search_with(query, window, options).await.expect("answered");
+        answer.matches.iter().map(|found| found.strength.expect("known")).collect::<Vec<_>>()
+    };
+    let before = strength(&test).await;
+    assert!(test.model.texts_encoded() > 100, "texts without meaning");
+    let test = test.restart().await;
+    test.until_counts(70, 0).await;
+    assert_eq!(strength(&test).await, before);
+    assert_eq!(test.model.texts_encoded(), 1, "only the query");
     test.finish().await;
 }
