@@ -104,7 +104,7 @@ impl Preparation<'_> {
         freedom: Freedom,
         context_length: usize,
     ) -> Result<T, String> {
-        let weights = place.weights_folder();
+        let weights = place.weights_folder(graph);
         let engine = self.opener.open_with_weights(graph, weights.as_deref())?;
         let tower = T::prepared(self.bundle, engine, freedom, context_length);
         tower.map_err(|error| error.to_string())
