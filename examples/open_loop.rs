@@ -2,7 +2,9 @@
 //! does it. First the capacity is found (a few clients that each wait for their answer), then 0.5, 1, 2 and 10 times as
 //! much is sent. Every query is another one, so that no cache answers. Only for a server of your own, on this machine.
 //!
-//!     cargo run --release --example open_loop -- http://127.0.0.1:3000 [PID of the server] [seconds for each rate]
+//!     cargo run --release --example open_loop -- http://127.0.0.1:3000 [PID of the server] [seconds for each rate] [rates]
+//!
+//! With rates ("50,100": searches a second) those are sent, and the capacity is not asked for.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
@@ -120,17 +122,25 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (clients, url) = (clients()?, format!("{server}/api/v1/search-image"));
     let mut out = std::io::stdout();
-    let capacity = capacity(&clients, &url).await;
-    writeln!(out, "capacity: {capacity:.0} searches/s; before: {:.0} MB", rss_mb(&pid))?;
+    let given: Option<Vec<f64>> =
+        arguments.next().map(|rates| rates.split(',').map(str::parse).collect()).transpose()?;
+    let rates = match given {
+        Some(rates) => rates.into_iter().map(|rate| (format!("{rate}/s"), rate)).collect(),
+        None => {
+            let capacity = capacity(&clients, &url).await;
+            writeln!(out, "capacity: {capacity:.0} searches/s; before: {:.0} MB", rss_mb(&pid))?;
+            FACTORS.map(|factor| (format!("{factor}x"), capacity * factor)).to_vec()
+        }
+    };
     writeln!(
         out,
         "| load | sent/s | accepted/s | accepted p50 / p99 / max ms | refused/s | refused p50 / p99 / max ms | other | peak MB |"
     )?;
     writeln!(out, "|---|---|---|---|---|---|---|---|")?;
-    for factor in FACTORS {
+    for (load, rate) in rates {
         let peak = Arc::new(AtomicU64::new(0));
         let watching = tokio::spawn(watch(pid.clone(), peak.clone()));
-        let outcomes = send(&clients, &url, capacity * factor, lasting).await;
+        let outcomes = send(&clients, &url, rate, lasting).await;
         watching.abort();
         let of = |wanted: fn(&Outcome) -> Option<Duration>| {
             outcomes.iter().filter_map(wanted).collect::<Vec<_>>()
@@ -146,7 +156,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let a_second = |count: usize| count as f64 / lasting.as_secs_f64();
         writeln!(
             out,
-            "| {factor}x | {:.0} | {:.0} | {} | {:.0} | {} | {} | {} |",
+            "| {load} | {:.0} | {:.0} | {} | {:.0} | {} | {} | {} |",
             a_second(outcomes.len()),
             a_second(accepted.len()),
             quantiles(accepted.clone()),

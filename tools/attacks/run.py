@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Attacks on memory and connections that once worked, against a server of its own on this machine, with the largest memory
-that the server had during each. Python and nothing else.
+"""Attacks on memory and connections, and requests of other web pages, that once worked, against a server of its own on this
+machine, with the largest memory that the server and the process that decodes for it had during each. Python and nothing else.
 
     python3 tools/attacks/run.py [PROGRAM]
 
 Ends with 1 if the peak of an attack is more than decode.memory_bytes_max (512 MiB) plus 200 MB above what the idle
-server has, or if others are not answered meanwhile.
+server has, if others are not answered meanwhile, or if a request of another page is answered.
+
+flat.avif is 5,500 x 5,500 pixels of one colour; its decoder runs in the process of its own.
 """
 import json
 import os
@@ -43,6 +45,14 @@ def bmp(width, height):
     return struct.pack("<2sIHHIIiiHHIIiiII", b"BM", size, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0) + row * height
 
 
+def told(path):
+    """What the system says; nothing of a thread or process that ended meanwhile."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
 class Server:
     def __init__(self, work):
         (work / "images").mkdir()
@@ -76,13 +86,33 @@ class Server:
         status = json.load(urllib.request.urlopen(self.url + "/api/v1/status"))
         return status["images"]["pending"] == 0 and status["images"]["indexed"] > 1
 
+    def processes(self):
+        """The server, and what it started to decode."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return [self.process.pid, *(child for task in tasks for child in told(task / "children").split())]
+
     def memory(self, field):
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith(field):
-                return int(line.split()[1]) * 1024 / 1e6
+        """Of all processes together. Peaks need not be at the same time, so a sum of them is an upper bound."""
+        total = 0
+        for pid in self.processes():
+            for line in told(Path(f"/proc/{pid}/status")).splitlines():
+                if line.startswith(field):
+                    total += int(line.split()[1]) * 1024 / 1e6
+        return total
 
     def forget_peak(self):
-        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        for pid in self.processes():
+            try:
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
+            except OSError:
+                pass
+
+    def answer(self, headers, body=b""):
+        """The status of a search with these headers."""
+        with self.connect() as stream:
+            head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            stream.sendall(f"POST /api/v1/search-image HTTP/1.1\r\n{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
+            return int(stream.recv(12).split()[1])
 
     def connect(self, address="127.0.0.1"):
         stream = socket.socket()
@@ -120,8 +150,8 @@ def at_once(count, attack):
     return threads
 
 
-def large_pictures(server, hang_up):
-    body = form(png(9000, 9000, 16, 6, 8))
+def large_pictures(server, picture, hang_up=False):
+    body = form(picture)
 
     def one(_):
         stream = server.connect()
@@ -166,13 +196,30 @@ def held(server, path):
     return at_once(1100, one)
 
 
+REFUSED, TAKEN = png(9000, 9000, 16, 6, 8), png(5000, 5000, 16, 6, 8)
+AVIF = (ROOT / "tools/attacks/flat.avif").read_bytes()
 ATTACKS = [
-    ("6 searches by a 9000x9000 RGBA16 PNG", lambda server: large_pictures(server, False)),
-    ("the same, hanging up at once", lambda server: large_pictures(server, True)),
+    ("6 searches by a 9000x9000 RGBA16 PNG", lambda server: large_pictures(server, REFUSED)),
+    ("the same, hanging up at once", lambda server: large_pictures(server, REFUSED, True)),
+    ("6 searches by a 5000x5000 RGBA16 PNG", lambda server: large_pictures(server, TAKEN)),
+    ("the same, hanging up at once", lambda server: large_pictures(server, TAKEN, True)),
+    ("6 searches by a 5500x5500 AVIF", lambda server: large_pictures(server, AVIF)),
     ("60 unfinished bodies of 20 MB", unfinished_bodies),
     ("20 thumbnails of an 87 MB BMP", thumbnails),
     ("1,100 event streams", lambda server: held(server, "/api/v1/events")),
     ("1,100 readers that never read an 87 MB file", lambda server: held(server, "/api/v1/images/large.bmp")),
+]
+
+# What pages of other sites may have a browser send, and what each must be answered.
+JSON_BODY = b'{"text": "tennis"}'
+OTHER_PAGES = [
+    ("a name of its own (DNS rebinding)", 421, {"host": "evil.example", "content-type": "application/json"}, JSON_BODY),
+    ("the same with our port", 421, {"host": "evil.example:3000", "content-type": "application/json"}, JSON_BODY),
+    ("a form from another site", 403, {"host": "localhost", "origin": "https://evil.example", "content-type": "multipart/form-data; boundary=x"},
+     form(png(8, 8, 8, 2, 3))),
+    ("the same without an origin", 403, {"host": "localhost", "sec-fetch-site": "cross-site", "content-type": "multipart/form-data; boundary=x"},
+     form(png(8, 8, 8, 2, 3))),
+    ("the page itself, for comparison", 200, {"host": "localhost", "content-type": "application/json"}, JSON_BODY),
 ]
 
 
@@ -182,17 +229,23 @@ def main():
         server = Server(Path(work))
         try:
             server.searches()
+            print("| other web pages: a search with | answer |\n|---|---|")
+            for name, wanted, headers, body in OTHER_PAGES:
+                status = server.answer(headers, body)
+                print(f"| {name} | {status} |")
+                failed |= status != wanted
             time.sleep(1)
             idle = server.memory("VmRSS")
-            print(f"idle: {idle:.0f} MB\n\n| attack | peak MB | above idle | others' slowest search ms |\n|---|---|---|---|", flush=True)
+            print(f"\nidle: {idle:.0f} MB\n\n| attack | peak MB | above idle | others' slowest search ms |\n|---|---|---|---|", flush=True)
             for name, attack in ATTACKS:
                 server.forget_peak()
-                threads, waits = attack(server), []
+                threads, waits, peak = attack(server), [], 0
                 while any(thread.is_alive() for thread in threads) or len(waits) < 3:
                     waits.append(server.searches())
-                    time.sleep(0.2)
+                    peak = max(peak, server.memory("VmRSS"))
+                    time.sleep(0.05)
                 time.sleep(2)
-                peak = server.memory("VmHWM")
+                peak = max(peak, server.memory("VmHWM"))
                 answered = [wait for wait in waits if wait is not None]
                 slowest = f"{max(answered):.0f}" if len(answered) == len(waits) else f"{len(waits) - len(answered)} unanswered"
                 print(f"| {name} | {peak:.0f} | {peak - idle:.0f} | {slowest} |", flush=True)
