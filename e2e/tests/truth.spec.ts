@@ -103,7 +103,7 @@ test('long lists have an end that can be seen, and a way back up', async ({ page
 test.describe('without a service worker, which would have kept the former files', () => {
   test.use({ serviceWorkers: 'block' });
 
-  test('asks for the page anew when the server was upgraded under it, and shows the picture then', async ({ page, mock }) => {
+  test('asks for the page anew when the server was upgraded under it, and shows the picture then', { tag: '@chromium' }, async ({ page, mock }) => {
     await mock.start({ total: 40 });
     // The files of the former version are gone; those of the next are there.
     let pages = 0;
