@@ -28,6 +28,8 @@ pub(super) const PAGE_MAX: u32 = 500;
 const OFFSET_MAX: u32 = 10_000;
 const THUMBNAIL_SUFFIX: &str = "/thumbnail";
 const THUMBNAIL_WIDTH_DEFAULT: u32 = 320;
+/// Pictures are read and sent in pieces of this size.
+const PIECE_BYTES: usize = 64 * 1024;
 /// First bytes that tell the format.
 const MAGIC_BYTES: usize = 64;
 
@@ -437,13 +439,18 @@ async fn read(
         .map_or("application/octet-stream", |format| format.media_type());
     let far = first > MAGIC_BYTES as u64 && reader.jump(first).await.map_err(unreadable)?;
     if far {
-        return Ok((media_type, Body::from_stream(ReaderStream::new(reader.take(length)))));
+        return Ok((media_type, Body::from_stream(pieces(reader.take(length)))));
     }
     let mut whole = std::io::Cursor::new(magic).chain(reader);
     // Not every source can jump.
     let skipped = tokio::io::copy(&mut (&mut whole).take(first), &mut tokio::io::sink()).await;
     skipped.map_err(unreadable)?;
-    Ok((media_type, Body::from_stream(ReaderStream::new(whole.take(length)))))
+    Ok((media_type, Body::from_stream(pieces(whole.take(length)))))
+}
+
+/// Each piece is a trip to a thread that reads, and back.
+fn pieces<R: tokio::io::AsyncRead>(reader: R) -> ReaderStream<R> {
+    ReaderStream::with_capacity(reader, PIECE_BYTES)
 }
 
 /// Sends the client to where the source itself gives the picture away, if it does. That address works for a short while only.
