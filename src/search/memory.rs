@@ -1,6 +1,6 @@
 //! Searches learn from ratings: what was rated under a query, and under others near it, moves up or down. The ratings are kept
 //! in memory as an index of rated queries, which follows the catalog, so that other processes' ratings count here too. See
-//! docs/learning.md for what was tried and measured, and decision 27.
+//! docs/learning.md for what was tried and measured, and decision 25.
 
 mod index;
 mod learned;
