@@ -106,8 +106,7 @@ impl App {
             catalog.clone(),
             signer(&config)?,
             metrics.clone(),
-            config.search.clone(),
-            config.learning.clone(),
+            (config.search.clone(), config.learning.clone()),
             decoder.clone(),
             data_dir.calibration(),
         ));

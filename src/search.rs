@@ -256,11 +256,11 @@ impl Searcher {
         catalog: Arc<dyn Catalog>,
         tokens: TokenSigner,
         metrics: Arc<Metrics>,
-        config: SearchConfig,
-        learning: LearningConfig,
+        config: (SearchConfig, LearningConfig),
         decoder: Arc<Decoder>,
         calibration: PathBuf,
     ) -> Self {
+        let (config, learning) = config;
         let at_once = at_once(&config);
         let turns = Semaphore::new(at_once);
         let places = Semaphore::new(at_once + config.waiting_max);

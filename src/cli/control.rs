@@ -86,7 +86,7 @@ async fn attend(app: &App, stream: UnixStream, turn: &Mutex<()>) -> anyhow::Resu
                 tracing::info!(target: "audit", action = "errand", ?errand, "a command asks for it");
                 let mut listener = Remote { told: told.clone(), next_progress: Instant::now() };
                 let _turn = turn.lock().await;
-                perform(&errand, &Handles::of(app), &mut listener).await
+                Box::pin(perform(&errand, &Handles::of(app), &mut listener)).await
             }
             Err(error) => Err(anyhow::anyhow!(
                 "the server does not understand this command ({error}); is it of another version?"

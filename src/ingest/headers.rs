@@ -186,7 +186,7 @@ mod tests {
         let source = MemorySource::default();
         let count = PAGE as usize + 5;
         for number in 0..count {
-            source.put(&ImageName::new(&format!("{number}.png")).expect("a name"), b"x");
+            source.put(&ImageName::new(format!("{number}.png")).expect("a name"), b"x");
         }
         let followed = Followed::new(Arc::new(source.clone()));
         let one = catalog(dir.path(), &followed, count).await;

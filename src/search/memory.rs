@@ -290,7 +290,7 @@ impl Searcher {
         queries: &[Arc<str>],
     ) -> Result<(), SearchError> {
         let model = serving.embedder.id().to_string();
-        let texts: Vec<String> = queries.iter().map(|query| query.to_string()).collect();
+        let texts: Vec<String> = queries.iter().map(ToString::to_string).collect();
         let mut known = self.catalog.query_vectors(&model, &texts).await?;
         let mut computed = Vec::new();
         for query in queries {

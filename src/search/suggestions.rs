@@ -41,7 +41,8 @@ impl Searcher {
         limit: usize,
     ) -> Result<Vec<Suggestion>, CatalogError> {
         let words = words(text);
-        let is_short = words.last().is_none_or(|word| word.chars().count() < CHARS_MIN);
+        let chars: usize = words.iter().map(|word| word.chars().count()).sum();
+        let is_short = chars < CHARS_MIN;
         if is_short || words.len() > WORDS_MAX {
             return Ok(Vec::new());
         }

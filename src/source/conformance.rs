@@ -23,11 +23,15 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
 
     /// The same with many, where there is a faster way.
     fn put_many(&self, names: &[ImageName], bytes: &[u8]) {
-        names.iter().for_each(|name| self.put(name, bytes));
+        for name in names {
+            self.put(name, bytes);
+        }
     }
 
     fn remove_many(&self, names: &[ImageName]) {
-        names.iter().for_each(|name| self.remove(name));
+        for name in names {
+            self.remove(name);
+        }
     }
 
     /// Whether the place that the tests run against takes such a name.

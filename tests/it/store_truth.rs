@@ -66,6 +66,15 @@ async fn a_server_that_comes_back_with_an_empty_volume_is_filled_again() {
     site.assert_complete(&server).await;
 }
 
+/// How many vectors the log says were removed, which it says at the end of such a write.
+fn removed(server: &Server) -> u64 {
+    let log = server.log_text();
+    let lines = log.lines().filter(|line| line.contains("removed vectors of pictures"));
+    let counts =
+        lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()?["vectors"].as_u64());
+    counts.sum()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_with_as_many_vectors_is_noticed_while_serving_and_at_the_start() {
     const CHANGED: u32 = 20;
@@ -85,8 +94,9 @@ async fn a_snapshot_with_as_many_vectors_is_noticed_while_serving_and_at_the_sta
     let now = || CHANGED..PICTURES + CHANGED;
     assert_found(&server, now()).await;
     server
-        .until("the vectors of removed pictures are gone", async || {
-            (site.state.points().await.ok()? == PICTURES as usize).then_some(())
+        .until("the vectors of removed pictures are gone, and marked as gone", async || {
+            let points = site.state.points().await.ok()?;
+            (points == PICTURES as usize && removed(&server) == u64::from(CHANGED)).then_some(())
         })
         .await;
 

@@ -16,7 +16,7 @@ pub const PASSWORD: &str = "only-for-tests";
 
 /// PostgreSQL refuses to run as root, so it runs as nobody then.
 const NOBODY: u32 = 65534;
-const UP_WITHIN: Duration = Duration::from_secs(120);
+const UP_WITHIN: Duration = Duration::from_mins(2);
 /// Runs the server (the arguments) until somebody closes the pipe, and removes the folder if told so.
 const WATCH: &str = r#"dir=$1; shift; "$@" & server=$!; word=$(cat); kill -QUIT $server; wait $server; [ "$word" = keep ] || rm -rf "$dir""#;
 

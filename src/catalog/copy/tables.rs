@@ -45,7 +45,7 @@ impl Value {
         match self {
             Self::Integer(value) => add(1, value.map(i64::to_le_bytes).as_ref().map(|b| &b[..])),
             Self::Boolean(value) => {
-                add(2, value.map(|value| [u8::from(value)]).as_ref().map(|b| &b[..]))
+                add(2, value.map(|value| [u8::from(value)]).as_ref().map(|b| &b[..]));
             }
             Self::Real(value) => add(3, value.map(f64::to_le_bytes).as_ref().map(|b| &b[..])),
             Self::Text(value) => add(4, value.as_ref().map(String::as_bytes)),

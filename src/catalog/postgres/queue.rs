@@ -122,7 +122,7 @@ const NEXT_DUE: &str = concat!(
     " FROM sources WHERE ",
     workable!(),
     "
-        UNION ALL SELECT min(until_ms) FROM leases) AS dues"
+        UNION ALL SELECT min(until_ms) FROM leases WHERE token NOT LIKE 'work/%') AS dues"
 );
 const AWAITING: &str = "SELECT coalesce(sum(images), 0)::bigint AS images FROM image_counts JOIN sources ON sources.key = image_counts.source
     WHERE unconfigured_since_ms IS NULL AND state = 'pending' AND NOT missing AND answers";

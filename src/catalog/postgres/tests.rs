@@ -20,7 +20,7 @@ use crate::types::{ContentHash, Impression};
 static SERVER: LazyLock<Server> =
     LazyLock::new(|| Server::start().expect("a PostgreSQL server for tests"));
 /// How long a condition is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 struct Database(String);
 

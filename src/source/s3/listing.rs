@@ -76,9 +76,8 @@ pub(super) fn list(
 ) {
     let mut lister = Lister { bucket, runtime: Handle::current(), writer, told: 0 };
     match lister.list(scope, after) {
-        Ok(()) => lister.writer.end(),
+        Ok(()) | Err(Ended::Full) => lister.writer.end(),
         Err(Ended::Stopped) => {}
-        Err(Ended::Full) => lister.writer.end(),
         Err(Ended::Broken(fault)) => lister.writer.broken(fault.of_source(bucket.location())),
     }
 }

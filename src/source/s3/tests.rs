@@ -63,20 +63,20 @@ pub(super) fn error(status: u16, code: &str) -> Answer {
 
 /// A page of a list; `next`: where it goes on.
 pub(super) fn page(objects: &[(&str, u64)], next: Option<&str>) -> Answer {
-    let mut text = "<ListBucketResult><EncodingType>url</EncodingType>".to_owned();
-    for (key, size) in objects {
-        text +=
-            &format!("<Contents><Key>{key}</Key><Size>{size}</Size><ETag>\"e\"</ETag></Contents>");
-    }
-    match next {
-        Some(next) => {
-            text += &format!(
+    let contents = |(key, size): &(&str, u64)| {
+        format!("<Contents><Key>{key}</Key><Size>{size}</Size><ETag>\"e\"</ETag></Contents>")
+    };
+    let contents: String = objects.iter().map(contents).collect();
+    let end = next.map_or_else(
+        || "<IsTruncated>false</IsTruncated>".to_owned(),
+        |next| {
+            format!(
                 "<IsTruncated>true</IsTruncated><NextContinuationToken>{next}</NextContinuationToken>"
             )
-        }
-        None => text += "<IsTruncated>false</IsTruncated>",
-    }
-    answer(200, text + "</ListBucketResult>")
+        },
+    );
+    let list = format!("<EncodingType>url</EncodingType>{contents}{end}");
+    answer(200, format!("<ListBucketResult>{list}</ListBucketResult>"))
 }
 
 /// Gives its answers one after the other, and the last one for ever.

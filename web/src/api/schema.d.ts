@@ -24,6 +24,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/delete-feedback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Forget ratings.
+         * @description With them go their searches, and what was learned from them. As long as there are no API keys, only single ratings can be
+         *     forgotten here, by their jwt; `image-search feedback delete` forgets all kinds.
+         */
+        post: operations["delete_feedback"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/download-zip": {
         parameters: {
             query?: never;
@@ -377,6 +398,28 @@ export interface components {
             detail?: string | null;
             /** @description Whether it can be used. */
             ok: boolean;
+        };
+        /** @description Which ratings to forget: exactly one of these. */
+        DeleteFeedbackRequest: {
+            /**
+             * @description All that were last changed before this: a date, or a time as in RFC 3339.
+             * @example 2026-01-31
+             */
+            before?: string | null;
+            /** @description The one with this id, as `create-feedback` and the export tell it. */
+            id?: string | null;
+            /** @description The one of this answer, as long as its `jwt` is valid. */
+            jwt?: string | null;
+            /** @description All of searches for these very words. */
+            text?: string | null;
+        };
+        /** @description What was forgotten. */
+        DeleteFeedbackResponse: {
+            /**
+             * Format: int64
+             * @description How many ratings there were, with their searches.
+             */
+            deleted: number;
         };
         /** @description The same as a form, for pages. */
         DownloadForm: {
@@ -882,6 +925,8 @@ export interface components {
              * @description The picture's bytes, in any format that is indexed too.
              */
             image: string;
+            /** @description Whether what was rated before moves pictures up and down; it does if missing. */
+            learn?: boolean;
             /**
              * Format: int32
              * @description How many matches to answer with at most; `search.limit_default` of the configuration if missing.
@@ -894,6 +939,8 @@ export interface components {
             offset?: number;
             /** @description Further parts, as a JSON list. The one with `picture` gives the weight of `image`, which is 1 if there is none. */
             queries?: components["schemas"]["QueryPart"][] | null;
+            /** @description The `jwt` of the answer before: the images that were rated under it come first, or last. */
+            refine?: string | null;
             /** @description Whether to say how surely each match is one, and how many are strong. On if missing and there is more than the picture. */
             strength?: boolean | null;
             /** @description Words beside the picture, with the same weight. */
@@ -911,6 +958,8 @@ export interface components {
             filter?: components["schemas"]["FilterRequest"] | null;
             /** @description Name of an indexed image, to find others like it. */
             image_name?: string | null;
+            /** @description Whether what was rated before moves pictures up and down; it does if missing. */
+            learn?: boolean | null;
             /**
              * Format: int32
              * @description How many matches to answer with at most; `search.limit_default` of the configuration if missing.
@@ -925,6 +974,8 @@ export interface components {
             offset?: number | null;
             /** @description Words and indexed images that are searched for together; at most `limits.queries_max` of `/api/v1/status`. */
             queries?: components["schemas"]["QueryPart"][] | null;
+            /** @description The `jwt` of the answer before: the images that were rated under it come first, or last. */
+            refine?: string | null;
             /** @description Whether to say how surely each match is one, and how many are strong. On if missing and there are `queries`. */
             strength?: boolean | null;
             /**
@@ -938,6 +989,11 @@ export interface components {
         SearchResponse: {
             /** @description To be sent with the rating of this very answer. */
             jwt: string;
+            /**
+             * Format: int32
+             * @description How many ratings the order comes from; missing if none.
+             */
+            learned_from?: number | null;
             /** @description The pictures found, best first. */
             matches: components["schemas"]["Match"][];
             /**
@@ -1247,6 +1303,125 @@ export interface operations {
             };
             /** @description The disk is full; nothing was stored. */
             507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_feedback: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "text": "tennis"
+                 *     }
+                 */
+                "application/json": components["schemas"]["DeleteFeedbackRequest"];
+            };
+        };
+        responses: {
+            /** @description They are forgotten. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeleteFeedbackResponse"];
+                };
+            };
+            /** @description The body is no JSON, or did not arrive completely. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not sent as JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not exactly one field, or no such time. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
