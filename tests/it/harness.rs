@@ -155,7 +155,7 @@ impl World {
     }
 }
 
-fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     // The second test to come here finds it done.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // Well before the server closes connections that rest: a request that crosses with that is lost.

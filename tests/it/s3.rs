@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, World, ok_json, picture, problem};
+use crate::harness::{Server, World, client, ok_json, picture, problem};
 use crate::uploads::{KEY, upload};
 
 /// Small ones with few different contents: what is tested is the way, not the model.
@@ -25,7 +25,7 @@ impl Bucket {
 
     async fn control(&self, what: &str, body: Value) -> Value {
         let address = format!("{}/_test/{what}/{}", self.server, self.name);
-        let answer = reqwest::Client::new().post(address).json(&body).send().await;
+        let answer = client().post(address).json(&body).send().await;
         ok_json(answer.expect("an answer")).await
     }
 

@@ -33,15 +33,15 @@ class Server:
         parts = path.split("/", 3)
         if parts[1] == "_test":
             body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            answer = self.control(parts[2], parts[3], json.loads(body or b"{}"))
-            start_response("200 OK", [("Content-Type", "application/json")])
-            return [json.dumps(answer).encode()]
+            answer = json.dumps(self.control(parts[2], parts[3], json.loads(body or b"{}"))).encode()
+            start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))])
+            return [answer]
         fault = self.fault(parts[1])
         if fault:
-            headers = [("Content-Type", "application/xml")] + list(fault.get("headers", {}).items())
-            start_response(f"{fault['status']} Fault", headers)
-            body = ERROR.format(fault["code"], fault.get("message", "As the test wants it."), fault.get("more", ""))
-            return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body.encode()]
+            body = ERROR.format(fault["code"], fault.get("message", "As the test wants it."), fault.get("more", "")).encode()
+            length = [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))]
+            start_response(f"{fault['status']} Fault", length + list(fault.get("headers", {}).items()))
+            return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
         return self.s3(environ, start_response)
 
     def fault(self, bucket):
