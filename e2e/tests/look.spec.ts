@@ -68,11 +68,11 @@ test('follows the system to the dark side, and remembers a choice', { tag: '@chr
   const background = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
   await page.emulateMedia({ colorScheme: 'dark' });
   await page.goto('/');
-  expect(await background()).toBe('rgb(19, 19, 18)');
+  await expect.poll(background).toBe('rgb(19, 19, 18)');
   await page.getByRole('button', { name: 'Light colours' }).click();
-  expect(await background()).toBe('rgb(250, 249, 247)');
+  await expect.poll(background).toBe('rgb(250, 249, 247)');
   await page.reload();
-  expect(await background()).toBe('rgb(250, 249, 247)');
+  await expect.poll(background).toBe('rgb(250, 249, 247)');
   await page.getByRole('button', { name: 'Dark colours' }).click();
   expect(await page.evaluate(() => localStorage.getItem('theme'))).toBeNull();
 });
