@@ -75,11 +75,12 @@ pub async fn write(
     target: &Path,
     progress: Progress<'_>,
 ) -> Result<Manifest, BackupError> {
+    let catalog = catalog::address::file(config)?;
     if !files::entries(target, &[])?.is_empty() {
         return Err(BackupError::Occupied(target.display().to_string()));
     }
     files::make_folder(target)?;
-    snapshot::copy(&catalog::address::file(config)?, &target.join(CATALOG_FILE)).await?;
+    snapshot::copy(&catalog, &target.join(CATALOG_FILE)).await?;
     let state = State::open(config, target).await?;
     let collected = vectors::collect(&*state.catalog, from, &*state.store, progress).await;
     state.close(collected).await?;
