@@ -12,9 +12,12 @@ mod error;
 mod facts;
 mod hints;
 mod ledger;
+mod lists;
 mod memory;
+mod migrations;
 pub mod postgres;
 mod records;
+mod rows;
 pub mod sqlite;
 mod taken;
 

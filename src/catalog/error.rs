@@ -57,3 +57,8 @@ impl CatalogError {
         matches!(self, Self::StorageFull(_) | Self::ReadOnly(_) | Self::Unavailable(_))
     }
 }
+
+/// What cannot be read out of a row.
+pub(super) fn damaged(what: impl std::fmt::Display) -> CatalogError {
+    CatalogError::Damaged(what.to_string())
+}

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::error::damaged;
 use super::{CatalogError, FeedbackRow};
 use crate::types::ContentHash;
 
@@ -131,8 +132,4 @@ pub(super) fn vector_of(bytes: &[u8]) -> Result<Vec<f32>, CatalogError> {
         return Err(damaged("the vector of a query ends early"));
     }
     Ok(values.iter().map(|value| f32::from_le_bytes(*value)).collect())
-}
-
-fn damaged(what: impl std::fmt::Display) -> CatalogError {
-    CatalogError::Damaged(what.to_string())
 }

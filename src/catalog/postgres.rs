@@ -4,6 +4,7 @@
 //! them, which is then done again (see `connections`).
 
 mod api_keys;
+mod arguments;
 mod claims;
 mod connections;
 mod counts;
@@ -17,7 +18,6 @@ mod memory;
 mod migrations;
 mod previews;
 mod queue;
-mod rows;
 mod sources;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 //! the plan of each.
 
 mod api_keys;
+mod arguments;
 mod claims;
 mod facts;
 mod feedback;
@@ -15,7 +16,6 @@ mod memory;
 mod migrations;
 mod previews;
 mod queue;
-mod rows;
 pub mod snapshot;
 mod sources;
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! A PostgreSQL database as one end of a copy. As a target it is marked until it is whole, and nobody serves from it meanwhile.
 
-use sqlx::postgres::{PgArguments, PgPool, PgRow, Postgres};
+use sqlx::postgres::{PgArguments, PgPool, Postgres};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::Access;
-use super::tables::{IMAGES, Kind, Row, TABLES, Table, UNFINISHED, Value};
+use super::tables::{IMAGES, Kind, Row, TABLES, Table, UNFINISHED, Value, values_of};
 use crate::catalog::CatalogError;
 use crate::catalog::postgres::{connect_for_copy, told, words_of};
 
@@ -204,17 +204,4 @@ fn bind_column<'q>(
         Kind::Text => query.bind(column!(Text)),
         Kind::Bytes => query.bind(column!(Bytes)),
     }
-}
-
-fn values_of(row: &PgRow, columns: &[(&str, Kind)]) -> Result<Row, CatalogError> {
-    let value = |(name, kind): &(&str, Kind)| {
-        Ok(match kind {
-            Kind::Integer => Value::Integer(row.try_get(*name)?),
-            Kind::Boolean => Value::Boolean(row.try_get(*name)?),
-            Kind::Real => Value::Real(row.try_get(*name)?),
-            Kind::Text => Value::text(row.try_get(*name)?),
-            Kind::Bytes => Value::Bytes(row.try_get(*name)?),
-        })
-    };
-    columns.iter().map(value).collect()
 }

@@ -3,12 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use sqlx::query::Query;
-use sqlx::sqlite::{
-    Sqlite, SqliteArguments, SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow,
-};
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr};
 
-use super::tables::{IMAGES, Kind, Row, Table, UNFINISHED, Value};
+use super::tables::{IMAGES, Row, Table, UNFINISHED, Value, values_of};
 use crate::catalog::sqlite::{SqliteCatalog, SqliteOptions};
 use crate::catalog::{Catalog, CatalogError};
 
@@ -174,17 +172,4 @@ fn bind<'q>(query: Bound<'q>, value: &Value) -> Bound<'q> {
         Value::Text(value) => query.bind(value),
         Value::Bytes(value) => query.bind(value),
     }
-}
-
-fn values_of(row: &SqliteRow, columns: &[(&str, Kind)]) -> Result<Row, CatalogError> {
-    let value = |(name, kind): &(&str, Kind)| {
-        Ok(match kind {
-            Kind::Integer => Value::Integer(row.try_get(*name)?),
-            Kind::Boolean => Value::Boolean(row.try_get(*name)?),
-            Kind::Real => Value::Real(row.try_get(*name)?),
-            Kind::Text => Value::text(row.try_get(*name)?),
-            Kind::Bytes => Value::Bytes(row.try_get(*name)?),
-        })
-    };
-    columns.iter().map(value).collect()
 }

@@ -1,5 +1,8 @@
 //! What is copied: tables, columns and keys, the same on both sides. Whatever is not named here can be made from the rest.
 
+use crate::catalog::CatalogError;
+use crate::catalog::rows::Columns;
+
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -21,6 +24,20 @@ pub(super) enum Value {
 }
 
 pub(super) type Row = Vec<Value>;
+
+/// The values of these columns.
+pub(super) fn values_of(row: &impl Columns, columns: &[(&str, Kind)]) -> Result<Row, CatalogError> {
+    let value = |(name, kind): &(&str, Kind)| {
+        Ok(match kind {
+            Kind::Integer => Value::Integer(row.integer(name)?),
+            Kind::Boolean => Value::Boolean(row.boolean(name)?),
+            Kind::Real => Value::Real(row.real(name)?),
+            Kind::Text => Value::text(row.text(name)?),
+            Kind::Bytes => Value::Bytes(row.bytes(name)?),
+        })
+    };
+    columns.iter().map(value).collect()
+}
 
 impl Value {
     /// PostgreSQL has no text with a zero in it, so both sides read as if there were none.

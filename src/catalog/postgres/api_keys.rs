@@ -5,7 +5,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::PostgresCatalog;
-use super::rows::damaged;
+use crate::catalog::rows::damaged;
 use crate::catalog::{ApiKey, ApiKeys, CatalogError, KeyScope};
 
 const API_KEYS: &str = "SELECT * FROM api_keys ORDER BY name";

@@ -1,11 +1,9 @@
 //! Counts as sums of changes. Every transaction adds its own rows, so none waits for another; now and then many rows are made
 //! one, in one statement, so that the sum is right at every moment.
 
-use super::CatalogError;
 use super::connections::Connections;
-use super::rows::number_at;
-use crate::catalog::{ImageState, StateCounts};
-use sqlx::Row;
+use crate::catalog::CatalogError;
+use crate::catalog::lists::Counts;
 
 const COUNTS: &str = "SELECT state, missing, answers, unconfigured_since_ms IS NOT NULL AS unconfigured, sum(images)::bigint AS images
     FROM image_counts JOIN sources ON sources.key = image_counts.source GROUP BY 1, 2, 3, 4";
@@ -21,37 +19,8 @@ const FOLD_VECTORS: &str = "WITH taken AS (
     INSERT INTO vector_counts
     SELECT model, sum(known), sum(stored) FROM taken GROUP BY 1 HAVING sum(known) <> 0 OR sum(stored) <> 0";
 
-/// Counts by state, and how many images answer searches.
-pub(super) struct Counts {
-    pub(super) by_state: StateCounts,
-    pub(super) answering: u64,
-}
-
 pub(super) async fn count_all(connections: &Connections) -> Result<Counts, CatalogError> {
-    let mut counts = Counts { by_state: StateCounts::default(), answering: 0 };
-    for row in connections.fetch(sqlx::query(COUNTS)).await? {
-        let images = number_at(&row, "images")?;
-        let by_state = &mut counts.by_state;
-        if row.try_get("unconfigured")? {
-            by_state.unconfigured += images;
-            continue;
-        }
-        if row.try_get("missing")? {
-            by_state.missing += images;
-            continue;
-        }
-        match row.try_get::<&str, _>("state")?.parse() {
-            Ok(ImageState::Pending) => by_state.pending += images,
-            Ok(ImageState::Indexed) => by_state.indexed += images,
-            Ok(ImageState::Failed) => by_state.failed += images,
-            Ok(ImageState::Skipped) => by_state.skipped += images,
-            Err(unknown) => return Err(CatalogError::Damaged(unknown.to_string())),
-        }
-        if row.try_get("answers")? {
-            counts.answering += images;
-        }
-    }
-    Ok(counts)
+    Counts::of(&connections.fetch(sqlx::query(COUNTS)).await?)
 }
 
 pub(super) async fn fold(connections: &Connections) -> Result<(), CatalogError> {

@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use super::arguments::{hash_list, optional_text};
 use super::connections::{Write, settled};
 use super::failure::Failed;
-use super::rows::{fingerprint_at, hash_at, hash_list, image_at, name_at, optional_text, small_at};
 use super::{PostgresCatalog, words};
+use crate::catalog::rows::{fingerprint_at, hash_at, image_at, name_at, number_at};
 use crate::catalog::{
     CatalogError, ContentFacts, FacetChanges, Facts, Header, ImageFacets, ImageRow, ImageTaken,
     NamedImage, ReadHeader, UnreadImage,
@@ -178,8 +179,8 @@ fn facets_at(row: &PgRow) -> Result<ImageFacets, CatalogError> {
         taken_ms: row.try_get::<Option<i64>, _>("taken_ms")?.unwrap_or_default(),
         added_ms: row.try_get("discovered_ms")?,
         format: row.try_get("format")?,
-        width: small_at(row, "width")?,
-        height: small_at(row, "height")?,
+        width: number_at(row, "width")?,
+        height: number_at(row, "height")?,
         camera: row.try_get("camera")?,
         place: degrees("latitude")?.zip(degrees("longitude")?),
     })

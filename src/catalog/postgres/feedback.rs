@@ -6,9 +6,10 @@ use serde_json::json;
 use sqlx::Row;
 
 use super::PostgresCatalog;
+use super::arguments::text;
 use super::connections::settled;
 use super::failure::Failed;
-use super::rows::{feedback_at, rating_at, text};
+use crate::catalog::rows::{feedback_at, rating_at};
 use crate::catalog::{CatalogError, Feedback, FeedbackRow, RatingChange, SavedRating};
 use crate::types::Impression;
 

@@ -8,16 +8,17 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::PostgresCatalog;
+use super::arguments::{hash_list, name_list, text};
 use super::connections::{Write, settled};
 use super::counts::{count_all, fold_if_due};
 use super::failure::Failed;
 use super::listener::TELL;
-use super::rows::{
-    facts_at, failed_at, fingerprint_at, hash_at, hash_list, image_at, name_at, name_list,
-    number_at, optional_hash_at, text,
-};
 use super::sources::source_key;
 use super::vectors::note_orphans;
+use crate::catalog::lists::Page;
+use crate::catalog::rows::{
+    facts_at, failed_at, fingerprint_at, hash_at, image_at, name_at, number_at, optional_hash_at,
+};
 use crate::catalog::{
     COPIES_COUNTED_MAX, CatalogError, FailedImage, FailurePage, Hint, ImageRow, Images, KnownImage,
     NamedContent, PageStart, RecentCursor, RecentPage, SeenImage, StateCounts,
@@ -382,25 +383,12 @@ impl Images for PostgresCatalog {
         limit: u32,
         start: PageStart<RecentCursor>,
     ) -> Result<RecentPage, CatalogError> {
-        let newest = RecentCursor { taken_ms: i64::MAX, id: i64::MAX };
-        let (after, offset) = match start {
-            PageStart::Offset(offset) => (newest, offset),
-            PageStart::After(cursor) => (cursor, 0),
-        };
-        // One more than asked for tells whether there is a next page.
-        let wanted = limit.saturating_add(offset).saturating_add(1);
+        let (page, after) = (Page::new(limit, &start), start.place());
         let mut found = Vec::new();
         for source in self.configured().await? {
-            found.extend(self.recent_of(&source, after, wanted).await?);
+            found.extend(self.recent_of(&source, after, page.wanted()).await?);
         }
-        found.sort_by_key(|(place, _)| std::cmp::Reverse((place.taken_ms, place.id)));
-        let mut page: Vec<_> =
-            found.into_iter().skip(offset as usize).take(limit as usize + 1).collect();
-        let more = page.len() > limit as usize;
-        page.truncate(limit as usize);
-        let next = page.last().filter(|_| more).map(|(place, _)| *place);
-        let total = count_all(&self.connections).await?.answering;
-        Ok(RecentPage { images: page.into_iter().map(|(_, image)| image).collect(), total, next })
+        Ok(page.recent(found, count_all(&self.connections).await?.answering))
     }
 
     async fn counts(&self) -> Result<StateCounts, CatalogError> {
@@ -411,7 +399,8 @@ impl Images for PostgresCatalog {
         let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
         for (key, _) in self.configured().await? {
             for row in self.connections.fetch(sqlx::query(SKIPPED).bind(key)).await? {
-                *kinds.entry(row.try_get("what")?).or_default() += number_at(&row, "images")?;
+                *kinds.entry(row.try_get("what")?).or_default() +=
+                    number_at::<u64>(&row, "images")?;
             }
         }
         Ok(kinds.into_iter().collect())
@@ -422,25 +411,14 @@ impl Images for PostgresCatalog {
         limit: u32,
         start: PageStart<ImageName>,
     ) -> Result<FailurePage, CatalogError> {
-        let (after, offset) = match &start {
-            PageStart::Offset(offset) => ("", *offset),
-            PageStart::After(name) => (name.as_str(), 0),
-        };
-        let wanted = i64::from(limit.saturating_add(offset).saturating_add(1));
+        let (page, after) = (Page::new(limit, &start), start.name());
         let mut found: Vec<FailedImage> = Vec::new();
         for (key, _) in self.configured().await? {
-            let page = sqlx::query(FAILED).bind(key).bind(after).bind(wanted);
-            for row in &self.connections.fetch(page).await? {
+            let rows = sqlx::query(FAILED).bind(key).bind(after).bind(i64::from(page.wanted()));
+            for row in &self.connections.fetch(rows).await? {
                 found.push(failed_at(row)?);
             }
         }
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut failures: Vec<FailedImage> =
-            found.into_iter().skip(offset as usize).take(limit as usize + 1).collect();
-        let more = failures.len() > limit as usize;
-        failures.truncate(limit as usize);
-        let next = failures.last().filter(|_| more).map(|failed| failed.name.clone());
-        let total = count_all(&self.connections).await?.by_state.failed;
-        Ok(FailurePage { failures, total, next })
+        Ok(page.failures(found, count_all(&self.connections).await?.by_state.failed))
     }
 }

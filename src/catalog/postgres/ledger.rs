@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use sqlx::Row;
 
 use super::PostgresCatalog;
-use super::rows::{damaged, hash_at, hash_list};
+use super::arguments::hash_list;
+use crate::catalog::rows::{damaged, hash_at};
 use crate::catalog::{CatalogError, StoreLedger};
 use crate::types::{ContentHash, Installation};
 

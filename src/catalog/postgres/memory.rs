@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use sqlx::Row;
-use sqlx::postgres::PgRow;
 
 use super::PostgresCatalog;
+use super::arguments::text;
 use super::connections::settled;
 use super::failure::Failed;
-use super::rows::{feedback_at, text};
-use crate::catalog::memory::{thumbs_of, vector_bytes, vector_of, written};
+use crate::catalog::memory::{vector_bytes, vector_of, written};
+use crate::catalog::rows::remembered_at;
 use crate::catalog::{CatalogError, Forgotten, Memory, MemoryState, RememberedRating, Thumb};
 
 /// Ratings that are forgotten in one transaction.
@@ -163,14 +163,4 @@ impl Memory for PostgresCatalog {
             }
         }
     }
-}
-
-fn remembered_at(row: &PgRow) -> Result<RememberedRating, CatalogError> {
-    let thumbs: Option<String> = row.try_get("thumbs")?;
-    Ok(RememberedRating {
-        row: feedback_at(row)?,
-        rater: row.try_get("rater")?,
-        thumbs: thumbs.map(|text| thumbs_of(&text)).transpose()?,
-        change: row.try_get("change")?,
-    })
 }

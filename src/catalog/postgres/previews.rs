@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use sqlx::Row;
 
 use super::PostgresCatalog;
+use super::arguments::hash_list;
 use super::connections::settled;
 use super::failure::Failed;
-use super::rows::{hash_at, hash_list};
+use crate::catalog::rows::hash_at;
 use crate::catalog::{CatalogError, Previews};
 use crate::types::{ContentHash, Preview};
 

@@ -8,15 +8,14 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::PostgresCatalog;
+use super::arguments::{hash_list, name_list, text};
 use super::connections::{Write, settled};
 use super::counts::fold_if_due;
 use super::facts::{NotedHeader, note_headers};
 use super::failure::Failed;
 use super::listener::TELL;
-use super::rows::{
-    hash_at, hash_list, leased_at, name_at, name_list, number_at, optional_hash_at, text,
-};
 use super::vectors::{lock_vectors, note_orphans};
+use crate::catalog::rows::{hash_at, leased_at, name_at, number_at, optional_hash_at};
 use crate::catalog::{
     CatalogError, CompletedImage, Failure, Hint, LeasedImage, Queue, SUSPECT_INTERRUPTIONS,
 };

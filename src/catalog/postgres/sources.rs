@@ -5,9 +5,10 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::PostgresCatalog;
+use super::arguments::text;
 use super::connections::{Write, settled};
 use super::failure::Failed;
-use super::rows::{source_at, text};
+use crate::catalog::rows::source_at;
 use crate::catalog::{CatalogError, ConfiguredSource, SourceRow, Sources, UnnameableFile};
 
 const ALL: &str = "SELECT sources.*, coalesce((SELECT sum(images) FROM image_counts WHERE source = key AND NOT missing), 0)::bigint AS images

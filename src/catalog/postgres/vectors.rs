@@ -8,11 +8,12 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::PostgresCatalog;
+use super::arguments::{hash_list, optional_text, text};
 use super::connections::{Write, settled};
 use super::facts::forget_contents;
 use super::failure::Failed;
 use super::listener::TELL;
-use super::rows::{facts_at, hash_at, hash_list, number_at, optional_text, text, used_model_at};
+use crate::catalog::rows::{facts_at, hash_at, number_at, used_model_at};
 use crate::catalog::{CatalogError, Hint, PictureFacts, UsedModel, Vectors};
 use crate::types::{ContentHash, ModelId};
 

@@ -5,9 +5,9 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::SqliteCatalog;
-use super::rows::damaged;
 use super::statements;
 use super::writer::Purpose;
+use crate::catalog::rows::damaged;
 use crate::catalog::{ApiKey, ApiKeys, CatalogError, KeyScope};
 
 statements! {

@@ -8,9 +8,10 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::SqliteCatalog;
-use super::rows::{fingerprint_at, hash_at, hex_list, image_at, name_at};
+use super::arguments::hex_list;
 use super::statements;
 use super::writer::{Purpose, Write};
+use crate::catalog::rows::{fingerprint_at, hash_at, image_at, name_at};
 use crate::catalog::{
     CatalogError, ContentFacts, FacetChanges, Facts, Header, ImageFacets, ImageRow, ImageTaken,
     NamedImage, ReadHeader, UnreadImage,

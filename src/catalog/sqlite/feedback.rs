@@ -6,9 +6,9 @@ use serde_json::json;
 use sqlx::Row;
 
 use super::SqliteCatalog;
-use super::rows::feedback_at;
 use super::statements;
 use super::writer::Purpose;
+use crate::catalog::rows::feedback_at;
 use crate::catalog::{CatalogError, Feedback, FeedbackRow, RatingChange, SavedRating};
 use crate::types::Impression;
 

@@ -8,17 +8,18 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::SqliteCatalog;
-use super::rows::{
-    facts_at, failed_at, fingerprint_at, hash_at, hex_list, image_at, name_at, name_list,
-    number_at, optional_hash_at,
-};
+use super::arguments::{hex_list, name_list};
 use super::sources::source_key;
 use super::statements;
 use super::vectors::note_orphans;
 use super::writer::{Purpose, Write};
+use crate::catalog::lists::{Counts, Page};
+use crate::catalog::rows::{
+    facts_at, failed_at, fingerprint_at, hash_at, image_at, name_at, number_at, optional_hash_at,
+};
 use crate::catalog::{
-    COPIES_COUNTED_MAX, CatalogError, FailedImage, FailurePage, ImageRow, ImageState, Images,
-    KnownImage, NamedContent, PageStart, RecentCursor, RecentPage, SeenImage, StateCounts,
+    COPIES_COUNTED_MAX, CatalogError, FailedImage, FailurePage, ImageRow, Images, KnownImage,
+    NamedContent, PageStart, RecentCursor, RecentPage, SeenImage, StateCounts,
 };
 use crate::types::{ContentHash, ImageName, Scope};
 
@@ -86,38 +87,9 @@ statements! {
 /// Greater than every name: SQLite orders all blobs after all texts.
 const BEHIND_ALL_NAMES: &[u8] = &[];
 
-/// Counts by state, and how many images answer searches.
-struct Counts {
-    by_state: StateCounts,
-    answering: u64,
-}
-
 impl SqliteCatalog {
     async fn count_all(&self) -> Result<Counts, CatalogError> {
-        let mut counts = Counts { by_state: StateCounts::default(), answering: 0 };
-        for row in sqlx::query(COUNTS).fetch_all(&self.readers).await? {
-            let images = number_at(&row, "images")?;
-            let by_state = &mut counts.by_state;
-            if row.try_get("unconfigured")? {
-                by_state.unconfigured += images;
-                continue;
-            }
-            if row.try_get("missing")? {
-                by_state.missing += images;
-                continue;
-            }
-            match row.try_get::<&str, _>("state")?.parse() {
-                Ok(ImageState::Pending) => by_state.pending += images,
-                Ok(ImageState::Indexed) => by_state.indexed += images,
-                Ok(ImageState::Failed) => by_state.failed += images,
-                Ok(ImageState::Skipped) => by_state.skipped += images,
-                Err(unknown) => return Err(CatalogError::Damaged(unknown.to_string())),
-            }
-            if row.try_get("answers")? {
-                counts.answering += images;
-            }
-        }
-        Ok(counts)
+        Counts::of(&sqlx::query(COUNTS).fetch_all(&self.readers).await?)
     }
 
     pub(super) async fn configured(&self) -> Result<Vec<(i64, String)>, CatalogError> {
@@ -301,25 +273,12 @@ impl Images for SqliteCatalog {
         limit: u32,
         start: PageStart<RecentCursor>,
     ) -> Result<RecentPage, CatalogError> {
-        let newest = RecentCursor { taken_ms: i64::MAX, id: i64::MAX };
-        let (after, offset) = match start {
-            PageStart::Offset(offset) => (newest, offset),
-            PageStart::After(cursor) => (cursor, 0),
-        };
-        // One more than asked for tells whether there is a next page.
-        let wanted = limit.saturating_add(offset).saturating_add(1);
+        let (page, after) = (Page::new(limit, &start), start.place());
         let mut found = Vec::new();
         for source in self.configured().await? {
-            found.extend(self.recent_of(&source, after, wanted).await?);
+            found.extend(self.recent_of(&source, after, page.wanted()).await?);
         }
-        found.sort_by_key(|(place, _)| std::cmp::Reverse((place.taken_ms, place.id)));
-        let mut page: Vec<_> =
-            found.into_iter().skip(offset as usize).take(limit as usize + 1).collect();
-        let more = page.len() > limit as usize;
-        page.truncate(limit as usize);
-        let next = page.last().filter(|_| more).map(|(place, _)| *place);
-        let total = self.count_all().await?.answering;
-        Ok(RecentPage { images: page.into_iter().map(|(_, image)| image).collect(), total, next })
+        Ok(page.recent(found, self.count_all().await?.answering))
     }
 
     async fn counts(&self) -> Result<StateCounts, CatalogError> {
@@ -330,7 +289,8 @@ impl Images for SqliteCatalog {
         let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
         for (key, _) in self.configured().await? {
             for row in sqlx::query(SKIPPED).bind(key).fetch_all(&self.readers).await? {
-                *kinds.entry(row.try_get("what")?).or_default() += number_at(&row, "images")?;
+                *kinds.entry(row.try_get("what")?).or_default() +=
+                    number_at::<u64>(&row, "images")?;
             }
         }
         Ok(kinds.into_iter().collect())
@@ -341,31 +301,20 @@ impl Images for SqliteCatalog {
         limit: u32,
         start: PageStart<ImageName>,
     ) -> Result<FailurePage, CatalogError> {
-        let (after, offset) = match &start {
-            PageStart::Offset(offset) => ("", *offset),
-            PageStart::After(name) => (name.as_str(), 0),
-        };
-        let wanted = limit.saturating_add(offset).saturating_add(1);
+        let (page, after) = (Page::new(limit, &start), start.name());
         let mut found: Vec<FailedImage> = Vec::new();
         for (key, _) in self.configured().await? {
             let rows = sqlx::query(FAILED)
                 .bind(key)
                 .bind(after)
-                .bind(wanted)
+                .bind(page.wanted())
                 .fetch_all(&self.readers)
                 .await?;
             for row in &rows {
                 found.push(failed_at(row)?);
             }
         }
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut failures: Vec<FailedImage> =
-            found.into_iter().skip(offset as usize).take(limit as usize + 1).collect();
-        let more = failures.len() > limit as usize;
-        failures.truncate(limit as usize);
-        let next = failures.last().filter(|_| more).map(|failed| failed.name.clone());
-        let total = self.count_all().await?.by_state.failed;
-        Ok(FailurePage { failures, total, next })
+        Ok(page.failures(found, self.count_all().await?.by_state.failed))
     }
 }
 

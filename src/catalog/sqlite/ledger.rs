@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use sqlx::Row;
 
 use super::SqliteCatalog;
-use super::rows::{damaged, hash_at, hex_list};
+use super::arguments::hex_list;
 use super::statements;
 use super::writer::Purpose;
+use crate::catalog::rows::{damaged, hash_at};
 use crate::catalog::{CatalogError, StoreLedger};
 use crate::types::{ContentHash, Installation};
 

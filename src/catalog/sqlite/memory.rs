@@ -5,13 +5,12 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use serde_json::json;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
 use super::SqliteCatalog;
-use super::rows::feedback_at;
 use super::statements;
 use super::writer::Purpose;
-use crate::catalog::memory::{thumbs_of, vector_bytes, vector_of, written};
+use crate::catalog::memory::{vector_bytes, vector_of, written};
+use crate::catalog::rows::remembered_at;
 use crate::catalog::{CatalogError, Forgotten, Memory, MemoryState, RememberedRating, Thumb};
 
 /// Ratings that are forgotten in one transaction.
@@ -146,14 +145,4 @@ impl Memory for SqliteCatalog {
             forgotten += found.len() as u64;
         }
     }
-}
-
-fn remembered_at(row: &SqliteRow) -> Result<RememberedRating, CatalogError> {
-    let thumbs: Option<String> = row.try_get("thumbs")?;
-    Ok(RememberedRating {
-        row: feedback_at(row)?,
-        rater: row.try_get("rater")?,
-        thumbs: thumbs.map(|text| thumbs_of(&text)).transpose()?,
-        change: row.try_get("change")?,
-    })
 }

@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use sqlx::Row;
 
 use super::SqliteCatalog;
-use super::rows::{hash_at, hex_list};
+use super::arguments::hex_list;
 use super::statements;
 use super::writer::Purpose;
+use crate::catalog::rows::hash_at;
 use crate::catalog::{CatalogError, Previews};
 use crate::types::{ContentHash, Preview};
 

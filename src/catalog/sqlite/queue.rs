@@ -5,12 +5,13 @@ use async_trait::async_trait;
 use sqlx::Row;
 
 use super::SqliteCatalog;
+use super::arguments::name_list;
 use super::facts::note_header;
 use super::leases::{end_empty_lease, end_lease, note_lease};
-use super::rows::{leased_at, name_at, name_list, optional_hash_at};
 use super::statements;
 use super::vectors::note_orphans;
 use super::writer::{Purpose, Write};
+use crate::catalog::rows::{leased_at, name_at, optional_hash_at};
 use crate::catalog::{
     CatalogError, CompletedImage, Failure, LeasedImage, Queue, SUSPECT_INTERRUPTIONS,
 };
@@ -307,7 +308,7 @@ impl Queue for SqliteCatalog {
 
     async fn awaiting(&self) -> Result<u64, CatalogError> {
         let row = sqlx::query(AWAITING).fetch_one(&self.readers).await?;
-        super::rows::number_at(&row, "images")
+        crate::catalog::rows::number_at(&row, "images")
     }
 
     async fn retry(&self, names: Option<&[ImageName]>) -> Result<u64, CatalogError> {

@@ -5,9 +5,9 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::SqliteCatalog;
-use super::rows::source_at;
 use super::statements;
 use super::writer::{Purpose, Write};
+use crate::catalog::rows::source_at;
 use crate::catalog::{CatalogError, ConfiguredSource, SourceRow, Sources, UnnameableFile};
 
 statements! {

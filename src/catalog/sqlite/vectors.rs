@@ -8,11 +8,12 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::SqliteCatalog;
+use super::arguments::hex_list;
 use super::facts::forget_contents;
 use super::leases::{end_lease, note_lease};
-use super::rows::{facts_at, hash_at, hex_list, number_at, used_model_at};
 use super::statements;
 use super::writer::{Purpose, Write};
+use crate::catalog::rows::{facts_at, hash_at, number_at, used_model_at};
 use crate::catalog::{CatalogError, PictureFacts, UsedModel, Vectors};
 use crate::types::{ContentHash, ModelId};
 
