@@ -17,13 +17,13 @@ pub(super) async fn run(config: Config, errand: Errand) -> anyhow::Result<ExitCo
     }
     let code = match errand {
         Errand::Prune => {
-            let app = App::open(config).await?;
+            let app = Box::pin(App::open(config)).await?;
             let done = Box::pin(perform(&errand, &Handles::of(&app), &mut terminal)).await;
             app.shut_down().await;
             done?
         }
         _ => {
-            let catalog = open_catalog(&config).await?;
+            let catalog = Box::pin(open_catalog(&config)).await?;
             let handles = Handles::here(config, catalog);
             let done = Box::pin(perform(&errand, &handles, &mut terminal)).await;
             handles.catalog.close().await;
