@@ -12,7 +12,7 @@ use super::{CatalogError, FeedbackRow};
 use crate::types::ContentHash;
 
 /// A thumb on a content, whatever its images are called by now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thumb {
     pub hash: ContentHash,
     /// Whether it fits the query.
@@ -96,29 +96,13 @@ pub trait Memory: Send + Sync + 'static {
     async fn forget_ratings(&self, which: &Forgotten) -> Result<u64, CatalogError>;
 }
 
-/// A thumb as it is written.
-#[derive(Serialize, Deserialize)]
-struct WrittenThumb {
-    hash: String,
-    relevant: bool,
-}
-
 /// Thumbs as JSON, as all catalogs keep them.
 pub(super) fn written(thumbs: &[Thumb]) -> String {
-    let written: Vec<WrittenThumb> = thumbs
-        .iter()
-        .map(|thumb| WrittenThumb { hash: thumb.hash.to_string(), relevant: thumb.relevant })
-        .collect();
-    json!(written).to_string()
+    json!(thumbs).to_string()
 }
 
 pub(super) fn thumbs_of(text: &str) -> Result<Vec<Thumb>, CatalogError> {
-    let written: Vec<WrittenThumb> = serde_json::from_str(text).map_err(damaged)?;
-    let read = |thumb: WrittenThumb| {
-        let hash: ContentHash = thumb.hash.parse().map_err(damaged)?;
-        Ok(Thumb { hash, relevant: thumb.relevant })
-    };
-    written.into_iter().map(read).collect()
+    serde_json::from_str(text).map_err(damaged)
 }
 
 /// The vector of a query as bytes, little-endian.
