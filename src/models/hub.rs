@@ -13,12 +13,12 @@ use super::ModelError;
 use super::registry::ModelEntry;
 use crate::backoff::Backoff;
 use crate::config::{ModelsConfig, Secret};
+use crate::outgoing::{USER_AGENT, root_cause};
 
 /// Redirects within the hub that are followed when asking for a file's facts.
 const MOVES_MAX: usize = 5;
 /// Largest listing of a repository.
 const LISTING_BYTES_MAX: usize = 16 << 20;
-const USER_AGENT: &str = concat!("image-search/", env!("CARGO_PKG_VERSION"));
 
 pub(super) enum Trouble {
     /// Trying again may help, after the pause that the hub asks for.
@@ -369,14 +369,6 @@ pub(super) fn passing(error: &reqwest::Error) -> Trouble {
         format!("the connection broke: {}", root_cause(error))
     };
     Trouble::Passing { reason, pause: None }
-}
-
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

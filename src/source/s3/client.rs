@@ -11,12 +11,12 @@ use reqwest::{Method, RequestBuilder, Response, Url, redirect};
 use tokio::sync::Semaphore;
 
 use super::credentials::Credentials;
-use super::fault::{Fault, Place, root_cause};
+use super::fault::{Fault, Place};
 use super::signing::{self, Credential, Signer, ToSign};
 use crate::backoff::Backoff;
 use crate::config::{Addressing, S3Config};
+use crate::outgoing::{USER_AGENT, root_cause};
 
-const USER_AGENT: &str = concat!("image-search/", env!("CARGO_PKG_VERSION"));
 /// As much of an error's body as is read.
 const ERROR_BYTES_MAX: usize = 64 << 10;
 /// Pauses between the tries of one request.

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
-use super::fault::root_cause;
 use super::signing::{Credential, canonical_query};
 use crate::config::Secret;
+use crate::outgoing::root_cause;
 
 /// Files of credentials have a few hundred bytes, tokens a few thousand.
 const FILE_BYTES_MAX: u64 = 1 << 20;

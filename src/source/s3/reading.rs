@@ -15,7 +15,8 @@ use reqwest::{Method, Response, StatusCode};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::client::{Client, Request};
-use super::fault::{Fault, root_cause};
+use super::fault::Fault;
+use crate::outgoing::root_cause;
 use crate::source::{OpenPicture, SourceError};
 use crate::types::Fingerprint;
 
