@@ -19,11 +19,12 @@ class Later {
     return this.#fetch();
   }
 
-  /** When the browser has nothing better to do. */
+  /** When the browser has nothing better to do. The page counts as loaded only when its first thumbnails are, which may take long. */
   fetchWhenIdle() {
     const idle = () => ('requestIdleCallback' in window ? requestIdleCallback(() => void this.#fetch(), { timeout: IDLE_WAIT_MS }) : setTimeout(() => void this.#fetch(), IDLE_WAIT_MS));
-    if (document.readyState === 'complete') idle();
-    else window.addEventListener('load', idle);
+    if (document.readyState === 'complete') return void idle();
+    window.addEventListener('load', idle);
+    setTimeout(idle, IDLE_WAIT_MS);
   }
 
   #fetch(): Promise<void> {
