@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use image_search::config::Config;
 use image_search::vector_store::embedded::{EmbeddedOptions, EmbeddedStore};
 use image_search::vector_store::{
-    Collection, CollectionSpec, Condition, FieldKind, PayloadValue, Point, PointFilter,
+    Collection, CollectionSpec, Condition, Effort, FieldKind, PayloadValue, Point, PointFilter,
     SearchQuery, VectorStore,
 };
 use uuid::Uuid;
@@ -99,12 +99,13 @@ async fn recall_and_latency(
     let (mut found, mut wanted, mut times, mut exact_times) = (0, 0, Vec::new(), Vec::new());
     for seed in 0..QUERIES {
         let vector = query_vector(seed, uniform);
-        let query = SearchQuery { vector, limit: LIMIT, filter: filter.cloned(), exact: false };
+        let query =
+            SearchQuery { vector, limit: LIMIT, filter: filter.cloned(), effort: Effort::Usual };
         let begin = Instant::now();
         let hits = collection.search(query.clone()).await?;
         times.push(begin.elapsed());
         let begin = Instant::now();
-        let exact = collection.search(SearchQuery { exact: true, ..query }).await?;
+        let exact = collection.search(SearchQuery { effort: Effort::Exact, ..query }).await?;
         exact_times.push(begin.elapsed());
         let truth: BTreeSet<_> = exact.iter().map(|hit| hit.id).collect();
         wanted += truth.len();

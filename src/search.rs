@@ -45,7 +45,7 @@ use crate::metrics::{Metrics, Outcome};
 use crate::search_token::{TokenError, TokenSigner};
 use crate::serving::{Answering, ServingState};
 use crate::types::{ContentHash, ImageName, now_ms};
-use crate::vector_store::{ScoredPoint, SearchQuery, StoreError, payload};
+use crate::vector_store::{Effort, ScoredPoint, SearchQuery, StoreError, payload};
 
 /// Hits asked for beyond what is wanted, since some may belong to pictures that went a moment ago.
 const SPARE_HITS: usize = 16;
@@ -440,7 +440,8 @@ impl Searcher {
         let hits = match &wants.filter {
             None => {
                 let vector = vector.to_vec();
-                let query = SearchQuery { vector, limit: depth, filter: None, exact: false };
+                let query =
+                    SearchQuery { vector, limit: depth, filter: None, effort: Effort::Usual };
                 serving.collection.search(query).await?
             }
             Some(filter) => {

@@ -276,8 +276,29 @@ pub struct SearchQuery {
     pub limit: usize,
     /// Only points that match.
     pub filter: Option<PointFilter>,
-    /// Compare with every point instead of using the index.
-    pub exact: bool,
+    /// How hard to look.
+    pub effort: Effort,
+}
+
+/// How hard a search looks for its points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Through the index, with so many candidates that few are missed in a store of this size.
+    Usual,
+    /// Through the index, with few candidates: those that are nearly equal are found all the same.
+    Copies,
+    /// Compares every point.
+    Exact,
+}
+
+impl Effort {
+    /// Candidates where copies are looked for (measured at a million, docs/benchmarks.md).
+    const CANDIDATES_FOR_COPIES: usize = 64;
+
+    /// How many candidates, of those that a usual search among so many would have.
+    fn candidates(self, usual: usize) -> usize {
+        if self == Self::Copies { usual.min(Self::CANDIDATES_FOR_COPIES) } else { usual }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

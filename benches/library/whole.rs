@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,12 +18,15 @@ use image_search::embedder::{Embedder, Encoder};
 use image_search::http;
 use image_search::ingest::{Ingest, IngestState};
 use image_search::models::LocatedModel;
+use image_search::search::duplicates::groups;
 use image_search::search::{Paging, Query, SearchOptions, Window};
 use image_search::source::Source;
 use image_search::source::memory::MemorySource;
 use image_search::types::{ContentHash, ImageName, ModelId, Scope};
-use image_search::vector_store::{SearchQuery, address, payload};
+use image_search::vector_store::{Effort, SearchQuery, address, payload};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::process::{Memory, Peak, cpu_seconds, disk_mb};
 use crate::synthetic::{PICTURE_BYTES, Synthetic, picture};
@@ -44,24 +47,24 @@ const SEARCHES_WHILE_BUILDING: usize = 30;
 const SEARCH_PAUSE: Duration = Duration::from_secs(1);
 
 /// Prints as it goes, and keeps everything for the table.
-struct Report {
+pub(crate) struct Report {
     started: Instant,
     rows: Vec<(String, String)>,
 }
 
 impl Report {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { started: Instant::now(), rows: Vec::new() }
     }
 
-    fn add(&mut self, what: &str, value: impl Into<String>) {
+    pub(crate) fn add(&mut self, what: &str, value: impl Into<String>) {
         let value = value.into();
         println!("[{:7.1} s] {what}: {value}", self.started.elapsed().as_secs_f64());
         let _ = std::io::stdout().flush();
         self.rows.push((what.to_owned(), value));
     }
 
-    fn print_table(&self, rows: u64) {
+    pub(crate) fn print_table(&self, rows: u64) {
         println!("\n| | {rows} pictures |\n|---|---|");
         for (what, value) in &self.rows {
             println!("| {what} | {value} |");
@@ -73,12 +76,12 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-fn per_second(count: u64, took: Duration) -> f64 {
+pub(crate) fn per_second(count: u64, took: Duration) -> f64 {
     count as f64 / took.as_secs_f64()
 }
 
 /// Durations in order, for their percentiles.
-struct Times(Vec<Duration>);
+pub(crate) struct Times(Vec<Duration>);
 
 impl Times {
     fn percentile(&self, percent: usize) -> f64 {
@@ -96,8 +99,9 @@ impl From<Vec<Duration>> for Times {
 
 impl std::fmt::Display for Times {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (p50, p95, count) = (self.percentile(50), self.percentile(95), self.0.len());
-        write!(f, "p50 {p50:.1} ms, p95 {p95:.1} ms ({count} searches)")
+        let (p50, p95) = (self.percentile(50), self.percentile(95));
+        let (p99, count) = (self.percentile(99), self.0.len());
+        write!(f, "p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms ({count} times)")
     }
 }
 
@@ -106,26 +110,39 @@ fn folder(prefix: &str, number: u64) -> Result<ImageName> {
 }
 
 /// `PREFIX0012/0012345.bmp`: the last part tells which picture it is, wherever it lies.
-fn name(prefix: &str, number: u64) -> Result<ImageName> {
+pub(crate) fn name(prefix: &str, number: u64) -> Result<ImageName> {
     Ok(ImageName::new(format!("{prefix}{:04}/{number:07}.bmp", number / PER_FOLDER))?)
 }
 
-fn bytes_of(name: &ImageName) -> Vec<u8> {
+pub(crate) fn bytes_of(name: &ImageName) -> Vec<u8> {
     let file = name.as_str().rsplit('/').next().unwrap_or_default();
     let number = file.trim_end_matches(".bmp").parse().unwrap_or_default();
     picture(number)
 }
 
 /// The application with its model up.
-struct Running {
+pub(crate) struct Running {
     app: Arc<App>,
-    ingest: Arc<Ingest>,
+    pub(crate) ingest: Arc<Ingest>,
     pictures_encoded: Arc<AtomicU64>,
     next_query: AtomicU64,
 }
 
 impl Running {
     async fn open(dir: &Path, source: &MemorySource) -> Result<Self> {
+        let model = Synthetic::default();
+        let pictures_encoded = model.pictures_encoded.clone();
+        let id = ModelId { name: "synthetic".into(), revision: "1".into() };
+        let running = Self::open_with(dir, source, Arc::new(model), id).await?;
+        Ok(Self { pictures_encoded, ..running })
+    }
+
+    pub(crate) async fn open_with(
+        dir: &Path,
+        source: &MemorySource,
+        model: Arc<dyn Encoder>,
+        id: ModelId,
+    ) -> Result<Self> {
         let flags = vec![
             ("data_dir", dir.display().to_string().into()),
             ("ingest.settle_ms", 0.into()),
@@ -143,10 +160,7 @@ impl Running {
         let store = address::open_at(&settings.url, settings, dir, &installation).await?;
         let sources: Vec<Arc<dyn Source>> = vec![Arc::new(source.clone())];
         let app = App::assemble(config, data_dir, catalog, store, sources)?;
-        let model = Arc::new(Synthetic::default());
-        let pictures_encoded = model.pictures_encoded.clone();
-        let id = ModelId { name: "synthetic".into(), revision: "1".into() };
-        let load = move || Ok(model.clone() as Arc<dyn Encoder>);
+        let load = move || Ok(model.clone());
         let embedder = Embedder::start(load, id.clone(), "CLIP".into(), &app.config.embed)?;
         let located = LocatedModel {
             dir: dir.to_owned(),
@@ -157,14 +171,29 @@ impl Running {
             traits: image_search::models::SearchTraits::default(),
         };
         let ingest = app.serving.adopt(located, Arc::new(embedder)).await?;
-        Ok(Self { app, ingest, pictures_encoded, next_query: AtomicU64::new(0) })
+        Ok(Self { app, ingest, pictures_encoded: Arc::default(), next_query: AtomicU64::new(0) })
     }
 
-    async fn counts(&self) -> Result<StateCounts> {
+    /// Over HTTP, on a port that the system chooses.
+    pub(crate) async fn serve(&self) -> Result<Served> {
+        let app = self.app.clone();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let stop = app.stop.child_token();
+        let router = http::router(app.clone(), address.ip());
+        let (config, connections) = (app.config.server.clone(), app.metrics.connections.clone());
+        let stopped = stop.clone();
+        let server = tokio::spawn(async move {
+            http::server::serve(listener, router, &config, connections, stopped).await
+        });
+        Ok(Served { address, stop, server })
+    }
+
+    pub(crate) async fn counts(&self) -> Result<StateCounts> {
         Ok(self.app.catalog.counts().await?)
     }
 
-    async fn until(&self, holds: impl Fn(&StateCounts) -> bool) -> Result<Duration> {
+    pub(crate) async fn until(&self, holds: impl Fn(&StateCounts) -> bool) -> Result<Duration> {
         let started = Instant::now();
         while !holds(&self.counts().await?) {
             tokio::time::sleep(POLL).await;
@@ -195,7 +224,8 @@ impl Running {
         let state = self.app.serving.state();
         let now = state.answering().context("a model answers")?;
         let vector = now.embedder.embed_text(&query.to_string()).await?.to_vec();
-        let wanted = SearchQuery { vector, limit: LIMIT as usize, filter: None, exact: true };
+        let wanted =
+            SearchQuery { vector, limit: LIMIT as usize, filter: None, effort: Effort::Exact };
         let started = Instant::now();
         let hits = now.collection.search(wanted).await?;
         let took = started.elapsed();
@@ -218,7 +248,7 @@ impl Running {
         ["Read", "Decode", "Embed", "Store"].map(mean).join(", ")
     }
 
-    async fn close(self) -> Result<()> {
+    pub(crate) async fn close(self) -> Result<()> {
         self.app.stop.cancel();
         self.app.shut_down().await;
         let Self { app, ingest, .. } = self;
@@ -227,6 +257,21 @@ impl Running {
         while Arc::strong_count(&app) > 1 {
             tokio::time::sleep(POLL).await;
         }
+        Ok(())
+    }
+}
+
+/// The running server of a library.
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    stop: CancellationToken,
+    server: JoinHandle<bool>,
+}
+
+impl Served {
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.stop.cancel();
+        anyhow::ensure!(self.server.await?, "connections had to be cut");
         Ok(())
     }
 }
@@ -273,6 +318,7 @@ pub(crate) async fn measure(rows: u64) -> Result<()> {
     let idle = searches(&running, &mut report).await?;
     deep_pages(&running, &mut report).await?;
     idle_cost(&running, &mut report).await?;
+    near_duplicates(&running, &mut report).await?;
     if kept.is_some() {
         return running.close().await;
     }
@@ -385,19 +431,23 @@ async fn deep_pages(running: &Running, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// What `image-search duplicates` does with the vectors.
+async fn near_duplicates(running: &Running, report: &mut Report) -> Result<()> {
+    let state = running.app.serving.state();
+    let now = state.answering().context("a model answers")?;
+    let nearness = running.app.searcher.nearness(now);
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    let started = Instant::now();
+    let found = groups(&*now.collection, nearness, at_once, &mut |_| {}).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    report.add("near-duplicates of all", format!("{} groups in {seconds:.0} s", found.len()));
+    Ok(())
+}
+
 /// Processor time while nothing happens and one page is open.
 async fn idle_cost(running: &Running, report: &mut Report) -> Result<()> {
-    let app = running.app.clone();
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let address = listener.local_addr()?;
-    let stop = app.stop.child_token();
-    let router = http::router(app.clone(), address.ip());
-    let (config, connections) = (app.config.server.clone(), app.metrics.connections.clone());
-    let stopped = stop.clone();
-    let server = tokio::spawn(async move {
-        http::server::serve(listener, router, &config, connections, stopped).await
-    });
-    let mut events = reqwest::get(format!("http://{address}/api/v1/events")).await?;
+    let served = running.serve().await?;
+    let mut events = reqwest::get(format!("http://{}/api/v1/events", served.address)).await?;
     events.chunk().await?.context("a first event")?;
     let listening = tokio::spawn(async move { while let Ok(Some(_)) = events.chunk().await {} });
     running.until_idle().await?;
@@ -406,9 +456,7 @@ async fn idle_cost(running: &Running, report: &mut Report) -> Result<()> {
     let percent = (cpu_seconds() - before) / started.elapsed().as_secs_f64() * 100.0;
     report.add("idle, one page open", format!("{percent:.2} % of a core"));
     listening.abort();
-    stop.cancel();
-    server.await?;
-    Ok(())
+    served.stop().await
 }
 
 /// Searches while new pictures are indexed as fast as they can be.

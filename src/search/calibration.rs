@@ -15,7 +15,7 @@ use super::strength::{Best, Heights, Sample, Scores, Spread};
 use super::{Found, SearchError, Searcher, Wants, nonsense};
 use crate::embedder::EmbedError;
 use crate::serving::Answering;
-use crate::vector_store::{ScoredPoint, SearchQuery};
+use crate::vector_store::{Effort, ScoredPoint, SearchQuery};
 
 /// Texts without meaning that are searched for.
 const NONSENSE_TEXTS: usize = 128;
@@ -177,8 +177,12 @@ impl Calibration {
     async fn beyond_nonsense(&self, serving: &Answering) -> Result<Option<Heights>, SearchError> {
         let mut best = Vec::with_capacity(self.nonsense.len());
         for vector in &*self.nonsense {
-            let query =
-                SearchQuery { vector: vector.clone(), limit: 1, filter: None, exact: false };
+            let query = SearchQuery {
+                vector: vector.clone(),
+                limit: 1,
+                filter: None,
+                effort: Effort::Usual,
+            };
             let found = serving.collection.search(query).await?;
             let spread = self.sample.spread(vector);
             let best_of = |(spread, hit): (Spread, &ScoredPoint)| Best {

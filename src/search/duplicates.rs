@@ -10,7 +10,9 @@ use super::strength::dot;
 use super::{Match, SearchError, Searcher};
 use crate::serving::Answering;
 use crate::types::ContentHash;
-use crate::vector_store::{Collection, Point, ScoredPoint, SearchQuery, StoreError, payload};
+use crate::vector_store::{
+    Collection, Effort, Point, ScoredPoint, SearchQuery, StoreError, payload,
+};
 
 /// Contents read and compared at a time.
 const PAGE: usize = 1_000;
@@ -133,8 +135,12 @@ async fn neighbours(
     collection: &dyn Collection,
     point: Point,
 ) -> Result<(Point, Vec<ScoredPoint>), StoreError> {
-    let query =
-        SearchQuery { vector: point.vector.clone(), limit: NEIGHBOURS, filter: None, exact: false };
+    let query = SearchQuery {
+        vector: point.vector.clone(),
+        limit: NEIGHBOURS,
+        filter: None,
+        effort: Effort::Copies,
+    };
     let found = collection.search(query).await?;
     Ok((point, found))
 }

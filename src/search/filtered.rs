@@ -10,7 +10,9 @@ use super::filter::ImageFilter;
 use crate::catalog::{Catalog, ImageFacets, NamedContent, PictureFacts};
 use crate::serving::Answering;
 use crate::types::{ContentHash, ModelId};
-use crate::vector_store::{Collection, Condition, PointFilter, ScoredPoint, SearchQuery, payload};
+use crate::vector_store::{
+    Collection, Condition, Effort, PointFilter, ScoredPoint, SearchQuery, payload,
+};
 
 /// Fetched beyond what the filter should let through, as its matches are never spread evenly.
 const FETCH_SPARE: usize = 32;
@@ -45,8 +47,8 @@ pub(super) async fn best_matching(
         return best_of(space, vector, &contents, wanted).await;
     }
     let (matching, total) = (selection.matching, selection.total);
-    let kept = async |limit: usize, exact: bool| {
-        let query = SearchQuery { vector: vector.to_vec(), limit, filter: None, exact };
+    let kept = async |limit: usize, effort: Effort| {
+        let query = SearchQuery { vector: vector.to_vec(), limit, filter: None, effort };
         let hits = space.collection.search(query).await?;
         let fetched = hits.len();
         let kept = facets.keep(filter, hits, |hit| payload::content_hash(&hit.payload));
@@ -55,7 +57,7 @@ pub(super) async fn best_matching(
     let expected = (wanted as f64 * total as f64 / matching as f64 * 1.5).ceil() as usize;
     let fetch = expected.saturating_add(FETCH_SPARE).max(FETCH_MIN);
     if fetch <= FETCH_MAX {
-        let (mut hits, fetched) = kept(fetch, false).await?;
+        let (mut hits, fetched) = kept(fetch, Effort::Usual).await?;
         // Far fewer than expected: the index has hardly seen what lies around this region.
         let is_usual = 2 * hits.len() * total >= fetched * matching;
         if is_usual && hits.len() >= wanted {
@@ -65,7 +67,7 @@ pub(super) async fn best_matching(
     }
     let fetch_max = FETCH_MAX.max(wanted.saturating_mul(4));
     if fetch <= fetch_max {
-        let (mut hits, _) = kept(fetch_max, true).await?;
+        let (mut hits, _) = kept(fetch_max, Effort::Exact).await?;
         if hits.len() >= wanted {
             hits.truncate(wanted);
             return Ok(hits);
@@ -94,7 +96,7 @@ pub(super) async fn best_of(
     let ids = space.model.point_ids(contents);
     let filter = PointFilter { must: vec![Condition::Ids(ids)], must_not: Vec::new() };
     let (vector, limit) = (vector.to_vec(), wanted.min(contents.len()));
-    let query = SearchQuery { vector, limit, filter: Some(filter), exact: true };
+    let query = SearchQuery { vector, limit, filter: Some(filter), effort: Effort::Exact };
     Ok(space.collection.search(query).await?)
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::{
-    Collection, CollectionSpec, Condition, FieldKind, PayloadValue, Point, PointFilter,
+    Collection, CollectionSpec, Condition, Effort, FieldKind, PayloadValue, Point, PointFilter,
     ScoredPoint, SearchQuery, StoreError, VectorStore,
 };
 
@@ -153,7 +153,7 @@ pub(crate) fn spec(name: &str, dim: usize) -> CollectionSpec {
 }
 
 fn query(vector: Vec<f32>, limit: usize) -> SearchQuery {
-    SearchQuery { vector, limit, filter: None, exact: false }
+    SearchQuery { vector, limit, filter: None, effort: Effort::Usual }
 }
 
 fn must(conditions: impl Into<Vec<Condition>>) -> PointFilter {

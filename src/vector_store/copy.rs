@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::{Collection, Point, SearchQuery, StoreError};
+use super::{Collection, Effort, Point, SearchQuery, StoreError};
 
 /// Ids compared at a time; after each such page the target is flushed.
 const IDS_PER_PAGE: usize = 5_000;
@@ -162,8 +162,12 @@ async fn compare_searches(
     to: &dyn Collection,
     point: Point,
 ) -> Result<(), CopyError> {
-    let query =
-        SearchQuery { vector: point.vector, limit: SAMPLE_LIMIT, filter: None, exact: true };
+    let query = SearchQuery {
+        vector: point.vector,
+        limit: SAMPLE_LIMIT,
+        filter: None,
+        effort: Effort::Exact,
+    };
     let (source, target) = (from.search(query.clone()).await?, to.search(query).await?);
     let alike = source.iter().zip(&target).all(|(a, b)| (a.score - b.score).abs() < TOLERANCE);
     if source.len() != target.len() || !alike {

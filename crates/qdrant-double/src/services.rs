@@ -1,7 +1,7 @@
 //! The three services of the protocol: what our store calls, answered; everything else named, so that a new call of the
 //! store fails loudly instead of being taken for an answer.
 
-use image_search::vector_store::{CollectionSpec, FieldKind, SearchQuery, VectorStore};
+use image_search::vector_store::{CollectionSpec, Effort, FieldKind, SearchQuery, VectorStore};
 use qdrant_client::qdrant as proto;
 use qdrant_client::qdrant::alias_operations::Action;
 use qdrant_client::qdrant::collections_server::Collections;
@@ -259,7 +259,7 @@ service! { Points {
             return Err(not_spoken("vectors of hits"));
         }
         let exact = request.params.and_then(|params| params.exact).unwrap_or(false);
-        let query = SearchQuery { vector: vector.data, limit: limit(request.limit)?, filter: filter(request.filter)?, exact };
+        let query = SearchQuery { vector: vector.data, limit: limit(request.limit)?, filter: filter(request.filter)?, effort: if exact { Effort::Exact } else { Effort::Usual } };
         let hits = collection.search(query).await.map_err(status)?.into_iter().map(|hit| proto::ScoredPoint {
             id: Some(proto_id(hit.id)),
             score: hit.score,

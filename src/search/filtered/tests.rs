@@ -11,7 +11,7 @@ use crate::config::built_in;
 use crate::search::Orientation;
 use crate::types::{Fingerprint, ImageName};
 use crate::vector_store::embedded::EmbeddedStore;
-use crate::vector_store::{CollectionSpec, Point, VectorStore};
+use crate::vector_store::{CollectionSpec, Effort, Point, VectorStore};
 
 const DIM: usize = 64;
 const CLUSTERS: u64 = 100;
@@ -203,8 +203,12 @@ async fn how_long_filters_take() {
     let started = Instant::now();
     library.facets.select(&ImageFilter::default(), 1).await.expect("selected");
     println!("facets read in {:.0?}", started.elapsed());
-    let plain =
-        |vector: Vec<f32>| SearchQuery { vector, limit: WANTED + 16, filter: None, exact: false };
+    let plain = |vector: Vec<f32>| SearchQuery {
+        vector,
+        limit: WANTED + 16,
+        filter: None,
+        effort: Effort::Usual,
+    };
     let mut times = Vec::new();
     for seed in 0..400 {
         let query = vector(1_000_000_000 + seed * 31, 2.0, library.dim);

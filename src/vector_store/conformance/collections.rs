@@ -4,7 +4,7 @@ use super::{
     DIM, Outcome, Subject, assert_same, id, ids, matching, must, point, points, query, range,
     scroll_all, spec, vector,
 };
-use crate::vector_store::{SearchQuery, StoreError};
+use crate::vector_store::{Effort, SearchQuery, StoreError};
 
 pub(crate) async fn an_empty_collection_answers_with_nothing(subject: &impl Subject) -> Outcome {
     let store = subject.open().await?;
@@ -185,7 +185,7 @@ pub(crate) async fn maintenance_changes_no_answer(subject: &impl Subject) -> Out
     }
     collection.delete(&(0..2000).map(id).collect::<Vec<_>>()).await?;
     collection.upsert(points(1990..2010)).await?;
-    let exact = SearchQuery { exact: true, ..query(vector(99_999, DIM), 50) };
+    let exact = SearchQuery { effort: Effort::Exact, ..query(vector(99_999, DIM), 50) };
     let before = (collection.count(None).await?, ids(&collection.search(exact.clone()).await?));
     while collection.maintain(false).await? {}
     let after = (collection.count(None).await?, ids(&collection.search(exact).await?));

@@ -6,7 +6,7 @@ use super::{
     DIM, Outcome, Subject, id, ids, matching, must_not, point, points, query, range, scroll_all,
     spec, vector,
 };
-use crate::vector_store::{Condition, Marker, SearchQuery, StoreError};
+use crate::vector_store::{Condition, Effort, Marker, SearchQuery, StoreError};
 
 fn marker(epoch: u64) -> Marker {
     Marker { installation: Uuid::from_u128(7), epoch }
@@ -51,9 +51,9 @@ pub(crate) async fn a_marker_is_no_point(subject: &impl Subject) -> Outcome {
     assert_eq!(collection.get(&[Uuid::max(), id(1)]).await?.len(), 1);
     let mut like_the_marker = vec![0.0; DIM];
     like_the_marker[0] = 1.0;
-    for exact in [false, true] {
+    for effort in [Effort::Usual, Effort::Exact] {
         for limit in [1, 30, 31, 1000] {
-            let nearest = SearchQuery { exact, ..query(like_the_marker.clone(), limit) };
+            let nearest = SearchQuery { effort, ..query(like_the_marker.clone(), limit) };
             let found = ids(&collection.search(nearest).await?);
             assert_eq!(found.len(), limit.min(30));
             assert!(!found.contains(&Uuid::max()), "{found:?}");

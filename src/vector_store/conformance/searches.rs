@@ -5,7 +5,8 @@ use super::{
     query, range, spec, vector,
 };
 use crate::vector_store::{
-    CollectionSpec, Condition, FieldKind, PayloadValue, Point, PointFilter, SearchQuery, StoreError,
+    CollectionSpec, Condition, Effort, FieldKind, PayloadValue, Point, PointFilter, SearchQuery,
+    StoreError,
 };
 
 pub(crate) async fn search_ranks_by_cosine_similarity(subject: &impl Subject) -> Outcome {
@@ -184,7 +185,8 @@ pub(crate) async fn exact_search_equals_comparing_with_every_point(
         let mut expected: Vec<_> =
             (0..1000).map(|number| (cosine(&wanted, &vector(number, DIM)), number)).collect();
         expected.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let hits = collection.search(SearchQuery { exact: true, ..query(wanted, 10) }).await?;
+        let hits =
+            collection.search(SearchQuery { effort: Effort::Exact, ..query(wanted, 10) }).await?;
         let expected: Vec<_> = expected.iter().take(10).map(|(_, number)| id(*number)).collect();
         assert_eq!(ids(&hits), expected);
     }
@@ -199,9 +201,9 @@ pub(crate) async fn limits_of_zero_and_beyond_the_collection_are_fine(
     collection.upsert(points(0..7)).await?;
     assert_eq!(collection.search(query(vector(1, DIM), 0)).await?, []);
     assert_eq!(collection.scroll(None, 0).await?, []);
-    for exact in [false, true] {
+    for effort in [Effort::Usual, Effort::Copies, Effort::Exact] {
         let all =
-            collection.search(SearchQuery { exact, ..query(vector(1, DIM), 1_000_000) }).await?;
+            collection.search(SearchQuery { effort, ..query(vector(1, DIM), 1_000_000) }).await?;
         assert_eq!(all.len(), 7);
     }
     assert_eq!(collection.scroll(None, 1_000_000).await?.len(), 7);

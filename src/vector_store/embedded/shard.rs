@@ -21,7 +21,7 @@ use super::{EmbeddedOptions, convert, wal};
 use crate::disk_space::free_bytes;
 use crate::vector_store::ranking::{Candidates, FilteredSearch, TIES_MAX, cuts_a_tie, ranked};
 use crate::vector_store::{
-    CollectionSpec, Marker, Point, PointFilter, ScoredPoint, SearchQuery, StoreError,
+    CollectionSpec, Effort, Marker, Point, PointFilter, ScoredPoint, SearchQuery, StoreError,
 };
 
 /// What makes a directory a collection; written last, so that half-created ones are recognised.
@@ -229,10 +229,10 @@ impl Shard {
             return Ok(Vec::new());
         }
         let Some(filter) = &query.filter else {
-            return self.nearest(&query.vector, None, limit, query.exact, total);
+            return self.nearest(&query.vector, None, limit, query.effort, total);
         };
         let engine_filter = convert::to_filter(filter)?;
-        if !query.exact {
+        if query.effort != Effort::Exact {
             let estimate = edge::CountRequest { filter: Some(engine_filter.clone()), exact: false };
             let matching = self.edge()?.count(estimate).map_err(|error| convert::error(&error))?;
             let search = FilteredSearch {
@@ -249,7 +249,7 @@ impl Shard {
                 }
             }
         }
-        self.nearest(&query.vector, Some(&engine_filter), limit, true, total)
+        self.nearest(&query.vector, Some(&engine_filter), limit, Effort::Exact, total)
     }
 
     fn candidates(&self, at_least: usize, total: usize) -> usize {
@@ -262,10 +262,11 @@ impl Shard {
         vector: &[f32],
         filter: Option<&edge::Filter>,
         limit: usize,
-        exact: bool,
+        effort: Effort,
         total: usize,
     ) -> Result<Vec<ScoredPoint>, StoreError> {
-        let ef = self.candidates(self.options.ef_search, total);
+        let exact = effort == Effort::Exact;
+        let ef = effort.candidates(self.candidates(self.options.ef_search, total));
         let mut fetch = limit + 1;
         loop {
             let hits = self.query(vector, filter, fetch, exact, ef)?;

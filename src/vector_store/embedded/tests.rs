@@ -18,7 +18,7 @@ use crate::config::built_in;
 use crate::vector_store::conformance::{
     Outcome, Subject, assert_same, id, point, scroll_all, spec, vector,
 };
-use crate::vector_store::{Collection, Point, SearchQuery, StoreError, VectorStore};
+use crate::vector_store::{Collection, Effort, Point, SearchQuery, StoreError, VectorStore};
 
 pub(crate) struct Embedded(TempDir);
 
@@ -121,9 +121,9 @@ async fn a_larger_collection_is_searched_with_more_candidates() -> Outcome {
         let mut found = 0;
         for number in 0..50 {
             let vector = vector(1_000_000 + number, 64);
-            let query = SearchQuery { vector, limit: 10, filter: None, exact: false };
+            let query = SearchQuery { vector, limit: 10, filter: None, effort: Effort::Usual };
             let hits = collection.search(query.clone()).await?;
-            let truth = collection.search(SearchQuery { exact: true, ..query }).await?;
+            let truth = collection.search(SearchQuery { effort: Effort::Exact, ..query }).await?;
             found += hits.iter().filter(|hit| truth.iter().any(|best| best.id == hit.id)).count();
         }
         store.close().await?;
@@ -307,7 +307,7 @@ async fn writes_flushes_and_searches_go_on_while_indexes_are_built() -> Outcome 
                 vector: vector(number, DIM),
                 limit: 1,
                 filter: None,
-                exact: true,
+                effort: Effort::Exact,
             })
             .await?;
         assert_eq!(hits[0].id, id(number), "found at once");

@@ -28,8 +28,8 @@ use super::convert;
 use crate::vector_store::marker::MARKER_ID;
 use crate::vector_store::ranking::{Candidates, FilteredSearch, TIES_MAX, cuts_a_tie, ranked};
 use crate::vector_store::{
-    Collection, CollectionSpec, Condition, Marker, Point, PointFilter, ScoredPoint, SearchQuery,
-    StoreError,
+    Collection, CollectionSpec, Condition, Effort, Marker, Point, PointFilter, ScoredPoint,
+    SearchQuery, StoreError,
 };
 
 /// Points in one message with vectors: 10,000 of 512 dimensions are 20 MB.
@@ -226,9 +226,15 @@ impl QdrantCollection {
         vector: &[f32],
         filter: Option<&PointFilter>,
         limit: usize,
-        exact: bool,
+        effort: Effort,
     ) -> Result<Vec<ScoredPoint>, StoreError> {
-        let ef = if exact { 0 } else { self.candidates(self.connection.options.ef_search).await? };
+        let exact = effort == Effort::Exact;
+        let ef = match effort {
+            Effort::Exact => 0,
+            Effort::Usual | Effort::Copies => {
+                effort.candidates(self.candidates(self.connection.options.ef_search).await?)
+            }
+        };
         let mut fetch = limit + 1;
         loop {
             let hits = self.query(vector, filter, fetch, exact, ef).await?;
@@ -341,9 +347,9 @@ impl Collection for QdrantCollection {
             return Ok(Vec::new());
         }
         let Some(filter) = &query.filter else {
-            return self.nearest(&query.vector, None, limit, query.exact).await;
+            return self.nearest(&query.vector, None, limit, query.effort).await;
         };
-        if !query.exact {
+        if query.effort != Effort::Exact {
             let (matching, total) = futures::try_join!(
                 self.count_points(Some(filter), false),
                 self.count_points(None, false)
@@ -360,7 +366,7 @@ impl Collection for QdrantCollection {
                 }
             }
         }
-        self.nearest(&query.vector, Some(filter), limit, true).await
+        self.nearest(&query.vector, Some(filter), limit, Effort::Exact).await
     }
 
     async fn get(&self, ids: &[Uuid]) -> Result<Vec<Point>, StoreError> {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{QdrantOptions, QdrantStore};
 use crate::config::built_in;
 use crate::vector_store::conformance::{Outcome, Subject, id, point, scroll_all, spec, vector};
-use crate::vector_store::{Point, SearchQuery, StoreError, VectorStore};
+use crate::vector_store::{Effort, Point, SearchQuery, StoreError, VectorStore};
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const DIM: usize = 8;
@@ -81,7 +81,8 @@ async fn a_server_that_is_away_is_unavailable_within_the_deadline_and_found_when
     let collection = store.open(&spec("away", DIM)).await?;
     collection.upsert(vec![point(1, DIM)]).await?;
     let state = server.double.stop().await;
-    let query = SearchQuery { vector: vector(1, DIM), limit: 1, filter: None, exact: false };
+    let query =
+        SearchQuery { vector: vector(1, DIM), limit: 1, filter: None, effort: Effort::Usual };
     for outcome in [
         store.health().await,
         collection.search(query.clone()).await.map(drop),
