@@ -85,16 +85,6 @@ pub fn impression_of(tokens: &TokenSigner, token: &str) -> Result<String, Feedba
     Ok(tokens.verify(token)?.id)
 }
 
-/// A date (its beginning in UTC) or an RFC 3339 time, in milliseconds since 1970.
-pub fn time_of(text: &str) -> Option<i64> {
-    let of_date = || {
-        let date: jiff::civil::Date = text.parse().ok()?;
-        Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
-    };
-    let time = text.parse::<jiff::Timestamp>().ok().or_else(of_date)?;
-    Some(time.as_millisecond())
-}
-
 /// File format of [`export`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportFormat {
@@ -272,12 +262,5 @@ mod tests {
             reader.records().map(|row| row.expect("a row")).collect();
         assert_eq!(&rows[0][2], "'=cmd|'/c calc'!A1");
         assert_eq!((&rows[1][2], &rows[1][8]), ("plain, \"quoted\"", "'@x.png"));
-    }
-
-    #[test]
-    fn times_are_dates_or_whole() {
-        assert_eq!(time_of("1970-01-02"), Some(86_400_000));
-        assert_eq!(time_of("1970-01-01T01:00:00+01:00"), Some(0));
-        assert_eq!((time_of("yesterday"), time_of("2026-13-01")), (None, None));
     }
 }

@@ -23,6 +23,7 @@ pub mod http;
 pub mod ingest;
 pub mod metrics;
 pub mod models;
+pub mod moment;
 pub mod outgoing;
 pub mod printable;
 pub mod private_socket;

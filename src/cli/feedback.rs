@@ -12,7 +12,8 @@ use super::say;
 use crate::app::token_key_file;
 use crate::catalog::{Forgotten, address};
 use crate::config::Config;
-use crate::feedback::{ExportFormat, export, impression_of, time_of};
+use crate::feedback::{ExportFormat, export, impression_of};
+use crate::moment::parse_ms;
 use crate::search_token::TokenSigner;
 
 #[derive(Subcommand)]
@@ -63,7 +64,7 @@ pub(super) async fn run(config: Config, command: FeedbackCommand) -> anyhow::Res
                 (Some(jwt), ..) => Forgotten::Impression(impression_of(&signer(&config)?, &jwt)?),
                 (_, Some(id), ..) => Forgotten::Impression(id),
                 (_, _, Some(text), _) => Forgotten::Query(text),
-                (.., before) => Forgotten::Before(before.as_deref().and_then(time_of).context(
+                (.., before) => Forgotten::Before(before.as_deref().and_then(parse_ms).context(
                     "--before wants a date, such as 2026-01-31, or a time as in RFC 3339",
                 )?),
             };

@@ -12,6 +12,7 @@ use super::error::{Problem, ProblemCode};
 use super::request::ApiJson;
 use crate::catalog::{Forgotten, ImageRating, KeyScope, RatingChange};
 use crate::feedback::{self, IMAGE_RATINGS_MAX, Rater};
+use crate::moment::parse_ms;
 use crate::types::IMAGE_NAME_BYTES_MAX;
 
 /// A rating of one answer, as a number, by single images, or both.
@@ -157,7 +158,7 @@ pub(super) async fn delete_feedback(
         (None, Some(id), None, None) => Forgotten::Impression(id),
         (None, None, Some(text), None) => Forgotten::Query(text),
         (None, None, None, Some(before)) => {
-            let time_ms = feedback::time_of(&before).ok_or_else(|| {
+            let time_ms = parse_ms(&before).ok_or_else(|| {
                 Problem::invalid("\"before\" must be a date, or a time as in RFC 3339.")
             })?;
             Forgotten::Before(time_ms)
