@@ -3,6 +3,8 @@
 //! It keeps integers as `i32` and half floats as `f32`. It cannot map ONNX weights that are embedded in the graph file
 //! (they are not aligned there), so the file is streamed in, without a second copy of it in memory and without `unsafe`.
 
+mod lengths;
+
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ pub(crate) fn thread_pool(threads: usize) -> Arc<ThreadPool> {
 impl Rten {
     /// Reads a graph, with external data files beside it if it has any.
     pub(crate) fn load(path: &Path, threads: Arc<ThreadPool>) -> Result<Self, String> {
+        lengths::check(path)?;
         refuse_wrong_operators(path)?;
         let model = guarded("rten", || Model::load_file(path).map_err(|error| error.to_string()))?;
         let ports = |ids: &[NodeId]| ids.iter().map(|&id| port(&model, id)).collect::<Vec<_>>();
