@@ -33,8 +33,8 @@ pub(crate) fn thread_pool(threads: usize) -> Arc<ThreadPool> {
 impl Rten {
     /// Reads a graph, with external data files beside it if it has any.
     pub(crate) fn load(path: &Path, threads: Arc<ThreadPool>) -> Result<Self, String> {
-        lengths::check(path)?;
         refuse_wrong_operators(path)?;
+        lengths::check(path)?;
         let model = guarded("rten", || Model::load_file(path).map_err(|error| error.to_string()))?;
         let ports = |ids: &[NodeId]| ids.iter().map(|&id| port(&model, id)).collect::<Vec<_>>();
         let (inputs, outputs) = (ports(model.input_ids()), ports(model.output_ids()));
