@@ -77,6 +77,9 @@ pub struct EmbeddedOptions {
     pub quantization: Quantization,
     /// Leave vectors and index on disk and let the operating system cache them: less memory, slower.
     pub on_disk_vectors: bool,
+    /// With `on_disk_vectors`: read them once when the collection is opened, in the background, if they fit into half of the
+    /// memory that is free.
+    pub read_ahead: bool,
     /// Segments that merging aims at. Fewer: faster searches, more rebuilding.
     pub segments: usize,
     /// Largest segment that merging makes.

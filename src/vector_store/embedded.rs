@@ -15,6 +15,7 @@ mod shard;
 #[cfg(test)]
 pub(crate) mod tests;
 mod wal;
+mod warm;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -86,6 +87,7 @@ impl EmbeddedStore {
                 }
                 Some(_) => recovery::open(&dir, &wanted, &options)?,
             };
+            shard.read_ahead();
             let collection = EmbeddedCollection::new(wanted.clone(), shard, directory);
             let collection = Arc::new(collection);
             collections.insert(wanted.name, Arc::clone(&collection));

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,9 +16,10 @@ use qdrant_edge as edge;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::collection::lower_priority;
 use super::directory::{io_error, remove_tree, sync_directory_of, write_atomically};
 use super::journal::{Change, Journal};
-use super::{EmbeddedOptions, convert, wal};
+use super::{EmbeddedOptions, convert, wal, warm};
 use crate::disk_space::free_bytes;
 use crate::vector_store::ranking::{Candidates, FilteredSearch, TIES_MAX, cuts_a_tie, ranked};
 use crate::vector_store::{
@@ -94,6 +96,8 @@ pub(super) struct Shard {
     deleted_since_attempt: AtomicUsize,
     /// Whether this process has asked the engine for optimisations yet: what the last one left is unknown.
     attempted: AtomicBool,
+    /// Whoever reads ahead looks whether it is still there.
+    is_open: Arc<()>,
 }
 
 impl Shard {
@@ -127,6 +131,24 @@ impl Shard {
         Ok(shard)
     }
 
+    /// Brings what searches read into the system's cache, in the background.
+    pub(super) fn read_ahead(&self) {
+        if !self.options.read_ahead || !self.options.on_disk_vectors {
+            return;
+        }
+        let (dir, is_open) =
+            (self.dir.join(SHARD_DIR).join("segments"), Arc::downgrade(&self.is_open));
+        let work = move || {
+            lower_priority();
+            let started = Instant::now();
+            let bytes = warm::read_all(&dir, || is_open.strong_count() > 0);
+            let (megabytes, took_ms) = (bytes >> 20, started.elapsed().as_millis() as u64);
+            tracing::debug!(megabytes, took_ms, "read vectors and indexes ahead");
+        };
+        // Without it searches are slower for a while.
+        let _ = thread::Builder::new().name("vector-ahead".to_owned()).spawn(work);
+    }
+
     fn wrap(
         edge: edge::EdgeShard,
         dir: &Path,
@@ -143,6 +165,7 @@ impl Shard {
             upserted_since_attempt: AtomicUsize::new(0),
             deleted_since_attempt: AtomicUsize::new(0),
             attempted: AtomicBool::new(false),
+            is_open: Arc::default(),
         }
     }
 
