@@ -26,6 +26,7 @@ pub mod models;
 pub mod outgoing;
 pub mod printable;
 pub mod private_socket;
+pub mod quality;
 pub mod repair;
 pub mod search;
 pub mod search_token;

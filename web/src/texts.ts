@@ -307,6 +307,7 @@ const EN = {
     tried: (n: number) => `Tried ${of(n, 'time', 'times')}.`,
     untilChanged: 'It is looked at again when the file changes.',
     more: (n: number) => `Show more (${number(n)})`,
+    quality: 'What the ratings say',
     keys: 'Keys',
     keyList: [
       ['/', 'search'],
@@ -646,6 +647,7 @@ const DE: typeof EN = {
     tried: (n) => `${of(n, 'Versuch', 'Versuche')}.`,
     untilChanged: 'Es wird wieder angesehen, wenn sich die Datei ändert.',
     more: (n) => `Mehr zeigen (${number(n)})`,
+    quality: 'Was die Bewertungen sagen',
     keys: 'Tasten',
     keyList: [
       ['/', 'suchen'],

@@ -354,7 +354,8 @@ mod tests {
     fn ratings_age() {
         let index = index(&[rated("red", "a", &[(1, 1.0)])]);
         let after = |days: i64| {
-            let asker = Asker { viewer: None, besides: None, sources_min: 1, now_ms: days * DAY_MS };
+            let asker =
+                Asker { viewer: None, besides: None, sources_min: 1, now_ms: days * DAY_MS };
             index.learn(&[1.0, 0.0, 0.0], false, asker).remembered[&key(1)].value
         };
         let (now, later) = (after(0), after(100));
