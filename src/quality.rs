@@ -133,7 +133,9 @@ pub async fn report(catalog: &dyn Catalog, ratings_max: usize) -> Result<Report,
         let page = catalog.remembered(after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.change;
-        page.iter().for_each(|rating| tally.add(rating));
+        for rating in &page {
+            tally.add(rating);
+        }
     }
     Ok(tally.report(catalog.counts().await?.indexed))
 }
@@ -249,10 +251,12 @@ fn periods(days: BTreeMap<Date, Group>) -> (Period, BTreeMap<Date, Group>) {
         _ => 0,
     };
     let days_in = |days: usize| span < i32::try_from(PERIODS_MAX * days).unwrap_or(i32::MAX);
-    let period = match () {
-        () if days_in(1) => Period::Day,
-        () if days_in(7) => Period::Week,
-        () => Period::Month,
+    let period = if days_in(1) {
+        Period::Day
+    } else if days_in(7) {
+        Period::Week
+    } else {
+        Period::Month
     };
     let mut periods: BTreeMap<Date, Group> = BTreeMap::new();
     for (day, group) in days {

@@ -130,14 +130,18 @@ mod tests {
     #[test]
     fn intervals_are_those_of_the_textbooks() {
         let mut sum = Sum::default();
-        [4.0, 7.0, 6.0, 7.0].into_iter().for_each(|value| sum.add(value));
+        for value in [4.0, 7.0, 6.0, 7.0] {
+            sum.add(value);
+        }
         // R: t.test(c(4, 7, 6, 7))
         let mean = sum.mean(1.0, 10.0).expect("four");
         let (low, high) = (mean.low.expect("several"), mean.high.expect("several"));
         assert!(near(mean.mean, 6.0) && near(low, 3.75) && near(high, 8.25), "{mean:?}");
         assert_eq!(sum.mean(4.0, 7.0).and_then(|mean| mean.low.zip(mean.high)), Some((4.0, 7.0)));
         let mut votes = Votes::default();
-        (0..10).for_each(|number| votes.add(number < 8));
+        for number in 0..10 {
+            votes.add(number < 8);
+        }
         // R: binom.confint(8, 10, methods = "wilson")
         let share = votes.share().expect("ten");
         assert!(near(share.low, 0.4902) && near(share.high, 0.9433), "{share:?}");

@@ -47,7 +47,9 @@ fn rating(
 
 fn report_of(ratings: &[RememberedRating]) -> Report {
     let mut tally = Tally::default();
-    ratings.iter().for_each(|rating| tally.add(rating));
+    for rating in ratings {
+        tally.add(rating);
+    }
     tally.report(100)
 }
 
