@@ -163,4 +163,6 @@ async fn the_report_says_what_was_rated_to_who_may_know() {
     let mut same: Value = serde_json::from_slice(&json.stdout).expect("JSON");
     same["searches"] = report["searches"].clone();
     assert_eq!(same, report);
+    let parquet = world.run("feedback", &["export", "--format", "parquet"]).stdout;
+    assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"), "{}", parquet.len());
 }
