@@ -821,16 +821,25 @@ export interface components {
         MatchStrength: "strong" | "fair" | "weak";
         /** @description A mean, and where it lies with a confidence of 95 %. */
         Mean: {
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Of how many numbers.
+             */
             count: number;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description The upper end.
+             */
             high?: number | null;
             /**
              * Format: double
-             * @description Missing if there is only one number.
+             * @description The lower end of the interval; missing if there is only one number.
              */
             low?: number | null;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description The mean itself.
+             */
             mean: number;
         };
         /**
@@ -904,8 +913,12 @@ export interface components {
         };
         /** @description The ratings of a model's answers. */
         OfModel: {
+            /** @description Its name. */
             model: string;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description How many there were.
+             */
             ratings: number;
             /** @description Its version; empty if the token did not say. */
             revision: string;
@@ -916,7 +929,10 @@ export interface components {
         OfPeriod: {
             /** @description Its first day, in UTC. */
             from: string;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description How many there were.
+             */
             ratings: number;
             thumbs?: components["schemas"]["Share"] | null;
             value?: components["schemas"]["Mean"] | null;
@@ -925,7 +941,10 @@ export interface components {
         OfQuery: {
             /** @description When it was searched for last and then rated, as in RFC 3339. */
             last_searched: string;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description How many there were.
+             */
             ratings: number;
             /** @description Its words, or `picture:` with the hash of a content. */
             text: string;
@@ -971,6 +990,7 @@ export interface components {
         ProblemCode: "malformed_json" | "malformed_form" | "malformed_path" | "unreadable_body" | "token_invalid" | "token_expired" | "api_key_needed" | "scope_needed" | "cross_site_request" | "not_found" | "uploads_disabled" | "method_not_allowed" | "image_exists" | "too_large" | "unsupported_media_type" | "range_not_satisfiable" | "misdirected_request" | "too_many_requests" | "invalid_request" | "bad_image_name" | "empty_file" | "not_an_image" | "too_many_bytes" | "too_many_pixels" | "too_much_memory" | "decode_timeout" | "truncated_image" | "corrupt_image" | "internal" | "model_not_ready" | "overloaded" | "deadline_exceeded" | "store_unavailable" | "catalog_unavailable" | "storage_read_only" | "image_changed" | "image_unreadable" | "source_away" | "storage_full";
         /** @description What the ratings say, and what searches found since this server started. */
         Quality: components["schemas"]["Report"] & {
+            /** @description What this server did since it started. */
             searches: components["schemas"]["JudgedSearches"];
         };
         /** @description One part of a query: exactly one of `text`, `image_name` and `picture`. */
@@ -1007,6 +1027,7 @@ export interface components {
         Report: {
             /** @description The model that answered, most ratings first. */
             by_model: components["schemas"]["OfModel"][];
+            /** @description How much of the library they know of. */
             coverage: components["schemas"]["Coverage"];
             /** @description Oldest first; periods without ratings are left out. */
             over_time: components["schemas"]["OfPeriod"][];
@@ -1161,13 +1182,25 @@ export interface components {
         };
         /** @description A share from 0 to 1, and where it lies with a confidence of 95 %. */
         Share: {
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Of how many.
+             */
             count: number;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description The upper end.
+             */
             high: number;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description The lower end of the interval.
+             */
             low: number;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description The share itself.
+             */
             share: number;
         };
         /** @description Files of one kind that are no pictures. */
