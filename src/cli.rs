@@ -26,6 +26,7 @@ mod model;
 mod picture_file;
 mod picture_paths;
 mod progress_bar;
+mod quality;
 mod remote;
 mod results_page;
 mod search;
@@ -148,6 +149,8 @@ enum Command {
     /// Make and remove API keys, and change the key that tokens are signed with
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Show what the ratings say: over time, by model, and which queries did worst
+    Quality(quality::QualityArgs),
     /// Work with ratings
     #[command(subcommand)]
     Feedback(feedback::FeedbackCommand),
@@ -250,6 +253,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Failures(args) => failures::run(config, args).await,
         Command::Forget(args) => forget::run(config, args).await,
         Command::Key(command) => key::run(config, command).await,
+        Command::Quality(args) => quality::run(config, args).await,
         Command::Feedback(command) => feedback::run(config, command).await,
         Command::Backup(args) => backup::back_up(config, args).await,
         Command::Restore(args) => backup::restore(config, args).await,

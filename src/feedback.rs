@@ -1,6 +1,8 @@
 //! Taking a rating: verify the token, store the impression it carries together with the rating. The same token again
 //! changes its own rating and never adds a second. Also the export of all ratings, for people and for learning.
 
+mod training;
+
 use std::io::Write;
 use std::sync::Arc;
 
@@ -92,6 +94,8 @@ pub enum ExportFormat {
     JsonLines,
     /// One row a rating, safe to open in a spreadsheet.
     Csv,
+    /// Apache Parquet, one row a result, for training.
+    Parquet,
 }
 
 #[derive(Serialize)]
@@ -113,6 +117,9 @@ pub async fn export(
     format: ExportFormat,
     out: &mut (dyn Write + Send),
 ) -> Result<u64, FeedbackError> {
+    if format == ExportFormat::Parquet {
+        return training::export(&**catalog, out).await;
+    }
     let failed = |error: &dyn std::fmt::Display| FeedbackError::Write(error.to_string());
     let mut csv = (format == ExportFormat::Csv).then(|| csv::Writer::from_writer(Vec::new()));
     if let Some(csv) = &mut csv {

@@ -20,6 +20,7 @@ mod other_pages;
 mod page;
 mod previews;
 mod problem_code;
+mod quality;
 mod query_parts;
 mod range;
 mod rate_limits;
@@ -111,6 +112,7 @@ fn api(app: &SharedApp) -> OpenApiRouter<SharedApp> {
         .routes(routes!(status::download_model))
         .routes(routes!(events::get_events))
         .routes(routes!(status::list_failures))
+        .routes(routes!(quality::quality))
         .routes(routes!(operations::healthz))
         .routes(routes!(operations::readyz))
         .routes(routes!(operations::metrics))

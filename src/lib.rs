@@ -27,6 +27,7 @@ pub mod moment;
 pub mod outgoing;
 pub mod printable;
 pub mod private_socket;
+pub mod quality;
 pub mod repair;
 pub mod search;
 pub mod search_token;

@@ -80,6 +80,10 @@ pub struct Metrics {
     pub searches: Family<OutcomeLabel, Counter>,
     /// Whole time of answered searches.
     pub search_seconds: Histogram,
+    /// Searches of which was said how strong their matches are.
+    pub searches_judged: Counter,
+    /// … and which had no strong one.
+    pub searches_without_strong_match: Counter,
     /// Searches waiting for their turn.
     pub searches_waiting: Gauge,
     pub feedback: Counter,
@@ -111,6 +115,8 @@ impl Default for Metrics {
             scan_seconds: Gauge::default(),
             searches: Family::default(),
             search_seconds: seconds(),
+            searches_judged: Counter::default(),
+            searches_without_strong_match: Counter::default(),
             searches_waiting: Gauge::default(),
             feedback: Counter::default(),
             remembered_ratings: Gauge::default(),
@@ -161,6 +167,16 @@ impl Default for Metrics {
             metrics.search_seconds.clone(),
         );
         registry.register(
+            "searches_judged",
+            "Searches of which was said how strong their matches are",
+            metrics.searches_judged.clone(),
+        );
+        registry.register(
+            "searches_without_strong_match",
+            "Judged searches without a strong match",
+            metrics.searches_without_strong_match.clone(),
+        );
+        registry.register(
             "searches_waiting",
             "Searches waiting for their turn",
             metrics.searches_waiting.clone(),
@@ -187,6 +203,14 @@ impl Metrics {
     /// Counts the end of a search.
     pub fn count_search(&self, outcome: Outcome) {
         self.searches.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Counts a search of which was said how strong its matches are.
+    pub fn count_judged(&self, has_strong: bool) {
+        self.searches_judged.inc();
+        if !has_strong {
+            self.searches_without_strong_match.inc();
+        }
     }
 
     /// Says which model answers, and what computes it.

@@ -367,6 +367,11 @@ impl Searcher {
         } else {
             None
         };
+        // A later page is no further search.
+        let is_first = window.offset == 0 && !matches!(options.paging, Paging::After(_));
+        if let (Some(strong), true) = (strong_total, is_first) {
+            self.metrics.count_judged(strong > 0);
+        }
         let results: Vec<(ContentHash, f32)> =
             found.matches.iter().map(|found| (found.hash, found.score)).collect();
         let (jwt, _) = self.tokens.sign(

@@ -35,7 +35,7 @@ test('takes thumbs at once, and keeps them with the number', { tag: '@chromium' 
   expect(await (await thumb).json()).toMatchObject({ user_feedback: null });
   await expect(page.getByText('Thank you, noted.')).toBeVisible();
   await page.keyboard.press('ArrowRight');
-  await page.getByRole('button', { name: 'Does not fit the search' }).click();
+  await page.getByRole('button', { name: 'Does not fit the search', exact: true }).click();
   await expect(page.getByText('Thank you, noted.')).toBeVisible();
   await page.keyboard.press('Escape');
   const answer = rated(page);

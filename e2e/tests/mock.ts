@@ -22,6 +22,8 @@ export interface World {
   searches: any[];
   refusesZip?: boolean;
   suggestions: { kind: string; text: string }[];
+  learnedFrom: number;
+  quality: object | null;
   thumbnailDelayMs: number;
   thumbnails: { name: string; width: number; outcome: 'open' | 'sent' | 'cancelled' }[];
   publish(): void;

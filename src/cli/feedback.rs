@@ -1,4 +1,4 @@
-//! `feedback`: `export` writes all ratings, as JSON Lines or CSV; `delete` forgets some.
+//! `feedback`: `export` writes all ratings, as JSON Lines, CSV or Parquet; `delete` forgets some.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -20,7 +20,7 @@ use crate::search_token::TokenSigner;
 pub(super) enum FeedbackCommand {
     /// Write all ratings with the searches they belong to
     Export {
-        /// jsonl has everything, csv opens in a spreadsheet
+        /// jsonl has everything, csv opens in a spreadsheet, parquet has a row for each result, for training
         #[arg(long, value_enum, default_value_t = Format::Jsonl)]
         format: Format,
         /// File to write instead of standard output
@@ -49,6 +49,7 @@ pub(super) enum FeedbackCommand {
 pub(super) enum Format {
     Jsonl,
     Csv,
+    Parquet,
 }
 
 pub(super) async fn run(config: Config, command: FeedbackCommand) -> anyhow::Result<ExitCode> {
@@ -101,6 +102,7 @@ async fn export_all(
     let format = match format {
         Format::Jsonl => ExportFormat::JsonLines,
         Format::Csv => ExportFormat::Csv,
+        Format::Parquet => ExportFormat::Parquet,
     };
     let count = export(&catalog, format, &mut *out).await?;
     out.flush()?;

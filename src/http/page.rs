@@ -19,6 +19,7 @@ struct Page;
 pub(super) fn routes(document: String) -> Router<SharedApp> {
     Router::new()
         .route("/", get(|| async { file("index.html") }))
+        .route("/quality", get(|| async { file("index.html") }))
         .route(
             "/assets/{*path}",
             get(|ApiPath(path): ApiPath| async move { file(&format!("assets/{path}")) }),

@@ -56,6 +56,14 @@ struct Indexed {
     index: Index,
 }
 
+/// Who asks, and after which answer.
+#[derive(Clone, Copy)]
+struct Viewer<'a> {
+    pseudonym: Option<&'a str>,
+    /// Id of the impression whose thumbs count as those of this session.
+    refines: Option<&'a str>,
+}
+
 #[derive(Default)]
 struct Kept {
     state: MemoryState,
@@ -97,13 +105,18 @@ impl Memory {
         }
     }
 
-    /// What a query learns of what is remembered.
-    fn recall(&self, model: &ModelId, asked: &Asked, viewer: Option<&str>) -> Learned {
+    /// What a query learns of what is remembered, besides the rating of the answer that is refined.
+    fn recall(&self, model: &ModelId, asked: &Asked, who: Viewer<'_>) -> Learned {
         let indexed = self.index.read().clone();
         let Some(indexed) = indexed.filter(|indexed| indexed.model == *model) else {
             return Learned::default();
         };
-        let asker = Asker { viewer, sources_min: self.config.sources_min, now_ms: now_ms() };
+        let asker = Asker {
+            viewer: who.pseudonym,
+            besides: who.refines,
+            sources_min: self.config.sources_min,
+            now_ms: now_ms(),
+        };
         indexed.index.learn(&asked.vector, asked.made_of == MadeOf::Picture, asker)
     }
 }
@@ -117,11 +130,14 @@ impl Searcher {
         learning: &Learning,
     ) -> Result<Learned, SearchError> {
         let mut learned = Learned::default();
+        let verify = |token: &String| self.tokens.verify(token).map_err(SearchError::Refine);
+        let refined = learning.refine.as_ref().map(verify).transpose()?;
         if learning.enabled && self.memory.config.enabled {
-            learned = self.memory.recall(serving.embedder.id(), asked, learning.viewer.as_deref());
+            let refines = refined.as_ref().map(|impression| impression.id.as_str());
+            let who = Viewer { pseudonym: learning.viewer.as_deref(), refines };
+            learned = self.memory.recall(serving.embedder.id(), asked, who);
         }
-        if let Some(token) = &learning.refine {
-            let impression = self.tokens.verify(token).map_err(SearchError::Refine)?;
+        if let Some(impression) = refined {
             let rating = self.catalog.remembered_rating(&impression.id).await?;
             let thumbs = rating.and_then(|rating| rating.thumbs).unwrap_or_default();
             let of_session = |thumb: &Thumb| (ContentKey::of(&thumb.hash), thumb.relevant);
@@ -246,6 +262,7 @@ impl Searcher {
             None => contents_of(&*self.catalog, rating).await?,
         };
         Ok(Rated {
+            impression: rating.row.impression.id.as_str().into(),
             query: rating.row.impression.query.as_str().into(),
             source: rating.rater.as_str().into(),
             says: says(rating, &thumbs),

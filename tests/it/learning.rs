@@ -121,3 +121,48 @@ async fn ratings_are_forgotten_by_token_by_query_and_by_time() {
     until_remembered(&server, 0).await;
     assert!(search(&server, "192.0.2.1", json!({})).await.get("learned_from").is_none());
 }
+
+#[tokio::test]
+async fn the_report_says_what_was_rated_to_who_may_know() {
+    let (world, server) = gallery().await;
+    let rate = async |client: &str, value: u8| {
+        let answer = search(&server, client, json!({"strength": true})).await;
+        let body = json!({"jwt": answer["jwt"], "user_feedback": value});
+        let request = server.post("/api/v1/create-feedback").header("x-forwarded-for", client);
+        assert_eq!(request.json(&body).send().await.expect("an answer").status(), 201);
+    };
+    for (client, value) in [("192.0.2.1", 4), ("192.0.2.2", 6), ("192.0.2.2", 8)] {
+        rate(client, value).await;
+    }
+    let liked = search(&server, "192.0.2.1", json!({"text": "whale"})).await;
+    like(&server, "192.0.2.1", &liked, names(&liked)[2]).await;
+    let report = ok_json(server.get("/api/v1/quality").send().await.expect("an answer")).await;
+    let value = &report["value"];
+    assert_eq!((&report["ratings"], &report["raters"]), (&json!(4), &json!(2)), "{report}");
+    assert_eq!((value["mean"].as_f64(), &value["count"]), (Some(6.0), &json!(3)), "{report}");
+    assert!(value["low"].as_f64() < Some(6.0) && value["high"].as_f64() > Some(6.0));
+    assert_eq!(report["thumbs"]["share"], 1.0);
+    assert_eq!(report["by_model"][0]["model"], "emoji-clip");
+    let worst: Vec<&str> = (0..2).filter_map(|n| report["worst"][n]["text"].as_str()).collect();
+    assert_eq!(worst, ["tennis", "whale"]);
+    let coverage = json!({"images": 12, "shown": 12, "with_thumbs": 1});
+    assert_eq!(report["coverage"], coverage);
+    // Too small a library to say how strong a match is.
+    assert_eq!(report["searches"], json!({"judged": 0, "without_strong_match": 0}));
+
+    let elsewhere = server.get("/api/v1/quality").header("x-forwarded-for", VISITOR);
+    problem(elsewhere, 401, "api_key_needed").await;
+    let page = server.get("/quality").send().await.expect("an answer");
+    assert!(page.text().await.expect("text").contains("<title>image-search"));
+
+    let printed = world.run("quality", &[]);
+    let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
+    assert!(printed.contains("4 ratings of 2 queries by 2 keys or addresses"), "{printed}");
+    assert!(printed.contains("6.0 (1.0 to 10.0)"), "{printed}");
+    let json = world.run("quality", &["--json"]);
+    let mut same: Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    same["searches"] = report["searches"].clone();
+    assert_eq!(same, report);
+    let parquet = world.run("feedback", &["export", "--format", "parquet"]).stdout;
+    assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"), "{}", parquet.len());
+}

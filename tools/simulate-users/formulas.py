@@ -194,6 +194,15 @@ def session(pictures, truth, plan, texts, rng):
     return {name: np.mean(values) for name, values in found.items()}
 
 
+def read_vectors(options):
+    """Of all pictures and of all texts that may be asked."""
+    entries = json.loads(options.labels.read_text())
+    keywords = sorted({keyword for entry in entries for keyword in entry["keywords"]})
+    texts = embed(options.binary, "text", keywords + [p.format(k) for k in keywords for p in PARAPHRASES])
+    files = [options.pictures / entry["file"] for entry in entries if (options.pictures / entry["file"]).exists()]
+    return embed(options.binary, "image", files), texts
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", default=ROOT / "target/release/image-search", type=pathlib.Path)
@@ -203,11 +212,7 @@ def main():
     parser.add_argument("--liars", default=0.0, type=float)
     options = parser.parse_args()
     options.pictures, options.binary = options.pictures.resolve(), options.binary.resolve()
-    entries = json.loads(options.labels.read_text())
-    keywords = sorted({keyword for entry in entries for keyword in entry["keywords"]})
-    texts = embed(options.binary, "text", keywords + [p.format(k) for k in keywords for p in PARAPHRASES])
-    files = [options.pictures / entry["file"] for entry in entries if (options.pictures / entry["file"]).exists()]
-    vectors = embed(options.binary, "image", files)
+    vectors, texts = read_vectors(options)
     runs = [gains(options, seed, vectors, texts) for seed in options.seeds]
     print(f"{'gain of nDCG@10 after 200 ratings':34} {'a':>8}{'b1':>8}{'b2':>8}{'c':>8}{'d':>8}")
     for name in WAYS:

@@ -101,8 +101,15 @@ class Server:
 
     def send(self, method, path, body=None, client=VISITOR):
         headers = {"Content-Type": "application/json", "X-Forwarded-For": client}
-        self.connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-        answer = self.connection.getresponse()
+        body = json.dumps(body) if body is not None else None
+        try:
+            self.connection.request(method, path, body, headers)
+            answer = self.connection.getresponse()
+        except (http.client.RemoteDisconnected, ConnectionError):
+            # An idle connection was closed. Whatever is sent here may be sent twice.
+            self.connection.close()
+            self.connection.request(method, path, body, headers)
+            answer = self.connection.getresponse()
         return answer.status, answer.read()
 
     def status(self, path):

@@ -77,6 +77,19 @@ function png(width, height, rows) {
   return Buffer.concat([Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), chunk('IHDR', header), chunk('IDAT', deflateSync(rows)), chunk('IEND', Buffer.alloc(0))]);
 }
 
+/** Ratings of six weeks, which became better. */
+function report() {
+  const mean = (mean, count) => ({ mean, count, ...(count > 1 ? { low: mean - 1.2, high: Math.min(10, mean + 1.2) } : {}) });
+  const share = (share, count) => ({ share, count, low: share - 0.1, high: Math.min(1, share + 0.1) });
+  const over_time = ['2026-10-12', '2026-10-19', '2026-10-26', '2026-11-02', '2026-11-09', '2026-11-16'].map((from, week) => ({ from, ratings: 4 + week, value: mean(4.5 + week / 2, week === 3 ? 1 : 4 + week), thumbs: share(0.5 + week / 20, 20) }));
+  const by_model = [
+    { model: 'mock', revision: '2', ratings: 30, value: mean(6.9, 30), thumbs: share(0.7, 80) },
+    { model: 'mock', revision: '1', ratings: 9, value: mean(4.8, 9) },
+  ];
+  const worst = ['harbour', 'zxqv', 'picture:00'].map((text, n) => ({ text, ratings: 3 - n, value: mean(2 + n, 3 - n), ...(n === 0 ? { thumbs: share(0.25, 8) } : {}), last_searched: '2026-11-20T09:00:00Z' }));
+  return { ratings: 39, raters: 5, queries: 17, value: mean(6.1, 39), thumbs: share(0.66, 120), period: 'week', over_time, by_model, worst, coverage: { images: 10_000, shown: 812, with_thumbs: 97 }, searches: { judged: 120, without_strong_match: 18 } };
+}
+
 /** Answers /api requests; returns false for everything else. `mock.world` is what it answers from, and may be changed. */
 export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), waiting = total > 0 ? 240 : 0, rich = process.env.MOCK_PLAIN !== '1', perSecond = 12 } = {}) {
   const listeners = new Set();
@@ -97,6 +110,10 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
     change: (status) => status,
     /** What half-typed words may become; each is found by what is in its text. */
     suggestions: [],
+    /** What the ratings say; nobody may ask if it is `null`. */
+    quality: report(),
+    /** Ratings of earlier answers that searches learn from. */
+    learnedFrom: 0,
     thumbnailDelayMs: 0,
     /** Every thumbnail that was asked for, and whether it went out or was cancelled. */
     thumbnails: [],
@@ -109,6 +126,7 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
     },
   };
   const rated = new Map();
+  const thumbs = new Map();
   const rankings = new Map();
 
   function status() {
@@ -197,11 +215,13 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
     }
     if (route === 'POST /search-image') return search(request, response);
     if (route === 'POST /create-feedback') {
-      const { jwt, user_feedback } = JSON.parse((await read(request)).toString());
+      const { jwt, user_feedback, image_feedback } = JSON.parse((await read(request)).toString());
+      if (image_feedback) thumbs.set(jwt, new Map(image_feedback.map(({ image_name, relevant }) => [image_name, relevant])));
       const first = !rated.has(jwt);
       rated.set(jwt, user_feedback);
       return send(response, first ? 201 : 200, { id: String(jwt), user_feedback });
     }
+    if (route === 'GET /quality') return world.quality ? send(response, 200, world.quality) : send(response, 401, { code: 'api_key_needed', detail: 'Not here.' });
     if (route === 'GET /failures') return send(response, 200, { failures: world.failures.slice(offset, offset + limit), total: world.failures.length, skipped: world.skipped });
     if (route === 'POST /model/download') return send(response, 202, { name: 'ViT-B-32__openai', megabytes: 606 });
     if (route === 'POST /download-zip') return zip(request, response);
@@ -228,11 +248,15 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
     const asked = parts.filter(Boolean).join(' ') || form('text') || 'picture';
     if (!rankings.has(asked)) rankings.clear(), rankings.set(asked, rank(asked));
     const unwanted = (queries ?? []).filter(({ weight, image_name }) => weight < 0 && image_name).map(({ image_name }) => image_name);
-    const ranking = asked === 'nothing' ? [] : kept(rankings.get(asked), filter).filter(({ image_name }) => !unwanted.includes(image_name));
+    const ranked = asked === 'nothing' ? [] : kept(rankings.get(asked), filter).filter(({ image_name }) => !unwanted.includes(image_name));
+    const said = thumbs.get(json.refine ?? form('refine')) ?? new Map();
+    const place = ({ image_name }) => (said.has(image_name) ? (said.get(image_name) ? 0 : 2) : 1);
+    const ranking = said.size > 0 ? [...ranked].sort((a, b) => place(a) - place(b)) : ranked;
+    const learned = (json.learn ?? form('learn') !== 'false') ? world.learnedFrom + (said.size > 0 ? 1 : 0) : 0;
     const from = json.offset ?? Number(form('offset') ?? 0);
     const matches = ranking.slice(from, from + (json.limit ?? Number(form('limit') ?? 10)));
     const strong = world.rich ? { strong_total: ranking.filter(({ strength }) => strength === 'strong').length } : {};
-    return send(response, 200, { text: json.text, model_name: 'Mock', matches, jwt: `mock.${asked}.${Math.random()}`, ...strong });
+    return send(response, 200, { text: json.text, model_name: 'Mock', matches, jwt: `mock.${asked}.${Math.random()}`, ...strong, ...(learned > 0 ? { learned_from: learned } : {}) });
   }
 
   /** Not a real one: what is asked for, as text. */

@@ -16,7 +16,7 @@ export function serve(mock, port = 0, dist = new URL('../dist/', import.meta.url
     response.setHeader('Content-Security-Policy', POLICY);
     if (mock(request, response)) return;
     const path = new URL(request.url, 'http://localhost').pathname;
-    const file = path === '/' ? 'index.html' : path.slice(1);
+    const file = path === '/' || path === '/quality' ? 'index.html' : path.slice(1);
     try {
       if (!FILES.test(file)) throw new Error('not served');
       const bytes = await readFile(new URL(file, dist));

@@ -10,7 +10,11 @@ import { language } from './texts';
 
 document.documentElement.lang = language;
 theme.start();
-live.start();
-mount(App, { target: document.getElementById('app')! });
-later.fetchWhenIdle();
-window.addEventListener('load', () => void keepPageOffline());
+const target = document.getElementById('app')!;
+if (location.pathname === '/quality') void import('./quality/Quality.svelte').then(({ default: Quality }) => mount(Quality, { target }));
+else {
+  live.start();
+  mount(App, { target });
+  later.fetchWhenIdle();
+  window.addEventListener('load', () => void keepPageOffline());
+}

@@ -157,6 +157,8 @@ const EN = {
     near: 'Nearly the same',
     copiesMore: (n: number) => `And ${number(n)} more.`,
     fits: 'You said: fits',
+    thumbUp: (name: string) => `${name} fits the search`,
+    thumbDown: (name: string) => `${name} does not fit the search`,
     fitsNot: 'You said: does not fit',
   },
 
@@ -225,12 +227,19 @@ const EN = {
     worst: '1: useless',
     best: '10: perfect (key 0)',
     thanks: (n: number) => `Thank you. ${n} of 10 is noted.`,
-    thanksThumbs: 'Thank you. Your thumbs are noted.',
     thanksThumb: 'Thank you, noted.',
     sending: 'Sending…',
     tooOld: 'These results are too old to rate. Search again, then rate.',
     failed: (why: string) => `Not saved: ${why}`,
     later: 'Not now',
+  },
+
+  learning: {
+    from: (n: number) => `Learning from ${of(n, 'rating', 'ratings')}.`,
+    off: 'Do not learn',
+    isOff: 'Not learning from ratings here.',
+    on: 'Learn again',
+    show: 'Show the new order',
   },
 
   viewer: {
@@ -298,6 +307,7 @@ const EN = {
     tried: (n: number) => `Tried ${of(n, 'time', 'times')}.`,
     untilChanged: 'It is looked at again when the file changes.',
     more: (n: number) => `Show more (${number(n)})`,
+    quality: 'What the ratings say',
     keys: 'Keys',
     keyList: [
       ['/', 'search'],
@@ -487,6 +497,8 @@ const DE: typeof EN = {
     near: 'Fast gleich',
     copiesMore: (n) => `Und ${number(n)} weitere.`,
     fits: 'Du meinst: passt',
+    thumbUp: (name) => `${name} passt zur Suche`,
+    thumbDown: (name) => `${name} passt nicht zur Suche`,
     fitsNot: 'Du meinst: passt nicht',
   },
 
@@ -555,12 +567,19 @@ const DE: typeof EN = {
     worst: '1: nutzlos',
     best: '10: perfekt (Taste 0)',
     thanks: (n) => `Danke. ${n} von 10 ist notiert.`,
-    thanksThumbs: 'Danke. Deine Daumen sind notiert.',
     thanksThumb: 'Danke, notiert.',
     sending: 'Wird gesendet…',
     tooOld: 'Dieses Ergebnis ist zu alt zum Bewerten. Such noch einmal und bewerte dann.',
     failed: (why) => `Nicht gespeichert: ${why}`,
     later: 'Jetzt nicht',
+  },
+
+  learning: {
+    from: (n) => `Lernt aus ${of(n, 'Bewertung', 'Bewertungen')}.`,
+    off: 'Nicht lernen',
+    isOff: 'Lernt hier nicht aus Bewertungen.',
+    on: 'Wieder lernen',
+    show: 'Neue Reihenfolge zeigen',
   },
 
   viewer: {
@@ -628,6 +647,7 @@ const DE: typeof EN = {
     tried: (n) => `${of(n, 'Versuch', 'Versuche')}.`,
     untilChanged: 'Es wird wieder angesehen, wenn sich die Datei ändert.',
     more: (n) => `Mehr zeigen (${number(n)})`,
+    quality: 'Was die Bewertungen sagen',
     keys: 'Tasten',
     keyList: [
       ['/', 'suchen'],

@@ -26,6 +26,7 @@ const MS_PER_DAY: f32 = 86_400_000.0;
 /// A rating as it counts.
 #[derive(Debug, Clone)]
 pub(super) struct Rated {
+    pub(super) impression: Arc<str>,
     pub(super) query: Arc<str>,
     /// Pseudonym of who rated.
     pub(super) source: Arc<str>,
@@ -63,6 +64,8 @@ pub(super) struct Index {
     vectors: Vec<f32>,
     middle_of_words: Vec<f32>,
     sources: HashMap<Arc<str>, u32>,
+    /// The numbers of ratings by their impressions.
+    ratings: HashMap<Arc<str>, u32>,
     trust: Vec<f32>,
     half_life_days: f32,
 }
@@ -71,6 +74,8 @@ pub(super) struct Index {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asker<'a> {
     pub(super) viewer: Option<&'a str>,
+    /// The rating of this impression counts elsewhere.
+    pub(super) besides: Option<&'a str>,
     pub(super) sources_min: usize,
     pub(super) now_ms: i64,
 }
@@ -97,6 +102,7 @@ impl Index {
             vectors: Vec::new(),
             middle_of_words,
             sources: HashMap::new(),
+            ratings: HashMap::new(),
             trust: Vec::new(),
             half_life_days: half_life_days as f32,
         };
@@ -113,6 +119,7 @@ impl Index {
                     index.entries.len() - 1
                 }
             };
+            index.ratings.insert(rated.impression.clone(), number as u32);
             let next = index.sources.len() as u32;
             let source = *index.sources.entry(rated.source.clone()).or_insert(next);
             let vote = |(content, value): &(ContentKey, f32)| Vote {
@@ -161,8 +168,9 @@ impl Index {
     /// What this query may learn.
     pub(super) fn learn(&self, vector: &[f32], is_picture: bool, asker: Asker<'_>) -> Learned {
         let mut tallies: HashMap<ContentKey, BTreeMap<u32, Tally>> = HashMap::new();
+        let besides = asker.besides.and_then(|id| self.ratings.get(id)).copied();
         for (entry, nearness) in self.neighbours(vector, is_picture) {
-            for vote in &entry.votes {
+            for vote in entry.votes.iter().filter(|vote| Some(vote.rating) != besides) {
                 let age_days = (asker.now_ms - vote.at_ms).max(0) as f32 / MS_PER_DAY;
                 let weight = nearness * (-age_days / self.half_life_days).exp2();
                 let tally =
@@ -287,7 +295,8 @@ mod tests {
 
     fn rated(query: &str, source: &str, says: &[(u32, f32)]) -> Arc<Rated> {
         let says = says.iter().map(|(number, value)| (key(*number), *value)).collect();
-        Arc::new(Rated { query: query.into(), source: source.into(), says, at_ms: 0 })
+        let impression = format!("{query} by {source}").into();
+        Arc::new(Rated { impression, query: query.into(), source: source.into(), says, at_ms: 0 })
     }
 
     /// "red" and "crimson" lie near each other, "blue" does not.
@@ -302,7 +311,7 @@ mod tests {
     }
 
     fn values(index: &Index, viewer: Option<&str>, sources_min: usize) -> HashMap<ContentKey, f32> {
-        let asker = Asker { viewer, sources_min, now_ms: 0 };
+        let asker = Asker { viewer, besides: None, sources_min, now_ms: 0 };
         let learned = index.learn(&[1.0, 0.0, 0.0], false, asker).remembered;
         learned.into_iter().map(|(content, opinion)| (content, opinion.value)).collect()
     }
@@ -345,7 +354,8 @@ mod tests {
     fn ratings_age() {
         let index = index(&[rated("red", "a", &[(1, 1.0)])]);
         let after = |days: i64| {
-            let asker = Asker { viewer: None, sources_min: 1, now_ms: days * DAY_MS };
+            let asker =
+                Asker { viewer: None, besides: None, sources_min: 1, now_ms: days * DAY_MS };
             index.learn(&[1.0, 0.0, 0.0], false, asker).remembered[&key(1)].value
         };
         let (now, later) = (after(0), after(100));

@@ -61,6 +61,8 @@ async fn what_was_liked_moves_up_for_who_said_so_and_for_all_when_two_agree() {
     rate(&test, "anna", &before.jwt, &thumbs).await;
     let own = ask(&test, "red", seen_by("anna")).await;
     assert_eq!((order(&own)[0].as_str(), own.learned_from), ("05.png", 1));
+    let refined = Learning { refine: Some(before.jwt.clone()), ..seen_by("anna") };
+    assert_eq!(ask(&test, "red", refined).await.learned_from, 1, "one rating is not two");
     let of = |answer: &Answer, name: &str| {
         answer.matches.iter().find(|found| found.image_name == name_of(name)).map(|it| it.score)
     };

@@ -47,6 +47,10 @@ export interface SearchQuery {
   filter?: Record<string, unknown>;
   /** Whether to say how well each match fits, and to show near-duplicates as one. */
   judged?: boolean;
+  /** `false`: in the order of the model alone. */
+  learn?: boolean;
+  /** Token of an answer whose thumbs come first, or last. */
+  refine?: string;
 }
 
 export function searchImage(query: SearchQuery, limit: number, offset: number, signal: AbortSignal): Promise<SearchResponse> {
@@ -54,13 +58,14 @@ export function searchImage(query: SearchQuery, limit: number, offset: number, s
   const isPlain = more.length === 0 && only?.weight === undefined;
   const judged = query.judged ? { strength: true, collapse: true } : {};
   const filter = query.filter ? { filter: query.filter } : {};
+  const learning = { ...(query.learn === false ? { learn: false } : {}), ...(query.refine ? { refine: query.refine } : {}) };
   if (!query.picture) {
-    return post('/api/v1/search-image', { ...(isPlain ? only : { queries: query.parts }), ...judged, ...filter, limit, offset }, signal);
+    return post('/api/v1/search-image', { ...(isPlain ? only : { queries: query.parts }), ...judged, ...filter, ...learning, limit, offset }, signal);
   }
   const form = new FormData();
   form.set('image', query.picture, 'picture');
   if (!isPlain) form.set('queries', JSON.stringify(query.parts));
-  for (const [name, value] of Object.entries(judged)) form.set(name, String(value));
+  for (const [name, value] of Object.entries({ ...judged, ...learning })) form.set(name, String(value));
   if (query.filter) form.set('filter', JSON.stringify(query.filter));
   form.set('limit', String(limit));
   form.set('offset', String(offset));
@@ -97,6 +102,13 @@ export type Suggestion = Schemas['SuggestionEntry'];
 /** What a half-typed text may become. */
 export function findSuggestions(text: string, limit: number, signal: AbortSignal): Promise<Schemas['Suggestions']> {
   return request(`/api/v1/suggestions?${new URLSearchParams({ text, limit: String(limit) })}`, { signal });
+}
+
+export type Quality = Schemas['Quality'];
+
+/** What the ratings say, for the operator. */
+export function getQuality(): Promise<Quality> {
+  return request('/api/v1/quality');
 }
 
 /** What may be done with the key that this browser signed in with, if any. */

@@ -248,6 +248,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/quality": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Ask what the ratings say: over time, by model, and which queries did worst.
+         * @description As long as there are no API keys, only who sits at the machine itself may ask.
+         */
+        get: operations["quality"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/search-image": {
         parameters: {
             query?: never;
@@ -398,6 +418,24 @@ export interface components {
             detail?: string | null;
             /** @description Whether it can be used. */
             ok: boolean;
+        };
+        /** @description How much of the library the ratings know of. */
+        Coverage: {
+            /**
+             * Format: int64
+             * @description Pictures that can be found.
+             */
+            images: number;
+            /**
+             * Format: int64
+             * @description Different pictures that stood in rated answers.
+             */
+            shown: number;
+            /**
+             * Format: int64
+             * @description Different pictures that got a thumb.
+             */
+            with_thumbs: number;
         };
         /** @description Which ratings to forget: exactly one of these. */
         DeleteFeedbackRequest: {
@@ -691,6 +729,19 @@ export interface components {
          * @enum {string}
          */
         IngestStateName: "idle" | "indexing" | "paused";
+        /** @description Searches of which was said how strong their matches are. */
+        JudgedSearches: {
+            /**
+             * Format: int64
+             * @description How many there were since the server started.
+             */
+            judged: number;
+            /**
+             * Format: int64
+             * @description How many of them had no strong match.
+             */
+            without_strong_match: number;
+        };
         /** @description What requests may ask for. */
         Limits: {
             /**
@@ -768,6 +819,29 @@ export interface components {
          * @enum {string}
          */
         MatchStrength: "strong" | "fair" | "weak";
+        /** @description A mean, and where it lies with a confidence of 95 %. */
+        Mean: {
+            /**
+             * Format: int64
+             * @description Of how many numbers.
+             */
+            count: number;
+            /**
+             * Format: double
+             * @description The upper end.
+             */
+            high?: number | null;
+            /**
+             * Format: double
+             * @description The lower end of the interval; missing if there is only one number.
+             */
+            low?: number | null;
+            /**
+             * Format: double
+             * @description The mean itself.
+             */
+            mean: number;
+        };
         /**
          * @description How far the model is: it is looked for and loaded, downloaded first if it is not here, waits for the vector store, answers,
          *     or cannot be used.
@@ -837,6 +911,46 @@ export interface components {
             /** @description What is being done with it. */
             stage: components["schemas"]["NextModelStage"];
         };
+        /** @description The ratings of a model's answers. */
+        OfModel: {
+            /** @description Its name. */
+            model: string;
+            /**
+             * Format: int64
+             * @description How many there were.
+             */
+            ratings: number;
+            /** @description Its version; empty if the token did not say. */
+            revision: string;
+            thumbs?: components["schemas"]["Share"] | null;
+            value?: components["schemas"]["Mean"] | null;
+        };
+        /** @description The ratings of a period, by when was searched. */
+        OfPeriod: {
+            /** @description Its first day, in UTC. */
+            from: string;
+            /**
+             * Format: int64
+             * @description How many there were.
+             */
+            ratings: number;
+            thumbs?: components["schemas"]["Share"] | null;
+            value?: components["schemas"]["Mean"] | null;
+        };
+        /** @description The ratings of a query. */
+        OfQuery: {
+            /** @description When it was searched for last and then rated, as in RFC 3339. */
+            last_searched: string;
+            /**
+             * Format: int64
+             * @description How many there were.
+             */
+            ratings: number;
+            /** @description Its words, or `picture:` with the hash of a content. */
+            text: string;
+            thumbs?: components["schemas"]["Share"] | null;
+            value?: components["schemas"]["Mean"] | null;
+        };
         /**
          * @description Which side is the longer one.
          * @enum {string}
@@ -849,6 +963,11 @@ export interface components {
             /** @description The names of this page, in alphabetical order. */
             other_names: string[];
         };
+        /**
+         * @description Length of a period.
+         * @enum {string}
+         */
+        Period: "day" | "week" | "month";
         /** @description What every request that is not answered is answered with instead: a problem document (RFC 9457). */
         Problem: {
             code: components["schemas"]["ProblemCode"];
@@ -869,6 +988,11 @@ export interface components {
          * @enum {string}
          */
         ProblemCode: "malformed_json" | "malformed_form" | "malformed_path" | "unreadable_body" | "token_invalid" | "token_expired" | "api_key_needed" | "scope_needed" | "cross_site_request" | "not_found" | "uploads_disabled" | "method_not_allowed" | "image_exists" | "too_large" | "unsupported_media_type" | "range_not_satisfiable" | "misdirected_request" | "too_many_requests" | "invalid_request" | "bad_image_name" | "empty_file" | "not_an_image" | "too_many_bytes" | "too_many_pixels" | "too_much_memory" | "decode_timeout" | "truncated_image" | "corrupt_image" | "internal" | "model_not_ready" | "overloaded" | "deadline_exceeded" | "store_unavailable" | "catalog_unavailable" | "storage_read_only" | "image_changed" | "image_unreadable" | "source_away" | "storage_full";
+        /** @description What the ratings say, and what searches found since this server started. */
+        Quality: components["schemas"]["Report"] & {
+            /** @description What this server did since it started. */
+            searches: components["schemas"]["JudgedSearches"];
+        };
         /** @description One part of a query: exactly one of `text`, `image_name` and `picture`. */
         QueryPart: {
             /** @description Name of an indexed image. */
@@ -898,6 +1022,36 @@ export interface components {
             signing_key: components["schemas"]["Check"];
             /** @description The vector store. */
             store: components["schemas"]["Check"];
+        };
+        /** @description What the ratings say. */
+        Report: {
+            /** @description The model that answered, most ratings first. */
+            by_model: components["schemas"]["OfModel"][];
+            /** @description How much of the library they know of. */
+            coverage: components["schemas"]["Coverage"];
+            /** @description Oldest first; periods without ratings are left out. */
+            over_time: components["schemas"]["OfPeriod"][];
+            /** @description How long a period of `over_time` is: `day`, `week` or `month`. */
+            period: components["schemas"]["Period"];
+            /**
+             * Format: int64
+             * @description How many different queries they were for.
+             */
+            queries: number;
+            /**
+             * Format: int64
+             * @description By how many keys or addresses.
+             */
+            raters: number;
+            /**
+             * Format: int64
+             * @description How many answers were rated. Of very many, the newest `learning.ratings_max` are looked at.
+             */
+            ratings: number;
+            thumbs?: components["schemas"]["Share"] | null;
+            value?: components["schemas"]["Mean"] | null;
+            /** @description Worst first, at most 20 queries. */
+            worst: components["schemas"]["OfQuery"][];
         };
         /** @description Which pictures to try again. */
         RetryRequest: {
@@ -1025,6 +1179,29 @@ export interface components {
         SessionRequest: {
             /** @description An API key, as `image-search key add` printed it. */
             key: string;
+        };
+        /** @description A share from 0 to 1, and where it lies with a confidence of 95 %. */
+        Share: {
+            /**
+             * Format: int64
+             * @description Of how many.
+             */
+            count: number;
+            /**
+             * Format: double
+             * @description The upper end.
+             */
+            high: number;
+            /**
+             * Format: double
+             * @description The lower end of the interval.
+             */
+            low: number;
+            /**
+             * Format: double
+             * @description The share itself.
+             */
+            share: number;
         };
         /** @description Files of one kind that are no pictures. */
         SkippedKind: {
@@ -2734,6 +2911,80 @@ export interface operations {
                 };
             };
             /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    quality: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The report. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Quality"];
+                };
+            };
+            /** @description There are no API keys, and the request comes from elsewhere. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The catalog is busy or away; Retry-After says when to try again. */
             503: {
                 headers: {
                     [name: string]: unknown;

@@ -38,7 +38,7 @@ const ROW_MAX = 240;
 // Small pictures (icons, drawings) are enlarged this much and no more, so that they stay crisp.
 const ENLARGE_MAX = 1.25;
 // The first pictures decide, so that nothing moves when more come.
-const SAMPLE = 40;
+export const SAMPLE = 40;
 
 /** A row's height follows the width, small on a phone and larger on a wide screen, and the size of the pictures. */
 export function rowHeight(width: number, pictures: readonly { height: number }[]): number {

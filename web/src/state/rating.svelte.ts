@@ -19,6 +19,8 @@ class Rating {
   phase = $state<'none' | 'sending' | 'thanked' | 'failed'>('none');
   error = $state('');
   thumbs = $state.raw<ReadonlyMap<string, boolean>>(new Map());
+  /** The thumbs that the server knows of. */
+  noted = $state.raw<ReadonlyMap<string, boolean>>(new Map());
 
   #changedWhileSending = false;
 
@@ -27,6 +29,7 @@ class Rating {
     this.jwt = jwt;
     this.value = value;
     this.thumbs = thumbs;
+    this.noted = thumbs;
     this.phase = 'none';
     this.#changedWhileSending = false;
   }
@@ -64,11 +67,13 @@ class Rating {
     const jwt = this.jwt;
     this.phase = 'sending';
     this.#changedWhileSending = false;
-    const image_feedback = [...this.thumbs].map(([image_name, relevant]) => ({ image_name, relevant }));
+    const { thumbs } = this;
+    const image_feedback = [...thumbs].map(([image_name, relevant]) => ({ image_name, relevant }));
     try {
       await createFeedback({ user_feedback: this.value, jwt, image_feedback });
       if (jwt !== this.jwt) return;
       this.phase = 'thanked';
+      this.noted = thumbs;
       if (this.#changedWhileSending) await this.#send();
     } catch (thrown) {
       if (jwt !== this.jwt) return;

@@ -1,11 +1,12 @@
 // What the grid shows: the answer to the query, page after page, or the newest pictures when nothing is asked.
 // Only the latest request counts: starting one aborts the one before. Lists that were left are kept for a while, so
 // that going back shows them at once.
-import { ApiError, asError, listImages, searchImage, type ListedImage, type Match, type QueryPart, type SearchQuery, type Strength } from '../api/client';
+import { ApiError, asError, listImages, searchImage, type ListedImage, type Match, type QueryPart, type SearchQuery, type SearchResponse, type Strength } from '../api/client';
 import { t } from '../texts';
 import { filterOf, isRefined, MIX_EVEN, sameQuery, type Query, type Search } from './address';
 import { canCombine } from './combining';
 import { askedFilter } from './filter';
+import { foldOf } from './fold';
 import { pictureOf } from './pictures';
 import { rating, type KeptRating } from './rating.svelte';
 import { live } from './status.svelte';
@@ -37,6 +38,9 @@ interface Kept {
   modelName: string;
   unfolded: boolean;
   indexedThen: number;
+  learnedFrom: number;
+  learns: boolean;
+  refine: string;
   rating: KeptRating;
 }
 
@@ -56,9 +60,15 @@ class Results {
   /** How many pictures could be found when this was answered; -1 while the status is not known. */
   indexedThen = $state(-1);
   unfolded = $state(false);
+  /** From how many ratings the order comes, besides the thumbs of this answer. */
+  learnedFrom = $state(0);
+  /** Whether ratings may change the order of this search. */
+  learns = $state(true);
+  /** The order that ratings made while something had to keep its place; `null` if all stand in it. */
+  waiting = $state.raw<Picture[] | null>(null);
 
   /** The first picture that is less likely to fit; -1 if the server does not say. */
-  fold = $derived(this.pictures.findIndex(({ strength }) => strength === 'weak'));
+  fold = $derived(foldOf(this.pictures, rating.noted));
   noneFits = $derived(this.fold === 0);
   /** Whether less likely pictures are kept from sight. */
   folded = $derived(this.fold > 0 && !this.unfolded);
@@ -71,6 +81,8 @@ class Results {
   #names = new Set<string>();
   #offset = 0;
   #next: string | null = null;
+  /** Token of the answer whose thumbs the order follows. */
+  #refine = '';
   #more: Promise<void> | null = null;
   #running: AbortController | null = null;
   #retry: ReturnType<typeof setTimeout> | undefined;
@@ -83,6 +95,7 @@ class Results {
     const fromOrTo = (query.kind === 'none') !== (this.query.kind === 'none');
     this.#list = list;
     this.query = query;
+    this.learns = true;
     this.#retries = 0;
     this.fresh = 0;
     const kept = this.#kept.get(list);
@@ -95,8 +108,8 @@ class Results {
   keep() {
     this.#kept.delete(this.#list);
     if (this.phase !== 'ready') return;
-    const { query, pictures, complete, total, strongTotal, modelName, unfolded, indexedThen } = this;
-    this.#kept.set(this.#list, { query, pictures, complete, total, strongTotal, modelName, unfolded, indexedThen, offset: this.#offset, next: this.#next, rating: rating.kept() });
+    const { query, pictures, complete, total, strongTotal, modelName, unfolded, indexedThen, learnedFrom, learns } = this;
+    this.#kept.set(this.#list, { query, pictures, complete, total, strongTotal, modelName, unfolded, indexedThen, learnedFrom, learns, offset: this.#offset, next: this.#next, refine: this.#refine, rating: rating.kept() });
     for (const oldest of this.#kept.keys()) {
       if (this.#kept.size <= LISTS_KEPT_MAX) break;
       this.#kept.delete(oldest);
@@ -165,9 +178,58 @@ class Results {
     this.unfolded = true;
   }
 
+  /** Asks again with the thumbs of this answer. `null`: there is nothing to learn, or something else is asked meanwhile. */
+  async reranked(): Promise<SearchResponse | null> {
+    const { query } = this;
+    if (query.kind === 'none' || this.phase !== 'ready' || !this.learns || !rating.jwt) return null;
+    const signal = this.#start();
+    this.loadingMore = false;
+    const refine = rating.jwt;
+    try {
+      const answer = await searchImage({ ...asked(query), refine }, Math.min(LATER_PAGE, Math.max(FIRST_PAGE, this.#offset)), 0, signal);
+      this.#refine = refine;
+      return answer;
+    } catch {
+      // The order stays; the thumbs are noted.
+      return null;
+    }
+  }
+
+  /** Shows the new order from place `stays` on; what is before keeps its place until [`settle`]. */
+  reorder(answer: SearchResponse, stays: number) {
+    const { matches } = answer;
+    const isStill = matches.slice(0, stays).every(({ image_name }, index) => image_name === this.pictures[index]?.image_name);
+    const kept = isStill ? [] : this.pictures.slice(0, stays);
+    this.complete &&= matches.length >= this.#offset;
+    this.strongTotal = answer.strong_total ?? this.strongTotal;
+    this.learnedFrom = learnedFrom(answer, this.#refine);
+    this.#names = new Set(kept.map(({ image_name }) => image_name));
+    this.#offset = 0;
+    this.pictures = kept;
+    this.waiting = isStill ? null : [];
+    this.#append(matches);
+  }
+
+  /** All pictures go to their places. */
+  settle() {
+    if (!this.waiting) return;
+    const names = new Set<string>();
+    this.pictures = this.waiting.filter(({ image_name }) => !names.has(image_name) && names.add(image_name));
+    this.#names = names;
+    this.waiting = null;
+  }
+
+  /** With or without what ratings say, for this search. */
+  learn(learns: boolean) {
+    this.learns = learns;
+    void this.#first(0, rating.kept());
+  }
+
   /** Gone from the server: gone from the screen. */
   remove(name: string) {
-    this.pictures = this.pictures.filter((picture) => picture.image_name !== name);
+    const others = (pictures: Picture[]) => pictures.filter((picture) => picture.image_name !== name);
+    this.pictures = others(this.pictures);
+    this.waiting = this.waiting && others(this.waiting);
     this.#names.delete(name);
     this.#offset = Math.max(0, this.#offset - 1);
     this.total = Math.max(0, this.total - 1);
@@ -179,10 +241,11 @@ class Results {
     this.#start().throwIfAborted();
     this.#reset();
     this.#append(kept.pictures);
-    const { complete, total, strongTotal, modelName, unfolded, indexedThen } = kept;
-    Object.assign(this, { complete, total, strongTotal, modelName, unfolded, indexedThen, error: null, loadingMore: false, phase: 'ready' });
+    const { complete, total, strongTotal, modelName, unfolded, indexedThen, learnedFrom, learns } = kept;
+    Object.assign(this, { complete, total, strongTotal, modelName, unfolded, indexedThen, learnedFrom, learns, error: null, loadingMore: false, phase: 'ready' });
     this.#offset = kept.offset;
     this.#next = kept.next;
+    this.#refine = kept.refine;
     rating.begin(kept.rating);
   }
 
@@ -196,6 +259,9 @@ class Results {
     this.#names.clear();
     this.#offset = 0;
     this.#next = null;
+    this.#refine = '';
+    this.waiting = null;
+    this.learnedFrom = 0;
     this.pictures = [];
   }
 
@@ -206,12 +272,13 @@ class Results {
     return this.#running.signal;
   }
 
-  async #first(wanted = 0) {
+  /** `rated`: the rating goes on. */
+  async #first(wanted = 0, rated?: KeptRating) {
     const signal = this.#start();
     this.phase = 'loading';
     this.loadingMore = false;
     try {
-      await this.#page(Math.min(LATER_PAGE, Math.max(FIRST_PAGE, wanted)), signal, true);
+      await this.#page(Math.min(LATER_PAGE, Math.max(FIRST_PAGE, wanted)), signal, { rated });
       this.error = null;
       this.phase = 'ready';
       this.#retries = 0;
@@ -238,7 +305,7 @@ class Results {
     this.#retry = setTimeout(ask, error.retryAfterS * 1000 * this.#retries);
   }
 
-  async #page(wanted: number, signal: AbortSignal, first = false) {
+  async #page(wanted: number, signal: AbortSignal, first?: { rated: KeptRating | undefined }) {
     const offset = first ? 0 : this.#offset;
     const query = this.query;
     const indexedThen = live.now?.images.indexed ?? -1;
@@ -255,14 +322,18 @@ class Results {
     // The status says what this server can be asked.
     if (!live.now) await Promise.race([live.known, pause(STATUS_WAIT_MS)]);
     signal.throwIfAborted();
-    const answer = await searchImage(asked(query), Math.min(wanted, WINDOW_MAX - offset), offset, signal);
+    const refine = !first ? this.#refine : this.learns && first.rated?.thumbs.size ? first.rated.jwt : '';
+    const learning = { learn: this.learns, ...(refine ? { refine } : {}) };
+    const answer = await searchImage({ ...asked(query), ...learning }, Math.min(wanted, WINDOW_MAX - offset), offset, signal);
     if (first) {
       this.#reset();
       this.unfolded = false;
       this.strongTotal = answer.strong_total ?? null;
       this.modelName = answer.model_name;
       this.indexedThen = indexedThen;
-      rating.begin({ jwt: answer.jwt, value: null, thumbs: new Map() });
+      this.#refine = refine;
+      this.learnedFrom = learnedFrom(answer, refine);
+      rating.begin(first.rated ?? { jwt: answer.jwt, value: null, thumbs: new Map() });
     }
     this.#append(answer.matches);
     // A page may be short without being the last: a picture may vanish while it is looked up.
@@ -281,10 +352,16 @@ class Results {
     this.#offset += pictures.length;
     const fresh = pictures.filter(({ image_name }) => !this.#names.has(image_name) && this.#names.add(image_name));
     this.pictures = [...this.pictures, ...fresh];
+    if (this.waiting) this.waiting = [...this.waiting, ...pictures];
   }
 }
 
 const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
+
+/** Ratings of other answers. Those of the one that is refined count as one. */
+function learnedFrom(answer: SearchResponse, refine: string): number {
+  return Math.max(0, (answer.learned_from ?? 0) - (refine ? 1 : 0));
+}
 
 const NOT_WEIGHT = -0.5;
 
