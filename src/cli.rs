@@ -22,6 +22,7 @@ mod key;
 mod logs;
 mod manual;
 mod mcp;
+mod migrate;
 mod model;
 mod picture_file;
 mod picture_paths;
@@ -31,6 +32,7 @@ mod results_page;
 mod search;
 mod search_filter;
 mod serve;
+mod signs_of_life;
 mod status;
 mod stop_signal;
 mod store;
@@ -116,6 +118,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Index the folders once, then exit
     Index,
+    /// Bring the catalog's tables to this version's, then exit; serve does it, too
+    Migrate,
     /// Search from the terminal
     Search(search::SearchArgs),
     /// List pictures with the same content, and pictures that look nearly the same
@@ -242,6 +246,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(_) => serve::run(config).await,
         Command::Index => index::run(config).await,
+        Command::Migrate => migrate::run(config).await,
         Command::Search(args) => search::run(config, args).await,
         Command::Duplicates(args) => duplicates::run(config, args).await,
         Command::Mcp => mcp::run(config).await,
