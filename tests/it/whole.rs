@@ -89,8 +89,9 @@ impl Bucket {
         self.next += count;
     }
 
-    async fn remove(&mut self, chance: &mut Chance, count: u32) {
-        for _ in 0..count.min(self.there.len() as u32 / 2) {
+    /// Removes so many, as long as `least` are left.
+    async fn remove(&mut self, chance: &mut Chance, count: u32, least: u32) {
+        for _ in 0..count.min((self.there.len() as u32).saturating_sub(least)) {
             let place = chance.below(self.there.len());
             let number = *self.there.iter().nth(place).expect("one is there");
             self.there.remove(&number);
@@ -357,10 +358,9 @@ impl Whole {
                 self.log.say(format_args!("{} is {how} for {lasts:?}", self.named(part)));
                 disturbed.push((part, how, Instant::now() + lasts));
             }
-            if self.bucket.next < objects {
-                self.bucket.add(objects / 25).await;
-            }
-            self.bucket.remove(&mut self.chance, objects / 200).await;
+            let is_growing = self.bucket.next < objects;
+            self.bucket.add(if is_growing { objects / 25 } else { objects / 200 }).await;
+            self.bucket.remove(&mut self.chance, objects / 200, objects / 3).await;
             tokio::time::sleep(Duration::from_millis(200 + self.chance.below(1500) as u64)).await;
         }
         disturbed.sort_by_key(|(part, ..)| *part != Part::Database);
