@@ -244,12 +244,12 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Config::load_with_layers(common.config.as_deref(), std::env::vars(), flags)?;
     logs::start(&config.log, quiet)?;
     match command {
-        Command::Serve(_) => serve::run(config).await,
+        Command::Serve(_) => Box::pin(serve::run(config)).await,
         Command::Index => index::run(config).await,
         Command::Migrate => migrate::run(config).await,
-        Command::Search(args) => search::run(config, args).await,
-        Command::Duplicates(args) => duplicates::run(config, args).await,
-        Command::Mcp => mcp::run(config).await,
+        Command::Search(args) => Box::pin(search::run(config, args)).await,
+        Command::Duplicates(args) => Box::pin(duplicates::run(config, args)).await,
+        Command::Mcp => Box::pin(mcp::run(config)).await,
         Command::Embed(args) => embed::run(config, args).await,
         Command::Status(args) => status::run(config, &args).await,
         Command::Failures(args) => failures::run(config, args).await,
@@ -262,7 +262,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Catalog(command) => catalog_copy::run(config, command).await,
         Command::Model(command) => model::run(config, command).await,
         Command::Health => Ok(health::run(&config).await),
-        Command::Doctor(args) => doctor::run(config, &args).await,
+        Command::Doctor(args) => Box::pin(doctor::run(config, &args)).await,
         Command::Config(_) => Ok(config::run(Some(&in_force))),
         // Have no configuration, and were answered in `main`.
         Command::DecodePictures { .. } | Command::Completions(_) | Command::Man => {

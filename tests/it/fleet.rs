@@ -18,7 +18,7 @@ pub(crate) struct Fleet {
     /// In front of the vector store.
     pub(crate) proxy: FaultProxy,
     key: String,
-    _double: Option<Double>,
+    double: Option<Double>,
     dir: tempfile::TempDir,
 }
 
@@ -30,7 +30,14 @@ impl Fleet {
         let database = postgres.database().expect("an empty database");
         let (address, key, double) = vector_store(dir.path()).await;
         let proxy = FaultProxy::start(address).await;
-        Self { postgres, database, proxy, key, _double: double, dir }
+        Self { postgres, database, proxy, key, double, dir }
+    }
+
+    /// Ends what stands in for the vector store while its folder is still there.
+    pub(crate) async fn close(mut self) {
+        if let Some(double) = self.double.take() {
+            drop(double.stop().await);
+        }
     }
 
     /// The folder that all take pictures from, unless they take them from elsewhere.

@@ -128,6 +128,7 @@ async fn replicas_share_everything_and_workers_do_what_is_done_once() {
     assert!(second.terminate().await.success());
     let left = fleet.sql("SELECT instance FROM processes");
     assert_eq!(left, before, "only who was killed did not say goodbye");
+    fleet.close().await;
 }
 
 /// Searches on both until `done`: every answer is whole, and of one model. Returns how many there were of the next.
@@ -211,6 +212,7 @@ async fn a_switch_made_by_one_is_followed_by_all_and_no_answer_mixes_models() {
         assert!(server.terminate().await.success());
     }
     assert_eq!(fleet.sql("SELECT count(*) FROM leases"), "0");
+    fleet.close().await;
 }
 
 #[test]

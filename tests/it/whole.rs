@@ -464,6 +464,7 @@ impl Whole {
         assert_eq!(self.fleet.sql("SELECT count(*) FROM leases"), "0", "something is still leased");
         let held = self.fleet.sql("SELECT count(*) FROM images WHERE lease_token IS NOT NULL");
         assert_eq!(held, "0");
+        self.fleet.close().await;
     }
 }
 
