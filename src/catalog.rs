@@ -16,6 +16,7 @@ mod lists;
 mod memory;
 mod migrations;
 pub mod postgres;
+mod processes;
 mod records;
 mod rows;
 pub mod sqlite;
@@ -34,6 +35,7 @@ pub use self::facts::{
 pub use self::hints::{Hint, Hints};
 pub use self::ledger::StoreLedger;
 pub use self::memory::{Forgotten, Memory, MemoryState, RememberedRating, Thumb};
+pub use self::processes::{ProcessRow, Processes, SIGN_OF_LIFE};
 pub use self::records::{
     COPIES_COUNTED_MAX, CompletedImage, ConfiguredSource, FailedImage, Failure, FailureCode,
     FailurePage, FeedbackRow, ImageRating, ImageRow, ImageState, KnownImage, LeasedImage,
@@ -59,6 +61,7 @@ pub trait Catalog:
     + Feedback
     + Memory
     + StoreLedger
+    + Processes
     + ApiKeys
 {
     /// Really asks the database, and says so if it cannot be written to.

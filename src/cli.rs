@@ -22,6 +22,7 @@ mod key;
 mod logs;
 mod manual;
 mod mcp;
+mod migrate;
 mod model;
 mod picture_file;
 mod picture_paths;
@@ -32,6 +33,7 @@ mod results_page;
 mod search;
 mod search_filter;
 mod serve;
+mod signs_of_life;
 mod status;
 mod stop_signal;
 mod store;
@@ -117,6 +119,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Index the folders once, then exit
     Index,
+    /// Bring the catalog's tables to this version's, then exit; serve does it, too
+    Migrate,
     /// Search from the terminal
     Search(search::SearchArgs),
     /// List pictures with the same content, and pictures that look nearly the same
@@ -243,11 +247,12 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Config::load_with_layers(common.config.as_deref(), std::env::vars(), flags)?;
     logs::start(&config.log, quiet)?;
     match command {
-        Command::Serve(_) => serve::run(config).await,
+        Command::Serve(_) => Box::pin(serve::run(config)).await,
         Command::Index => index::run(config).await,
-        Command::Search(args) => search::run(config, args).await,
-        Command::Duplicates(args) => duplicates::run(config, args).await,
-        Command::Mcp => mcp::run(config).await,
+        Command::Migrate => migrate::run(config).await,
+        Command::Search(args) => Box::pin(search::run(config, args)).await,
+        Command::Duplicates(args) => Box::pin(duplicates::run(config, args)).await,
+        Command::Mcp => Box::pin(mcp::run(config)).await,
         Command::Embed(args) => embed::run(config, args).await,
         Command::Status(args) => status::run(config, &args).await,
         Command::Failures(args) => failures::run(config, args).await,
@@ -261,7 +266,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Catalog(command) => catalog_copy::run(config, command).await,
         Command::Model(command) => model::run(config, command).await,
         Command::Health => Ok(health::run(&config).await),
-        Command::Doctor(args) => doctor::run(config, &args).await,
+        Command::Doctor(args) => Box::pin(doctor::run(config, &args)).await,
         Command::Config(_) => Ok(config::run(Some(&in_force))),
         // Have no configuration, and were answered in `main`.
         Command::DecodePictures { .. } | Command::Completions(_) | Command::Man => {

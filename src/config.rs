@@ -6,6 +6,7 @@ mod catalog;
 mod downloads;
 mod in_force;
 mod learning;
+mod role;
 mod search;
 mod source;
 mod vector_store;
@@ -22,6 +23,7 @@ pub use self::catalog::{CatalogConfig, PostgresOptions, holds_password, is_postg
 pub use self::downloads::DownloadConfig;
 pub use self::in_force::InForce;
 pub use self::learning::LearningConfig;
+pub use self::role::Role;
 pub use self::search::SearchConfig;
 pub use self::source::{Addressing, S3Config, SourceConfig};
 use self::vector_store::WithPlainAddress;
@@ -43,6 +45,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Folder, short name, or `auto`.
     pub model: String,
+    /// What `serve` does.
+    pub role: Role,
     pub server: ServerConfig,
     /// Keys, sessions, and how often one client may ask.
     pub access: AccessConfig,
@@ -124,6 +128,7 @@ pub struct IngestConfig {
     pub attempts_max: u32,
     pub retry_delay_ms: u64,
     pub lease_ms: u64,
+    pub takeover_ms: u64,
     pub in_flight_max: usize,
     pub index_patience_ms: u64,
     pub orphan_grace_ms: u64,
@@ -463,6 +468,12 @@ impl Config {
             "ingest.headers_share_max_percent",
             self.ingest.headers_share_max_percent.to_string(),
             "1 to 100",
+        )?;
+        check(
+            self.ingest.takeover_ms >= 300,
+            "ingest.takeover_ms",
+            self.ingest.takeover_ms.to_string(),
+            "at least 300",
         )?;
         check(
             self.ingest.lease_ms >= 1000,

@@ -31,6 +31,7 @@ mod session;
 mod status;
 mod suggestions;
 mod uploads;
+pub mod worker;
 mod zip;
 
 use std::net::IpAddr;

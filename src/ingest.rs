@@ -1,6 +1,7 @@
 //! Keeps the index equal to the sources. A `follower` per source has the `reconciler` compare it with the catalog, the `worker`
-//! brings pending images through the `pipeline` (read, decode, embed, store), `headers` reads what older versions did not, `housekeeping` removes what nobody needs and lets
-//! the store maintain itself.
+//! brings pending images through the `pipeline` (read, decode, embed, store), `headers` reads what older versions did not,
+//! `housekeeping` removes what nobody needs and lets the store maintain itself, and `lead` sees to it that of several processes
+//! one compares and tidies up.
 
 mod comparing;
 mod followed;
@@ -8,6 +9,7 @@ mod follower;
 mod growing;
 mod headers;
 mod housekeeping;
+mod lead;
 mod pipeline;
 mod reading;
 mod reconciler;
@@ -28,6 +30,7 @@ use uuid::Uuid;
 
 pub use self::comparing::compare_sources;
 use self::followed::Followed;
+use self::lead::Work;
 use self::reconciler::Reconciler;
 use crate::backoff::Backoff;
 use crate::catalog::{Catalog, CatalogError, ConfiguredSource};
@@ -82,6 +85,8 @@ struct Shared {
     progress: Mutex<Progress>,
     scanned_once: AtomicBool,
     is_clean: AtomicBool,
+    /// Pictures are indexed with another model by now.
+    is_outdated: AtomicBool,
     guard: store_guard::GuardState,
     growing: growing::Growing,
 }
@@ -164,6 +169,7 @@ impl Ingest {
             progress: Mutex::default(),
             scanned_once: AtomicBool::new(false),
             is_clean: AtomicBool::new(false),
+            is_outdated: AtomicBool::new(false),
             guard: store_guard::GuardState::default(),
             growing: growing::Growing::default(),
         };
@@ -178,17 +184,19 @@ impl Ingest {
 
     /// Starts watching, scanning, indexing and housekeeping, until [`Self::shut_down`].
     pub fn spawn(&self) {
-        for followed in &self.shared.followed {
-            self.tasks.spawn(follower::follow(
-                self.shared.clone(),
-                followed.clone(),
-                self.stop.clone(),
-            ));
+        let listings = self.shared.followed.iter().cloned().map(Work::Listing);
+        for work in listings.chain([Work::Housekeeping]) {
+            self.tasks.spawn(lead::lead(self.shared.clone(), work, self.stop.clone()));
         }
         self.tasks.spawn(worker::run(self.shared.clone(), self.stop.clone()));
-        self.tasks.spawn(housekeeping::run(self.shared.clone(), self.stop.clone()));
         self.tasks.spawn(store_guard::run(self.shared.clone(), self.stop.clone()));
         self.tasks.spawn(headers::run(self.shared.clone(), self.stop.clone()));
+        self.tasks.close();
+    }
+
+    /// For a process that leaves all of it to others: only learns how sources are, until [`Self::shut_down`].
+    pub fn observe(&self) {
+        self.tasks.spawn(lead::observe(self.shared.clone(), self.stop.clone()));
         self.tasks.close();
     }
 
@@ -361,7 +369,12 @@ impl Shared {
             away_when_emptied: self.parts.config.away_when_emptied,
             work: &self.work,
             is_clean: &self.is_clean,
+            claim: None,
         }
+    }
+
+    fn is_outdated(&self) -> bool {
+        self.is_outdated.load(Ordering::Relaxed)
     }
 
     fn count_away(&self) {

@@ -57,6 +57,15 @@ pub struct ModelLabel {
     pub provider: &'static str,
 }
 
+/// Label of [`Metrics::process`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ProcessLabel {
+    /// `api`, `worker` or `all`.
+    pub role: &'static str,
+    /// The data folder's name in the catalog.
+    pub instance: String,
+}
+
 /// Every metric. Cheap to count; encoded on request.
 pub struct Metrics {
     registry: Registry,
@@ -95,6 +104,8 @@ pub struct Metrics {
     pub event_streams: Gauge,
     /// The model that answers, with value 1; refreshed when asked for.
     pub model: Family<ModelLabel, Gauge>,
+    /// What this process is, with value 1, to be joined with everything else.
+    pub process: Family<ProcessLabel, Gauge>,
 }
 
 fn seconds() -> Histogram {
@@ -123,6 +134,7 @@ impl Default for Metrics {
             connections: Gauge::default(),
             event_streams: Gauge::default(),
             model: Family::default(),
+            process: Family::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("images", "Images by state", metrics.images.clone());
@@ -190,6 +202,7 @@ impl Default for Metrics {
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("event_streams", "Listeners to events", metrics.event_streams.clone());
         registry.register("model", "The model that answers", metrics.model.clone());
+        registry.register("process", "What this process is", metrics.process.clone());
         metrics
     }
 }
@@ -219,6 +232,12 @@ impl Metrics {
         if let Some(label) = label {
             self.model.get_or_create(&label).set(1);
         }
+    }
+
+    /// Says what this process is.
+    pub fn note_process(&self, role: &'static str, instance: &str) {
+        let label = ProcessLabel { role, instance: instance.to_owned() };
+        self.process.get_or_create(&label).set(1);
     }
 
     /// The text that Prometheus reads.

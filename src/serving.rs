@@ -3,6 +3,7 @@
 //! It also follows the store's active collection, so that a switch made by another process is seen here.
 
 mod loading;
+mod others;
 mod state;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ pub use self::loading::load_embedder;
 pub use self::state::{Answering, NextModel, ServingState};
 use crate::backoff::Backoff;
 use crate::catalog::{Catalog, CatalogError, Hint, Hints, UsedModel};
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::decoder::Decoder;
 use crate::embedder::{EmbedError, Embedder};
 use crate::ingest::{Ingest, IngestError, IngestParts};
@@ -49,6 +50,10 @@ pub enum ServingError {
         "there are no vectors of {0} here; index with it first (image-search index --model {0}), or leave --model away"
     )]
     NotIndexed(String),
+    #[error(
+        "the pictures are indexed with {0}, whose files are not here and cannot be downloaded; name its folder as model, or pull it (image-search model pull)"
+    )]
+    NotHere(String),
     #[error("nothing is indexed yet; run: image-search index --images DIR")]
     NothingIndexed,
     #[error(transparent)]
@@ -66,8 +71,11 @@ pub enum ServingError {
 }
 
 impl ServingError {
-    /// Whether it may pass by itself: the vector store is away, or someone has to act there (key, disk, rights).
+    /// Whether it may pass by itself: vector store or database is away, or someone has to act there (key, disk, rights).
     fn may_pass(&self) -> bool {
+        if let Self::Catalog(error) | Self::Ingest(IngestError::Catalog(error)) = self {
+            return matches!(error, CatalogError::Unavailable(_));
+        }
         let (Self::Store(error) | Self::Ingest(IngestError::Store(error))) = self else {
             return false;
         };
@@ -115,6 +123,9 @@ impl Serving {
 
     /// The whole life of a server's model, until `stop`. Returns early only if no model can ever answer.
     pub async fn run(&self, stop: &CancellationToken) -> Result<(), ServingError> {
+        if self.parts.config.role == Role::Api {
+            return self.run_replica(stop).await;
+        }
         let brought_up = stop.run_until_cancelled(self.bring_up_patiently()).await;
         let Some(ingest) = brought_up.transpose()? else { return Ok(()) };
         ingest.spawn();
@@ -144,13 +155,13 @@ impl Serving {
     /// A vector store that is away, or refuses, is waited for.
     async fn bring_up_patiently(&self) -> Result<Arc<Ingest>, ServingError> {
         let brought_up = async {
-            let (located, embedder) = self.obtain().await?;
             let mut backoff = Backoff::new(STORE_RETRY_FIRST, STORE_RETRY_LONGEST);
+            let mut obtained = None;
             loop {
-                match self.adopt(located.clone(), embedder.clone()).await {
+                match self.obtain_and_adopt(&mut obtained).await {
                     Err(error) if error.may_pass() => {
                         let pause = backoff.next_pause();
-                        tracing::warn!(%error, again_in_ms = pause.as_millis() as u64, "the vector store cannot be used; trying again");
+                        tracing::warn!(%error, again_in_ms = pause.as_millis() as u64, "what is stored cannot be used; trying again");
                         self.set(ServingState::Waiting { reason: error.to_string() });
                         tokio::time::sleep(pause).await;
                     }
@@ -159,6 +170,18 @@ impl Serving {
             }
         };
         self.note_failure(brought_up.await)
+    }
+
+    /// What was loaded once is kept for the next try.
+    async fn obtain_and_adopt(
+        &self,
+        obtained: &mut Option<(LocatedModel, Arc<Embedder>)>,
+    ) -> Result<Arc<Ingest>, ServingError> {
+        let (located, embedder) = match obtained {
+            Some(model) => model.clone(),
+            None => obtained.insert(self.obtain().await?).clone(),
+        };
+        self.adopt(located, embedder).await
     }
 
     fn note_failure<T>(&self, outcome: Result<T, ServingError>) -> Result<T, ServingError> {
@@ -174,6 +197,11 @@ impl Serving {
 
     /// The configured model, downloaded if need be, and loaded. Only `auto` has a substitute.
     async fn obtain(&self) -> Result<(LocatedModel, Arc<Embedder>), ServingError> {
+        if let Some(agreed) = self.agreed_model().await? {
+            let located = self.obtain_used(&agreed).await?;
+            let embedder = Arc::new(self.load(&located).await?);
+            return Ok((located, embedder));
+        }
         let wanted = self.parts.config.model.as_str();
         let located = match self.models.find(wanted)? {
             Choice::Here(located) => *located,
@@ -197,12 +225,22 @@ impl Serving {
         loading::load(&self.parts.config, located.clone()).await
     }
 
-    /// Makes `located` the model that pictures are indexed with, and that answers as soon as it can. What indexed before has
-    /// ended; what is returned does not run yet.
+    /// Makes `located` the model that pictures are indexed with, by all processes, and that answers as soon as it can. What
+    /// indexed before has ended; what is returned does not run yet.
     pub async fn adopt(
         &self,
         located: LocatedModel,
         embedder: Arc<Embedder>,
+    ) -> Result<Arc<Ingest>, ServingError> {
+        self.take_on(located, embedder, true).await
+    }
+
+    /// The same, perhaps after another process decided it.
+    async fn take_on(
+        &self,
+        located: LocatedModel,
+        embedder: Arc<Embedder>,
+        decides: bool,
     ) -> Result<Arc<Ingest>, ServingError> {
         let spec = collection_spec(embedder.id(), embedder.info().dim);
         let collection = self.open_collection(&spec).await?;
@@ -211,22 +249,31 @@ impl Serving {
         if let Some(former) = &former {
             former.shut_down().await;
         }
-        let started = self.index_with(&adopted).await;
+        let started = self.index_with(&adopted, decides).await;
         if started.is_err() && former.is_some() {
-            self.go_back();
+            self.go_back(decides).await;
         }
         started
     }
 
     /// The former model goes on indexing after another one could not begin.
-    fn go_back(&self) {
+    async fn go_back(&self, decides: bool) {
         let ServingState::Answering { now, .. } = self.state() else { return };
+        if decides
+            && let Err(error) = self.parts.catalog.index_with(&now.located.id.to_string()).await
+        {
+            tracing::warn!(%error, "could not say that pictures are indexed with the former model again");
+        }
         let ingest = self.ingest_with(&now);
         ingest.spawn();
         self.set(ServingState::Answering { now, next: None, ingest: Some(ingest) });
     }
 
-    async fn index_with(&self, adopted: &Answering) -> Result<Arc<Ingest>, ServingError> {
+    async fn index_with(
+        &self,
+        adopted: &Answering,
+        decides: bool,
+    ) -> Result<Arc<Ingest>, ServingError> {
         let LocatedModel { id, display_name, banner, .. } = &adopted.located;
         let used = UsedModel {
             id: id.clone(),
@@ -235,17 +282,23 @@ impl Serving {
         };
         self.models.note(&adopted.located);
         self.parts.catalog.remember_model(&used).await?;
+        if decides {
+            self.parts.catalog.index_with(&id.to_string()).await?;
+        }
         let ingest = self.ingest_with(adopted);
         ingest.recover().await?;
-        match self.former(&adopted.collection.spec().name).await? {
-            Some(former) if self.parts.catalog.awaiting().await? > 0 => {
-                tracing::info!(now = %former.located.id, next = %id, "the vectors of another model are made in the background; until then the former one answers");
-                let next = Some(Box::new(NextModel::Indexing(adopted.clone())));
-                let ingest = Some(ingest.clone());
-                self.set(ServingState::Answering { now: Box::new(former), next, ingest });
-            }
-            _ => self.switch_to(adopted.clone(), Some(ingest.clone())).await?,
+        let name = &adopted.collection.spec().name;
+        let (former, is_elsewhere) =
+            (self.former(name).await?, self.another_answers_elsewhere(name).await?);
+        if (former.is_none() && !is_elsewhere) || self.parts.catalog.awaiting().await? == 0 {
+            self.switch_to(adopted.clone(), Some(ingest.clone())).await?;
+            return Ok(ingest);
         }
+        let now = former.unwrap_or_else(|| adopted.clone());
+        tracing::info!(next = %id, "the vectors of another model are made in the background; until then the former one answers");
+        let next = Some(Box::new(NextModel::Indexing(adopted.clone())));
+        let shown = Some(ingest.clone());
+        self.set(ServingState::Answering { now: Box::new(now), next, ingest: shown });
         Ok(ingest)
     }
 
@@ -271,6 +324,9 @@ impl Serving {
     async fn former(&self, next: &str) -> Result<Option<Answering>, ServingError> {
         if let Some(now) = self.state().answering() {
             return Ok((now.collection.spec().name != next).then(|| now.clone()));
+        }
+        if !self.parts.config.role.answers() {
+            return Ok(None);
         }
         match self.parts.store.active().await?.filter(|active| active != next) {
             Some(active) => self.open_used(&active).await,
@@ -360,7 +416,14 @@ impl Serving {
     pub async fn finish_switch(&self) -> Result<bool, ServingError> {
         let state = self.state();
         let Some(NextModel::Indexing(next)) = state.next() else { return Ok(true) };
-        if self.parts.catalog.awaiting().await? > 0 {
+        let catalog = &self.parts.catalog;
+        let model = next.located.id.to_string();
+        // Somebody else has begun with yet another one.
+        if catalog.indexing_model().await?.is_some_and(|wanted| wanted != model) {
+            return Ok(false);
+        }
+        // Another process may have indexed with the former model until it heard of this one.
+        if catalog.awaiting().await? > 0 || catalog.require_vectors(&model).await? > 0 {
             return Ok(false);
         }
         self.switch_to(next.clone(), state.ingest().cloned()).await?;
@@ -397,6 +460,9 @@ impl Serving {
                 if let Err(error) = self.follow_active().await {
                     tracing::debug!(%error, "could not ask the store which collection is active");
                 }
+                if let Err(error) = self.follow_indexing().await {
+                    tracing::warn!(%error, "could not take on the model that another process indexes with; trying again");
+                }
                 next_look_at_store = Instant::now() + FOLLOW;
             }
         }
@@ -404,21 +470,23 @@ impl Serving {
 
     /// Answers from the store's active collection, if another process made another one active. What indexes goes on.
     async fn follow_active(&self) -> Result<(), ServingError> {
+        if !self.parts.config.role.answers() {
+            return Ok(());
+        }
         let state = self.state();
         let ServingState::Answering { now, next, ingest } = &state else { return Ok(()) };
         let Some(active) = self.parts.store.active().await? else { return Ok(()) };
         let is_ours = |model: &Answering| model.collection.spec().name == active;
-        let is_next = matches!(next.as_deref(), Some(NextModel::Indexing(model)) if is_ours(model));
-        if is_ours(now) || is_next {
+        if is_ours(now) {
             return Ok(());
         }
-        let Some(other) = self.open_used(&active).await? else { return Ok(()) };
+        let (other, next) = match next.as_deref() {
+            Some(NextModel::Indexing(model)) if is_ours(model) => (Some(model.clone()), None),
+            _ => (self.open_anywhere(&active).await?, next.clone()),
+        };
+        let Some(other) = other else { return Ok(()) };
         tracing::info!(model = %other.located.id, "another process changed the model: answering with it");
-        self.set(ServingState::Answering {
-            now: Box::new(other),
-            next: next.clone(),
-            ingest: ingest.clone(),
-        });
+        self.set(ServingState::Answering { now: Box::new(other), next, ingest: ingest.clone() });
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::postgres::PostgresCatalog;
 use super::sqlite::{SqliteCatalog, SqliteOptions};
-use super::{Catalog, CatalogError};
+use super::{Catalog, CatalogError, postgres, sqlite};
 use crate::config::{Config, Secret, is_postgres};
 
 const SQLITE: &str = "sqlite";
@@ -20,16 +20,26 @@ pub async fn open(config: &Config) -> Result<Arc<dyn Catalog>, CatalogError> {
     let url = &config.catalog.url;
     if is_postgres(url) {
         let (password, options) = (password(config)?, &config.catalog.postgres);
-        let holder = holder(&config.data_dir);
+        let holder = instance(&config.data_dir);
         let catalog = PostgresCatalog::open(url, password.as_ref(), holder, options).await?;
         return Ok(Arc::new(catalog));
     }
     let options = SqliteOptions {
-        holder: holder(&config.data_dir),
+        holder: instance(&config.data_dir),
         disk_reserve_mib: config.catalog.disk_reserve_mib,
         lock_wait_ms: config.catalog.lock_wait_ms,
     };
     Ok(Arc::new(SqliteCatalog::open(&file(config)?, options).await?))
+}
+
+/// Brings the tables to this version's, making them if there are none. Returns the number of their last step.
+pub async fn migrate(config: &Config) -> Result<i64, CatalogError> {
+    if is_postgres(&config.catalog.url) {
+        let (password, options) = (password(config)?, &config.catalog.postgres);
+        return postgres::migrate(&config.catalog.url, password.as_ref(), options).await;
+    }
+    open(config).await?.close().await;
+    Ok(sqlite::last_step())
 }
 
 /// Whether there is a catalog already; commands that only look make none. A database is taken to have one.
@@ -57,9 +67,9 @@ pub fn password(config: &Config) -> Result<Option<Secret>, CatalogError> {
     })
 }
 
-/// The data folder's name among the holders of leases. Without one that lasts, what a crash leaves leased is free only
+/// The data folder's name among the processes that share a catalog, under which leases are held. Without one that lasts, what a crash leaves leased is free only
 /// when the lease runs out.
-fn holder(data_dir: &Path) -> String {
+pub fn instance(data_dir: &Path) -> String {
     let path = data_dir.join(HOLDER_FILE);
     let named = std::fs::read_to_string(&path).map(|text| text.trim().to_owned());
     if let Some(name) = named.ok().filter(|name| !name.is_empty()) {
@@ -80,7 +90,7 @@ mod tests {
     #[test]
     fn a_data_folder_keeps_its_name() {
         let (one, other) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
-        assert_eq!(holder(one.path()), holder(one.path()));
-        assert_ne!(holder(one.path()), holder(other.path()));
+        assert_eq!(instance(one.path()), instance(one.path()));
+        assert_ne!(instance(one.path()), instance(other.path()));
     }
 }

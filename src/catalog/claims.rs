@@ -3,7 +3,8 @@
 
 use async_trait::async_trait;
 
-use super::CatalogError;
+use super::{CatalogError, SeenImage};
+use crate::types::ImageName;
 
 /// Claims on work.
 #[async_trait]
@@ -13,4 +14,15 @@ pub trait Claims: Send + Sync + 'static {
 
     /// Ends the own claim, if there is one.
     async fn end_claim(&self, work: &str) -> Result<(), CatalogError>;
+
+    /// [`super::Images::record`], as long as the own claim on `work` lasts. `false`: it does not any more, and nothing was
+    /// recorded; what a process says that was stopped for a while must not count against what its successor saw.
+    async fn record_while_claimed(
+        &self,
+        work: &str,
+        source: &str,
+        seen: &[SeenImage],
+        gone: &[ImageName],
+        now_ms: i64,
+    ) -> Result<bool, CatalogError>;
 }

@@ -8,6 +8,7 @@ pub(crate) mod feedback;
 pub(crate) mod images;
 pub(crate) mod memory;
 pub(crate) mod previews;
+pub(crate) mod processes;
 pub(crate) mod queue;
 pub(crate) mod sources;
 pub(crate) mod vectors;
@@ -68,7 +69,14 @@ macro_rules! conformance {
                 what_is_no_picture_is_skipped_until_it_changes,
                 a_vanished_image_counts_only_under_its_lease,
             ];
-            claims: [work_is_claimed_by_one_at_a_time];
+            claims: [
+                work_is_claimed_by_one_at_a_time,
+                what_a_process_records_that_lost_its_claim_does_not_count,
+            ];
+            processes: [
+                processes_are_seen_until_they_end_or_fall_silent,
+                pictures_are_indexed_with_one_model_by_all,
+            ];
             vectors: [
                 orphans_are_claimed_after_their_grace,
                 an_orphan_that_is_wanted_again_is_kept,

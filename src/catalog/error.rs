@@ -44,6 +44,9 @@ pub enum CatalogError {
     /// Somebody else has it locked, or it is away. Worth trying again.
     #[error("the catalog is unavailable: {0}")]
     Unavailable(String),
+    /// A worker's model is not, or no longer, the one that all index with.
+    #[error("pictures are indexed with {wanted} by now, and no longer with {own}")]
+    OtherModel { own: String, wanted: String },
     #[error("the catalog failed: {0}")]
     Query(String),
     /// A row holds something that this program did not write.
@@ -54,7 +57,13 @@ pub enum CatalogError {
 impl CatalogError {
     /// Whether the same call may succeed later: at once, or when somebody has made room.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::StorageFull(_) | Self::ReadOnly(_) | Self::Unavailable(_))
+        matches!(
+            self,
+            Self::StorageFull(_)
+                | Self::ReadOnly(_)
+                | Self::Unavailable(_)
+                | Self::OtherModel { .. }
+        )
     }
 }
 

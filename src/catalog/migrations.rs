@@ -9,6 +9,11 @@ pub(super) fn migrator<Files: RustEmbed>() -> Migrator {
     Migrator::with_migrations(Files::iter().filter_map(|name| migration::<Files>(&name)).collect())
 }
 
+/// Number of the last step.
+pub(super) fn newest_step(migrator: &Migrator) -> i64 {
+    migrator.iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
 /// The file `0003_some_words.sql`. Tests say that every file is named so and is a text.
 fn migration<Files: RustEmbed>(name: &str) -> Option<Migration> {
     let (version, words) = name.strip_suffix(".sql")?.split_once('_')?;

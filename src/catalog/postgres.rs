@@ -17,7 +17,9 @@ mod listener;
 mod memory;
 mod migrations;
 mod previews;
+mod processes;
 mod queue;
+mod reach;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -33,7 +35,8 @@ use sqlx::{Connection, Row};
 use self::connections::Connections;
 use self::failure::Failed;
 use self::listener::Listener;
-use self::migrations::MIGRATIONS;
+use self::migrations::{MIGRATIONS, is_ahead, tell_of_migrations};
+use super::migrations::newest_step;
 use super::{Catalog, CatalogError, Hint, Hints};
 use crate::config::{PostgresOptions, Secret, holds_password};
 
@@ -68,6 +71,16 @@ impl PostgresCatalog {
     async fn fold_counts(&self) -> Result<(), CatalogError> {
         counts::fold(&self.connections).await
     }
+}
+
+/// Brings the tables up to date. Returns their last step.
+pub(super) async fn migrate(
+    address: &str,
+    password: Option<&Secret>,
+    options: &PostgresOptions,
+) -> Result<i64, CatalogError> {
+    prepared(address, password, options, false).await?;
+    Ok(newest_step(&MIGRATIONS))
 }
 
 /// How to connect to a database that is up and has the tables as this version knows them.
@@ -144,10 +157,14 @@ async fn prepare(
     let _ = connection.close().await;
     // Without the time limits of other connections: bringing a large library up to date may take minutes.
     let alone = PgPoolOptions::new().max_connections(1).connect_lazy_with(connect.clone());
+    tell_of_migrations(&alone).await;
     let migrated = MIGRATIONS.run(&alone).await;
     alone.close().await;
-    migrated.map_err(|error| {
-        format!("its tables are not those of this version of image-search ({error})")
+    migrated.map_err(|error| match is_ahead(&error) {
+        Some(step) => format!(
+            "a later version of image-search has changed its tables (step {step}), which this one does not know; use that version"
+        ),
+        None => format!("its tables are not those of this version of image-search ({error})"),
     })
 }
 

@@ -8,7 +8,7 @@ pub(super) use super::error::damaged;
 use super::memory::thumbs_of;
 use super::{
     CatalogError, FailedImage, Failure, FeedbackRow, ImageRating, ImageRow, ImageTaken,
-    LeasedImage, PictureFacts, Rating, RememberedRating, SourceRow, UsedModel,
+    LeasedImage, PictureFacts, ProcessRow, Rating, RememberedRating, SourceRow, UsedModel,
 };
 use crate::types::{
     Away, ContentHash, Fingerprint, ImageName, Impression, ImpressionResult, ModelId,
@@ -196,5 +196,19 @@ pub(super) fn remembered_at(row: &impl Columns) -> Result<RememberedRating, Cata
         rater: text_at(row, "rater")?,
         thumbs: row.text("thumbs")?.map(|text| thumbs_of(&text)).transpose()?,
         change: integer_at(row, "change")?,
+    })
+}
+
+pub(super) fn process_at(row: &impl Columns) -> Result<ProcessRow, CatalogError> {
+    Ok(ProcessRow {
+        instance: text_at(row, "instance")?,
+        role: text_at(row, "role")?,
+        host: text_at(row, "host")?,
+        version: text_at(row, "version")?,
+        started_ms: number_at(row, "started_ms")?,
+        seen_ms: number_at(row, "seen_ms")?,
+        images_indexed: number_at(row, "images_indexed")?,
+        images_per_second: there(row.real("images_per_second")?, "images_per_second")?,
+        message: row.text("message")?,
     })
 }

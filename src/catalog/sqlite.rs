@@ -15,6 +15,7 @@ mod ledger;
 mod memory;
 mod migrations;
 mod previews;
+mod processes;
 mod queue;
 pub mod snapshot;
 mod sources;
@@ -37,6 +38,7 @@ use sqlx::sqlite::{
 
 use self::migrations::MIGRATIONS;
 use self::writer::{Writer, explain};
+use super::migrations::newest_step;
 use super::{Catalog, CatalogError};
 
 /// Readers besides the one writer.
@@ -121,14 +123,18 @@ impl SqliteCatalog {
     }
 }
 
+/// Number of the last step of the tables, as this version knows them.
+pub(super) fn last_step() -> i64 {
+    newest_step(&MIGRATIONS)
+}
+
 /// Says what a start waits for, if it has to wait. A catalog that is just being made has nothing to migrate.
 async fn tell_of_migrations(pool: &SqlitePool, path: &Path) {
     let applied = sqlx::query("SELECT max(version) AS version FROM _sqlx_migrations")
         .fetch_one(pool)
         .await
         .and_then(|row| row.try_get::<i64, _>("version"));
-    let newest = MIGRATIONS.iter().map(|migration| migration.version).max();
-    if applied.is_ok_and(|applied| Some(applied) < newest) {
+    if applied.is_ok_and(|applied| applied < newest_step(&MIGRATIONS)) {
         tracing::info!(path = %path.display(), "bringing the catalog of an earlier version up to date; with a million pictures this takes about a minute");
     }
 }

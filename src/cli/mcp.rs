@@ -28,7 +28,7 @@ const LIMIT_DEFAULT: u32 = 10;
 const WIDTH_DEFAULT: u32 = 320;
 
 pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
-    let api = Arc::new(Api::open(config).await?);
+    let api = Arc::new(Box::pin(Api::open(config)).await?);
     let tools = Tools { api: api.clone() };
     let outcome = async {
         let session = tools.serve(rmcp::transport::stdio()).await?;

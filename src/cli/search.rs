@@ -71,7 +71,7 @@ pub(super) async fn run(config: Config, args: SearchArgs) -> anyhow::Result<Exit
     let bytes_max = config.server.query_picture_bytes_max as u64;
     let read = |path| picture_file::read(path, bytes_max, "server.query_picture_bytes_max");
     let picture = args.image.as_deref().map(read).transpose()?;
-    let api = Api::open(config).await?;
+    let api = Box::pin(Api::open(config)).await?;
     let shown = show(&api, &args, &words, picture).await;
     api.close().await;
     shown

@@ -1,5 +1,6 @@
-//! `serve`: the API, the page and the worker in one process. The server answers while the model loads.
+//! `serve`: the API, the page and the worker in one process, or in one each. The server answers while the model loads.
 
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +10,10 @@ use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
-use super::{control, stop_signal};
+use super::{control, signs_of_life, stop_signal};
 use crate::app::App;
 use crate::backup::lender::Lender;
-use crate::config::{Config, Overrides};
+use crate::config::{Config, Overrides, Role};
 use crate::http;
 use crate::models::DownloadProgress;
 use crate::serving::{Answering, ServingError, ServingState};
@@ -30,6 +31,9 @@ pub(super) struct ServeArgs {
     /// Port to listen on [default: 3000]
     #[arg(long, value_name = "N")]
     port: Option<u16>,
+    /// What this process does: "api" answers, "worker" indexes, "all" does both [default: all]
+    #[arg(long, value_name = "ROLE", value_parser = Role::ALL.map(Role::as_str))]
+    role: Option<String>,
 }
 
 impl ServeArgs {
@@ -41,11 +45,15 @@ impl ServeArgs {
         if let Some(port) = self.port {
             flags.push(("server.port", port.into()));
         }
+        if let Some(role) = &self.role {
+            flags.push(("role", role.clone().into()));
+        }
         flags
     }
 }
 
 pub(super) async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
+    config.check_role()?;
     fit_connections(&mut config, raise_files_max());
     let (host, port) = (config.server.host.clone(), config.server.port);
     let listener = TcpListener::bind((host.as_str(), port)).await;
@@ -63,13 +71,19 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
             "others reach this server by its address; for a name, such as photos.example.org, set server.hosts"
         );
     }
-    warn_of_openness(&app, address).await?;
+    let role = app.config.role;
+    if role.answers() {
+        warn_of_openness(&app, address).await?;
+    }
     app.data_dir.announce(&url);
     lend_to_backups(&app);
     control::listen(app.clone());
     tokio::spawn(log_states(app.clone(), url));
-    tokio::spawn(warm_up(app.clone()));
-    tokio::spawn(follow_ratings(app.clone()));
+    if role.answers() {
+        tokio::spawn(warm_up(app.clone()));
+        tokio::spawn(follow_ratings(app.clone()));
+    }
+    let living = tokio::spawn(signs_of_life::give(app.clone()));
     let stop = app.stop.clone();
     stop_signal::on_signal(move || {
         tracing::info!("stopping: finishing what is under way");
@@ -78,7 +92,7 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     let serving = tokio::spawn(run_model(app.clone()));
     let finished = http::server::serve(
         listener,
-        http::router(app.clone(), address.ip()),
+        routes(&app, address.ip()),
         &app.config.server,
         app.metrics.connections.clone(),
         app.stop.clone(),
@@ -88,6 +102,7 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
         tracing::warn!("some requests were still unanswered at the shutdown deadline");
     }
     let deadline = Duration::from_millis(app.config.server.shutdown_timeout_ms);
+    let _ = tokio::time::timeout(deadline, living).await;
     if tokio::time::timeout(deadline, app.shut_down()).await.is_err() {
         tracing::warn!(
             "indexing did not stop in time; what was under way is done again at the next start"
@@ -96,6 +111,14 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     serving.await??;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+fn routes(app: &Arc<App>, bound: IpAddr) -> axum::Router {
+    if app.config.role.answers() {
+        http::router(app.clone(), bound)
+    } else {
+        http::worker::worker_router(app.clone(), bound)
+    }
 }
 
 /// Without its socket the server works all the same; backups then need it stopped.
@@ -195,7 +218,11 @@ fn log_ready(app: &App, now: &Answering, url: &str) {
     }
     let folders: Vec<String> =
         app.config.images.iter().map(|folder| folder.display().to_string()).collect();
-    tracing::info!(url, model = %now.located.id, folders = folders.join(", "), "ready: copy pictures into the folder, then open the address or try: curl {url}/api/v1/search-image --json '{{\"text\":\"tennis\"}}'");
+    let model = &now.located.id;
+    if !app.config.role.answers() {
+        return tracing::info!(url, %model, folders = folders.join(", "), "ready: this process indexes");
+    }
+    tracing::info!(url, %model, folders = folders.join(", "), "ready: copy pictures into the folder, then open the address or try: curl {url}/api/v1/search-image --json '{{\"text\":\"tennis\"}}'");
 }
 
 /// Says how far a download is, every tenth of it; ends with it.

@@ -59,6 +59,18 @@ pub(super) async fn run(config: Config, args: &StatusArgs) -> anyhow::Result<Exi
         Some(server) => print_server(server, &status),
         None => say("server   not running; start it with: image-search serve"),
     }
+    for process in status["processes"].as_array().into_iter().flatten() {
+        let text = |key: &str| process[key].as_str().unwrap_or("-").to_owned();
+        say(format_args!(
+            "process  {} {} on {}, {} pictures/s, {} {}",
+            text("role"),
+            text("instance"),
+            text("host"),
+            process["images_per_second"],
+            if process["alive"] == true { "seen" } else { "SILENT since" },
+            text("last_seen")
+        ));
+    }
     if count("failed") > 0 {
         say("Why pictures failed: image-search failures");
     }

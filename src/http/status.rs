@@ -16,11 +16,13 @@ use super::error::{Problem, ProblemCode};
 use super::images::Page;
 use super::other_pages::is_from_own_page;
 use super::request::{ApiJson, ApiQuery};
-use crate::catalog::{FailedImage, FailureCode, KeyScope, SourceRow, StateCounts, UnnameableFile};
+use crate::catalog::{
+    FailedImage, FailureCode, KeyScope, ProcessRow, SourceRow, StateCounts, UnnameableFile,
+};
 use crate::feedback::timestamp;
 use crate::ingest::IngestState;
 use crate::serving::{Answering, NextModel, ServingState};
-use crate::types::ImageName;
+use crate::types::{ImageName, now_ms};
 
 /// Everything at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -37,6 +39,8 @@ pub(super) struct Status {
     sources: Vec<SourceStatus>,
     /// What indexing is doing.
     ingest: IngestProgress,
+    /// The processes that share the catalog; empty where one has it for itself.
+    processes: Vec<ProcessStatus>,
     /// Whether pictures may be added over HTTP.
     uploads: UploadStatus,
     /// What requests may ask for.
@@ -210,6 +214,48 @@ struct IngestProgress {
     message: Option<String>,
 }
 
+/// One of the processes that share a catalog.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+struct ProcessStatus {
+    /// Name of its data folder in the catalog.
+    instance: String,
+    /// What it does: `api`, `worker` or `all`.
+    role: String,
+    /// Name of its machine.
+    host: String,
+    /// Version of its program.
+    version: String,
+    /// Since when it runs, as RFC 3339.
+    started: String,
+    /// Its last sign of life, as RFC 3339; there is one every 5 seconds.
+    last_seen: String,
+    /// Whether that is not long ago.
+    alive: bool,
+    /// How many images it indexed since its start.
+    images_indexed: u64,
+    /// How many images it indexed a second, lately.
+    images_per_second: f64,
+    /// Why it pauses.
+    message: Option<String>,
+}
+
+impl ProcessStatus {
+    fn new(row: ProcessRow, now_ms: i64) -> Self {
+        Self {
+            alive: row.is_alive(now_ms),
+            started: timestamp(row.started_ms),
+            last_seen: timestamp(row.seen_ms),
+            images_per_second: (row.images_per_second * 10.0).round() / 10.0,
+            instance: row.instance,
+            role: row.role,
+            host: row.host,
+            version: row.version,
+            images_indexed: row.images_indexed,
+            message: row.message,
+        }
+    }
+}
+
 /// Whether pictures may be added over HTTP.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 struct UploadStatus {
@@ -245,7 +291,14 @@ pub(super) async fn snapshot(app: &SharedApp) -> Result<Status, Problem> {
     let counts = app.counts().await?;
     let serving = app.serving.state();
     let ingest = serving.ingest().map(|ingest| ingest.status(counts.pending));
-    let images_per_second = ingest.as_ref().map_or(0.0, |ingest| ingest.images_per_second);
+    let now = now_ms();
+    let processes = if app.catalog.is_shared() { app.catalog.processes().await? } else { vec![] };
+    let images_per_second = if app.catalog.is_shared() {
+        let alive = processes.iter().filter(|process| process.is_alive(now));
+        alive.map(|process| process.images_per_second).sum()
+    } else {
+        ingest.as_ref().map_or(0.0, |ingest| ingest.images_per_second)
+    };
     let eta_seconds = (counts.pending > 0 && images_per_second > 0.0)
         .then(|| (counts.pending as f64 / images_per_second).ceil() as u64);
     let config = &app.config;
@@ -272,6 +325,7 @@ pub(super) async fn snapshot(app: &SharedApp) -> Result<Status, Problem> {
             eta_seconds,
             message: ingest.and_then(|ingest| ingest.message),
         },
+        processes: processes.into_iter().map(|row| ProcessStatus::new(row, now)).collect(),
         uploads: UploadStatus {
             enabled: config.uploads.enabled,
             max_bytes: config.uploads.file_bytes_max,

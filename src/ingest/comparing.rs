@@ -31,6 +31,7 @@ pub async fn compare_sources(
             away_when_emptied: config.away_when_emptied,
             work: &work,
             is_clean: &is_clean,
+            claim: None,
         };
         match comparing.compare_all().await {
             Err(IngestError::Source(error)) => trouble.push(error),

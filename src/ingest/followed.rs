@@ -62,6 +62,11 @@ impl Followed {
         }
     }
 
+    /// What is claimed by the process that compares it with the catalog.
+    pub(super) fn listing_claim(&self) -> String {
+        format!("listing of {}", self.source.id())
+    }
+
     /// Why nothing can be read from it at the moment.
     pub(super) fn problem(&self) -> Option<SourceError> {
         if let Some(away) = self.presence.away() {

@@ -9,6 +9,7 @@ use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::followed::Followed;
+use super::reconciler::Reconciler;
 use super::{IngestError, Shared};
 use crate::backoff::doubled;
 use crate::source::{Hints, SourceError};
@@ -43,7 +44,7 @@ async fn compare_again_and_again(shared: &Shared, followed: &Followed, first_wai
     let mut failures_in_a_row = 0;
     loop {
         let started = Instant::now();
-        let compared = shared.reconciler(followed).compare_all().await;
+        let compared = reconciler(shared, followed).compare_all().await;
         let took = started.elapsed();
         shared.parts.metrics.scan_seconds.set(took.as_secs_f64());
         shared.count_away();
@@ -72,6 +73,11 @@ async fn compare_again_and_again(shared: &Shared, followed: &Followed, first_wai
     }
 }
 
+/// One that records only while this process is the one that compares this source.
+fn reconciler<'a>(shared: &'a Shared, followed: &'a Followed) -> Reconciler<'a> {
+    Reconciler { claim: Some(followed.listing_claim()), ..shared.reconciler(followed) }
+}
+
 /// So that at most the given share of the time is spent with comparing; sooner after a failure.
 fn pause_after(
     took: Duration,
@@ -97,7 +103,7 @@ async fn heed(shared: &Shared, followed: &Followed, hints: Option<Hints>) {
             followed.rescan.notify_one();
             continue;
         }
-        if let Err(error) = shared.reconciler(followed).compare(&scopes).await {
+        if let Err(error) = reconciler(shared, followed).compare(&scopes).await {
             tracing::debug!(source = %followed.source.location(), %error, "a hint could not be followed; everything is compared instead");
             followed.rescan.notify_one();
         }

@@ -153,6 +153,7 @@ mod tests {
             away_when_emptied: true,
             work: &tokio::sync::Notify::new(),
             is_clean: &std::sync::atomic::AtomicBool::new(true),
+            claim: None,
         }
         .compare_all()
         .await

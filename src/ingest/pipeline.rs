@@ -3,8 +3,9 @@
 //! Order of storing: note the intent, write the vectors, flush, then complete the rows. So whatever a crash interrupts is
 //! either not visible yet and done again, or complete.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clip::Pixels;
@@ -14,7 +15,9 @@ use tokio_util::task::TaskTracker;
 
 use super::reading::{self, Read};
 use super::{IngestError, IngestParts, Shared, pauses};
-use crate::catalog::{CompletedImage, Failure, FailureCode, Header, LeasedImage, PictureFacts};
+use crate::catalog::{
+    CatalogError, CompletedImage, Failure, FailureCode, Header, LeasedImage, PictureFacts,
+};
 use crate::decoder::Share;
 use crate::metrics::Stage;
 use crate::source::SourceError;
@@ -396,12 +399,29 @@ async fn store_all(
         // Not cancelled half-way: a shutdown lets a write that is under way come to its end.
         while let Err(error) = store(&shared, &batch).await {
             shared.set_message(Some(error.to_string()));
+            if let IngestError::Catalog(CatalogError::OtherModel { .. }) = error {
+                leave_to_others(&shared, &batch).await;
+                break;
+            }
             if stop.run_until_cancelled(pauses.wait()).await.is_none() {
                 return;
             }
         }
-        shared.set_message(None);
+        if !shared.is_outdated() {
+            shared.set_message(None);
+        }
         batch.clear();
+    }
+}
+
+/// Others index these pictures, with a model that is not ours.
+async fn leave_to_others(shared: &Shared, batch: &[Embedded]) {
+    shared.is_outdated.store(true, Ordering::Relaxed);
+    let tokens: HashSet<&str> = batch.iter().map(|image| image.item.lease.token.as_str()).collect();
+    for token in tokens {
+        if let Err(error) = shared.parts.catalog.release(token).await {
+            tracing::debug!(%error, "could not give a lease back; it runs out by itself");
+        }
     }
 }
 

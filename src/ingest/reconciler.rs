@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::IngestError;
 use super::followed::Followed;
-use crate::catalog::{Catalog, KnownImage, SeenImage, UnnameableFile};
+use crate::catalog::{Catalog, CatalogError, KnownImage, SeenImage, UnnameableFile};
 use crate::source::presence::Found;
 use crate::source::{Identity, Listed, SourceError};
 use crate::types::{Fingerprint, ImageName, Scope, now_ms};
@@ -38,6 +38,8 @@ pub(super) struct Reconciler<'a> {
     pub(super) work: &'a Notify,
     /// Cleared when something was recorded: housekeeping may have something to do.
     pub(super) is_clean: &'a AtomicBool,
+    /// What this process has to hold a claim on while it records, if others might take over.
+    pub(super) claim: Option<String>,
 }
 
 /// What is to be recorded.
@@ -246,7 +248,7 @@ impl Reconciler<'_> {
             let mut page = gone.split_off(gone.len().saturating_sub(PAGE as usize));
             page.retain(|name| !self.is_outdated(changes, name));
             tracing::debug!(source = source.id(), gone = page.len(), "pictures are gone");
-            self.catalog.record(source.id(), &[], &page, now_ms()).await?;
+            self.record(&[], &page).await?;
             self.ring();
         }
         Ok(())
@@ -260,9 +262,21 @@ impl Reconciler<'_> {
         }
         let source = self.followed.source.id();
         tracing::debug!(source, new_or_changed = seen.len(), "pictures came or changed");
-        self.catalog.record(source, &seen, &[], now_ms()).await?;
+        self.record(&seen, &[]).await?;
         self.ring();
         Ok(())
+    }
+
+    async fn record(&self, seen: &[SeenImage], gone: &[ImageName]) -> Result<(), CatalogError> {
+        let (source, now) = (self.followed.source.id(), now_ms());
+        let Some(claim) = &self.claim else {
+            return self.catalog.record(source, seen, gone, now).await;
+        };
+        if self.catalog.record_while_claimed(claim, source, seen, gone, now).await? {
+            return Ok(());
+        }
+        let lost = "another process compares this source by now; what this one saw does not count";
+        Err(CatalogError::Unavailable(lost.to_owned()))
     }
 
     fn ring(&self) {

@@ -2,6 +2,7 @@
 //! Leases are renewed while work goes on, given back on shutdown, and reclaimed when whoever held them died.
 //! Images that were in flight in several crashes may be what crashes us: they are handled alone, after all others.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ const LEASE_BATCH: usize = 32;
 const LONE_INTERRUPTIONS_MAX: i64 = 2;
 /// Looks for due images at least this often, whatever the notifications say.
 const IDLE_WAIT_MS_MAX: i64 = 5_000;
+/// Between two looks whether pictures are indexed with the own model again.
+const OTHER_MODEL_WAIT_MS: u64 = 1_000;
 
 /// Leases until stopped, then waits for what is in flight to be given up and gives it back.
 pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
@@ -57,6 +60,9 @@ async fn feed(
     pipeline: &Pipeline,
     stop: &CancellationToken,
 ) -> Result<(), IngestError> {
+    if shared.is_outdated() {
+        return wait_for_own_model(shared, stop).await;
+    }
     let Some(Ok(first_slot)) = stop.run_until_cancelled(slots.clone().acquire_owned()).await else {
         return Ok(());
     };
@@ -119,6 +125,20 @@ async fn feed_suspect(
     let everything = u32::try_from(shared.parts.config.in_flight_max).unwrap_or(u32::MAX);
     let _ = slots.acquire_many(everything).await;
     Ok(true)
+}
+
+/// Nothing is leased meanwhile. Whoever follows the model replaces all of this.
+async fn wait_for_own_model(shared: &Shared, stop: &CancellationToken) -> Result<(), IngestError> {
+    let wait = tokio::time::sleep(Duration::from_millis(OTHER_MODEL_WAIT_MS));
+    if stop.run_until_cancelled(wait).await.is_some() {
+        let wanted = shared.parts.catalog.indexing_model().await?;
+        let is_other = wanted.is_some_and(|wanted| wanted != shared.model);
+        shared.is_outdated.store(is_other, Ordering::Relaxed);
+        if !is_other {
+            shared.set_message(None);
+        }
+    }
+    Ok(())
 }
 
 async fn wait_for_work(shared: &Shared, stop: &CancellationToken) -> Result<(), IngestError> {

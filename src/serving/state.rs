@@ -87,6 +87,14 @@ impl ServingState {
         }
     }
 
+    /// The model that pictures are indexed with.
+    pub fn indexing(&self) -> Option<&Answering> {
+        match self.next() {
+            Some(NextModel::Indexing(next)) => Some(next),
+            _ => self.answering(),
+        }
+    }
+
     /// What keeps the index equal to the sources, once the model is up.
     pub fn ingest(&self) -> Option<&Arc<Ingest>> {
         match self {

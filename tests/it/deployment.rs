@@ -48,9 +48,32 @@ fn settings_in_the_container_files_are_known_and_valid() {
 }
 
 #[test]
+fn settings_of_several_machines_are_known_and_valid() {
+    let compose = settings("compose.scale.yaml");
+    let chart = file("deploy/helm/templates/_helpers.tpl");
+    let names = chart.split("{name: ").filter_map(|rest| rest.split(',').next());
+    let value = |name: &str| match name {
+        "IMAGE_SEARCH_CATALOG__URL" => "postgres://me@host/db",
+        "IMAGE_SEARCH_VECTOR_STORE__URL" => "qdrant+https://host:6334",
+        _ => "json",
+    };
+    let chart: Vec<_> = names
+        .filter(|name| name.starts_with("IMAGE_SEARCH_"))
+        .map(|name| (name.to_owned(), value(name).to_owned()))
+        .collect();
+    assert!(compose.len() >= 9 && chart.len() >= 8, "{compose:?} {chart:?}");
+    for (settings, role) in [(compose, "api"), (chart, "worker")] {
+        let role = vec![("role", role.into())];
+        let config = Config::load(None, settings.clone(), role);
+        let config = config.unwrap_or_else(|error| panic!("{error}: {settings:?}"));
+        config.check_role().expect("all that is shared is there");
+    }
+}
+
+#[test]
 fn commands_and_flags_in_the_container_files_exist() {
     let world = World::new();
-    let lists = [file("Dockerfile"), file("compose.yaml")].concat();
+    let lists = [file("Dockerfile"), file("compose.yaml"), file("compose.scale.yaml")].concat();
     let lines = lists
         .lines()
         .filter_map(|line| line.split_once("CMD [").or_else(|| line.split_once("command: [")));
@@ -59,9 +82,10 @@ fn commands_and_flags_in_the_container_files_exist() {
         let words: Vec<String> =
             serde_json::from_str(&format!("[{list}")).expect("a list of words");
         let ours: Vec<&String> = words.iter().filter(|word| *word != "image-search").collect();
-        // The health check of Qdrant's container is not ours.
-        let Some(command) = ours.first().filter(|word| !["CMD", "bash"].contains(&word.as_str()))
-        else {
+        // Commands of other programs' containers are not ours.
+        let others = ["CMD", "bash", "server"];
+        let is_ours = |word: &&&String| !others.contains(&word.as_str()) && !word.contains(' ');
+        let Some(command) = ours.first().filter(is_ours) else {
             continue;
         };
         let help = world.run(command, &["--help"]);

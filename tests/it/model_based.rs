@@ -22,10 +22,10 @@ const FOLDERS: [&str; 4] = ["", "a/", "b/", "b/deep/"];
 const OPERATIONS_PER_COMPARISON: usize = 25;
 
 /// Numbers that look random and follow from the seed.
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -5,11 +5,13 @@ The command finds its address in S3_TEST_URL, and credentials as any program doe
 beside the protocol: many objects at once, and answers as a store gives them that is overloaded or refuses.
 """
 
+import base64
 import json
 import os
 import subprocess
 import sys
 import threading
+import time
 
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
@@ -38,6 +40,7 @@ class Server:
             return [answer]
         fault = self.fault(parts[1])
         if fault:
+            time.sleep(fault.get("hang_s", 0))
             body = ERROR.format(fault["code"], fault.get("message", "As the test wants it."), fault.get("more", "")).encode()
             length = [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))]
             start_response(f"{fault['status']} Fault", length + list(fault.get("headers", {}).items()))
@@ -65,6 +68,9 @@ class Server:
             elif what == "put":
                 for key in body["keys"]:
                     backend.put_object(bucket, key, bytes(body["bytes"]))
+            elif what == "fill":
+                for key, content in body.items():
+                    backend.put_object(bucket, key, base64.b64decode(content))
             elif what == "remove":
                 for key in body["keys"]:
                     backend.delete_object(bucket, key)

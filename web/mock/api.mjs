@@ -138,6 +138,7 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
       store: { kind: 'embedded', collection: 'mock', vectors: images.length },
       images: { total: images.length + pending + failures.length, pending, indexed: images.length, failed: failures.length },
       ingest: { state: pending ? 'indexing' : 'idle', images_per_second: pending ? 12.4 : 0, eta_seconds: pending ? Math.ceil(pending / 12.4) : null, message: null },
+      processes: [],
       uploads: { enabled: true, max_bytes: 52_428_800 },
       limits: { text_chars_max: 1000, limit_max: 200, query_picture_bytes_max: 26_214_400 },
     };

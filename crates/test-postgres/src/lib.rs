@@ -99,6 +99,19 @@ impl Server {
         self.end(b"keep");
     }
 
+    /// Halts all of its processes where they stand, or lets them go on.
+    pub fn pause(&self, is_paused: bool) -> Result<(), String> {
+        let file = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).map_err(words)?;
+        let main = file.lines().next().unwrap_or_default().trim().to_owned();
+        let children = format!("/proc/{main}/task/{main}/children");
+        let children = std::fs::read_to_string(children).map_err(words)?;
+        let signal = if is_paused { "-STOP" } else { "-CONT" };
+        // One that has ended meanwhile is no fault.
+        let all = std::iter::once(main.as_str()).chain(children.split_whitespace());
+        Command::new("kill").arg(signal).args(all).stderr(Stdio::null()).status().map_err(words)?;
+        Ok(())
+    }
+
     fn end(&mut self, word: &[u8]) {
         if let Some(mut watch) = self.watch.take() {
             if let Some(mut pipe) = watch.stdin.take() {

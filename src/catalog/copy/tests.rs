@@ -13,7 +13,8 @@ use crate::config::built_in;
 use crate::types::{ContentHash, Impression, Preview};
 
 async fn open(file: &Path) -> SqliteCatalog {
-    SqliteCatalog::open(file, SqliteOptions::default()).await.expect("open")
+    let options = SqliteOptions { lock_wait_ms: 60_000, ..SqliteOptions::default() };
+    SqliteCatalog::open(file, options).await.expect("open")
 }
 
 /// A catalog with a row of every kind, of images more than fit on one page.

@@ -14,6 +14,7 @@ use sqlx::{AssertSqlSafe, Executor};
 
 use super::CatalogError;
 use super::failure::Failed;
+use super::reach::Reach;
 use crate::config::PostgresOptions;
 
 /// How often a transaction is begun anew that PostgreSQL ended in favour of another one.
@@ -49,6 +50,7 @@ pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 /// All connections of this process but the one that listens.
 pub(super) struct Connections {
     pool: PgPool,
+    reach: Reach,
     answer_timeout: Duration,
     /// Whether the last write failed for want of room.
     blocked: Mutex<bool>,
@@ -68,6 +70,7 @@ impl Connections {
         let session = format!(
             "SET statement_timeout = {limit_ms}; SET idle_in_transaction_session_timeout = {limit_ms}; SET jit = off"
         );
+        let reach = Reach::new(connect.clone(), options.acquire_timeout());
         let pool = PgPoolOptions::new()
             .max_connections(options.connections_max)
             .acquire_timeout(options.acquire_timeout())
@@ -80,11 +83,11 @@ impl Connections {
             .connect_lazy_with(connect);
         tracing::debug!(address, "the catalog is in PostgreSQL");
         let answer_timeout = Duration::from_millis(limit_ms) + ANSWER_GRACE;
-        Self { pool, answer_timeout, blocked: Mutex::new(false), writes: AtomicU32::new(0) }
+        Self { pool, reach, answer_timeout, blocked: Mutex::new(false), writes: AtomicU32::new(0) }
     }
 
     async fn connection(&self) -> Result<PoolConnection<Postgres>, Failed> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.reach.unless_away(self.pool.acquire()).await??;
         connection.close_on_drop();
         Ok(connection)
     }
@@ -93,11 +96,15 @@ impl Connections {
         &self,
         asked: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, Failed> {
+        let asked = self.reach.unless_away(asked);
         let answered = tokio::time::timeout(self.answer_timeout, asked).await;
         let answered = answered.map_err(|_| {
             CatalogError::Unavailable("the database does not answer any more".to_owned())
         })?;
-        answered.map_err(|error| {
+        answered?.map_err(|error| {
+            if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) {
+                self.reach.suspect();
+            }
             let failed = Failed::from(error);
             if matches!(failed, Failed::Final(CatalogError::StorageFull(_))) {
                 *self.blocked.lock() = true;
@@ -160,6 +167,7 @@ impl Connections {
     }
 
     pub(super) async fn close(&self) {
+        self.reach.stop();
         self.pool.close().await;
     }
 }

@@ -9,6 +9,7 @@ use sqlx::postgres::PgRow;
 
 use super::PostgresCatalog;
 use super::arguments::{hash_list, name_list, text};
+use super::claims::holds_claim;
 use super::connections::{Write, settled};
 use super::counts::{count_all, fold_if_due};
 use super::failure::Failed;
@@ -145,14 +146,22 @@ impl PostgresCatalog {
         rows.iter().map(placed).collect()
     }
 
+    /// With a claim, that has to last, and does until this is over.
     async fn try_record(
         &self,
+        claim: Option<&str>,
         source: &str,
         seen: &[&SeenImage],
         gone: &[ImageName],
         now_ms: i64,
-    ) -> Result<(), Failed> {
+    ) -> Result<bool, Failed> {
         let mut write = self.connections.begin().await?;
+        if let Some(work) = claim
+            && !holds_claim(&mut write, work, &self.holder, now_ms).await?
+        {
+            write.give_up().await?;
+            return Ok(false);
+        }
         let key = source_key(&mut write, source).await?;
         if !gone.is_empty() {
             let gone = name_list(gone);
@@ -163,7 +172,23 @@ impl PostgresCatalog {
             see(&mut write, key, seen, now_ms).await?;
             write.fetch(sqlx::query(TELL).bind(Hint::Work.as_str())).await?;
         }
-        write.commit().await
+        write.commit().await?;
+        Ok(true)
+    }
+
+    /// See [`Images::record`], and of those with a claim [`crate::catalog::Claims::record_while_claimed`].
+    pub(super) async fn record_all(
+        &self,
+        claim: Option<&str>,
+        source: &str,
+        seen: &[SeenImage],
+        gone: &[ImageName],
+        now_ms: i64,
+    ) -> Result<bool, CatalogError> {
+        let seen = storable(source, seen);
+        let is_done = settled!(self.try_record(claim, source, &seen, gone, now_ms))?;
+        fold_if_due(&self.connections).await;
+        Ok(is_done)
     }
 
     async fn try_forget(&self, names: &[String], now_ms: i64) -> Result<u64, Failed> {
@@ -303,10 +328,7 @@ impl Images for PostgresCatalog {
         gone: &[ImageName],
         now_ms: i64,
     ) -> Result<(), CatalogError> {
-        let seen = storable(source, seen);
-        settled!(self.try_record(source, &seen, gone, now_ms))?;
-        fold_if_due(&self.connections).await;
-        Ok(())
+        self.record_all(None, source, seen, gone, now_ms).await.map(drop)
     }
 
     async fn forget(&self, names: &[ImageName], now_ms: i64) -> Result<u64, CatalogError> {

@@ -14,6 +14,7 @@ use super::counts::fold_if_due;
 use super::facts::{NotedHeader, note_headers};
 use super::failure::Failed;
 use super::listener::TELL;
+use super::processes::check_model;
 use super::vectors::{lock_vectors, note_orphans};
 use crate::catalog::rows::{hash_at, leased_at, name_at, number_at, optional_hash_at};
 use crate::catalog::{
@@ -203,6 +204,7 @@ impl PostgresCatalog {
         now_ms: i64,
     ) -> Result<u64, Failed> {
         let mut write = self.connections.begin().await?;
+        check_model(&mut write, model).await?;
         write.execute(sqlx::query(DOUBT_COMPLETENESS).bind(model)).await?;
         let ids: Vec<i64> = done.iter().map(|image| image.image_id).collect();
         let held = held(&mut write, token, &ids).await?;

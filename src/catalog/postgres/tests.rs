@@ -102,6 +102,30 @@ async fn a_wrong_password_is_told_at_once_and_not_repeated() {
     assert!(words.contains("no_such_database") && words.contains("does not exist"), "{words}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: make test-postgres"]
+async fn that_a_database_is_away_is_told_before_the_time_is_out() {
+    let mut server = Server::start().expect("a PostgreSQL server of its own");
+    let database = server.database().expect("an empty database");
+    let (address, password) = (server.address(&database), Secret::from(PASSWORD.to_owned()));
+    let patient = PostgresOptions { acquire_timeout_ms: 3_600_000, ..built_in().catalog.postgres };
+    let catalog = PostgresCatalog::open(&address, Some(&password), "one".into(), &patient).await;
+    let catalog = catalog.expect("open");
+    let counts = async || {
+        tokio::time::timeout(PATIENCE, catalog.counts()).await.expect("long before the time is out")
+    };
+    tokio::task::block_in_place(|| server.stop());
+    for _ in 0..3 {
+        let told = counts().await.expect_err("it is away");
+        assert!(matches!(told, CatalogError::Unavailable(_)), "{told}");
+    }
+    tokio::task::block_in_place(|| server.start_again()).expect("up again");
+    let began = Instant::now();
+    while counts().await.is_err() {
+        assert!(began.elapsed() < PATIENCE, "it does not come back");
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs PostgreSQL: make test-postgres"]
 async fn processes_that_start_together_make_the_tables_once() {

@@ -87,6 +87,26 @@ statements! {
 /// Greater than every name: SQLite orders all blobs after all texts.
 const BEHIND_ALL_NAMES: &[u8] = &[];
 
+/// See [`Images::record`].
+pub(super) async fn record(
+    write: &mut Write<'_>,
+    source: &str,
+    seen: &[SeenImage],
+    gone: &[ImageName],
+    now_ms: i64,
+) -> Result<(), CatalogError> {
+    let key = source_key(write, source).await?;
+    for name in gone {
+        let name = name.as_str();
+        write.execute(sqlx::query(FORGET_UNREAD).bind(key).bind(name)).await?;
+        write.execute(sqlx::query(MARK_MISSING).bind(key).bind(name).bind(now_ms)).await?;
+    }
+    for image in seen {
+        see(write, key, image, now_ms).await?;
+    }
+    Ok(())
+}
+
 impl SqliteCatalog {
     async fn count_all(&self) -> Result<Counts, CatalogError> {
         Counts::of(&sqlx::query(COUNTS).fetch_all(&self.readers).await?)
@@ -175,15 +195,7 @@ impl Images for SqliteCatalog {
     ) -> Result<(), CatalogError> {
         let purpose = if seen.is_empty() { Purpose::Settle } else { Purpose::Grow };
         let mut write = self.writer.begin(purpose).await?;
-        let key = source_key(&mut write, source).await?;
-        for name in gone {
-            let name = name.as_str();
-            write.execute(sqlx::query(FORGET_UNREAD).bind(key).bind(name)).await?;
-            write.execute(sqlx::query(MARK_MISSING).bind(key).bind(name).bind(now_ms)).await?;
-        }
-        for image in seen {
-            see(&mut write, key, image, now_ms).await?;
-        }
+        record(&mut write, source, seen, gone, now_ms).await?;
         write.commit().await
     }
 

@@ -8,6 +8,7 @@ use super::SqliteCatalog;
 use super::arguments::name_list;
 use super::facts::note_header;
 use super::leases::{end_empty_lease, end_lease, note_lease};
+use super::processes::check_model;
 use super::statements;
 use super::vectors::note_orphans;
 use super::writer::{Purpose, Write};
@@ -195,6 +196,7 @@ impl Queue for SqliteCatalog {
         now_ms: i64,
     ) -> Result<u64, CatalogError> {
         let mut write = self.writer.begin(Purpose::Settle).await?;
+        check_model(&mut write, model).await?;
         write.execute(sqlx::query(DOUBT_COMPLETENESS).bind(model)).await?;
         let (mut indexed, mut replaced) = (0, Vec::new());
         for image in done {

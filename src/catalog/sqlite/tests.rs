@@ -235,6 +235,7 @@ async fn no_statement_walks_over_the_library() {
         super::ledger::STATEMENTS,
         super::memory::STATEMENTS,
         super::previews::STATEMENTS,
+        super::processes::STATEMENTS,
         super::queue::STATEMENTS,
         super::sources::STATEMENTS,
         super::vectors::STATEMENTS,

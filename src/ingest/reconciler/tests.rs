@@ -42,6 +42,7 @@ impl Bench {
             away_when_emptied: true,
             work: &self.work,
             is_clean: &self.is_clean,
+            claim: None,
         }
     }
 

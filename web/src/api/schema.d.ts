@@ -1244,6 +1244,8 @@ export interface components {
             limits: components["schemas"]["Limits"];
             /** @description The model that turns words and pictures into vectors. */
             model: components["schemas"]["ModelStatus"];
+            /** @description The processes that share the catalog; empty where one has it for itself. */
+            processes: components["schemas"]["ProcessStatus"][];
             /** @description Where pictures come from. */
             sources: components["schemas"]["SourceStatus"][];
             /** @description The vector store. */
