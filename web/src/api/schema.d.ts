@@ -988,6 +988,35 @@ export interface components {
          * @enum {string}
          */
         ProblemCode: "malformed_json" | "malformed_form" | "malformed_path" | "unreadable_body" | "token_invalid" | "token_expired" | "api_key_needed" | "scope_needed" | "cross_site_request" | "not_found" | "uploads_disabled" | "method_not_allowed" | "image_exists" | "too_large" | "unsupported_media_type" | "range_not_satisfiable" | "misdirected_request" | "too_many_requests" | "invalid_request" | "bad_image_name" | "empty_file" | "not_an_image" | "too_many_bytes" | "too_many_pixels" | "too_much_memory" | "decode_timeout" | "truncated_image" | "corrupt_image" | "internal" | "model_not_ready" | "overloaded" | "deadline_exceeded" | "store_unavailable" | "catalog_unavailable" | "storage_read_only" | "image_changed" | "image_unreadable" | "source_away" | "storage_full";
+        /** @description One of the processes that share a catalog. */
+        ProcessStatus: {
+            /** @description Whether that is not long ago. */
+            alive: boolean;
+            /** @description Name of its machine. */
+            host: string;
+            /**
+             * Format: int64
+             * @description How many images it indexed since its start.
+             */
+            images_indexed: number;
+            /**
+             * Format: double
+             * @description How many images it indexed a second, lately.
+             */
+            images_per_second: number;
+            /** @description Name of its data folder in the catalog. */
+            instance: string;
+            /** @description Its last sign of life, as RFC 3339; there is one every 5 seconds. */
+            last_seen: string;
+            /** @description Why it pauses. */
+            message?: string | null;
+            /** @description What it does: `api`, `worker` or `all`. */
+            role: string;
+            /** @description Since when it runs, as RFC 3339. */
+            started: string;
+            /** @description Version of its program. */
+            version: string;
+        };
         /** @description What the ratings say, and what searches found since this server started. */
         Quality: components["schemas"]["Report"] & {
             /** @description What this server did since it started. */
