@@ -10,6 +10,7 @@ mod collection;
 mod convert;
 mod directory;
 mod journal;
+mod priority;
 mod recovery;
 mod shard;
 #[cfg(test)]

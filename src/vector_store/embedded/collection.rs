@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, oneshot};
 use uuid::Uuid;
 
 use super::directory::Directory;
+use super::priority::lower_priority;
 use super::shard::{Shard, panic_text};
 use crate::vector_store::{
     Collection, CollectionSpec, Marker, Point, PointFilter, ScoredPoint, SearchQuery, StoreError,
@@ -208,16 +209,6 @@ impl Collection for EmbeddedCollection {
         result.await.unwrap_or_else(|_| {
             Err(StoreError::Internal("building indexes was cut off".to_owned()))
         })
-    }
-}
-
-/// Nice 10 for this thread alone, as for the engine's own indexing threads. Where that is not possible, so be it.
-pub(super) fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    if let Ok(value) = thread_priority::ThreadPriorityValue::try_from(25) {
-        let _ = thread_priority::set_current_thread_priority(
-            thread_priority::ThreadPriority::Crossplatform(value),
-        );
     }
 }
 

@@ -16,9 +16,9 @@ use qdrant_edge as edge;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::collection::lower_priority;
 use super::directory::{io_error, remove_tree, sync_directory_of, write_atomically};
 use super::journal::{Change, Journal};
+use super::priority::lower_priority;
 use super::{EmbeddedOptions, convert, wal, warm};
 use crate::disk_space::free_bytes;
 use crate::vector_store::ranking::{Candidates, FilteredSearch, TIES_MAX, cuts_a_tie, ranked};
