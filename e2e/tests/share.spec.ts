@@ -8,8 +8,11 @@ test('takes pictures and words that are shared with the installed app', async ({
   expect(manifest.share_target).toMatchObject({ action: '/', method: 'POST', enctype: 'multipart/form-data' });
   await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
   await expect.poll(() => page.evaluate(() => navigator.serviceWorker.controller !== null)).toBe(true);
-  const share = (words: string, picture: boolean) =>
-    page.evaluate(
+  // Firefox complains of what is still on its way when another page comes.
+  const settled = () => expect.poll(() => page.evaluate(() => [...document.styleSheets].some(({ href }) => href?.includes('/later-')))).toBe(true);
+  const share = async (words: string, picture: boolean) => {
+    await settled();
+    await page.evaluate(
       async ([words, picture]) => {
         const form = document.createElement('form');
         Object.assign(form, { method: 'post', enctype: 'multipart/form-data', action: '/' });
@@ -32,9 +35,11 @@ test('takes pictures and words that are shared with the installed app', async ({
       },
       [words, picture] as const,
     );
+  };
   await share('coast at night', false);
   await expect(page.getByRole('heading', { name: 'Pictures of “coast at night”' })).toBeVisible();
   await share('', true);
   await expect(page.getByRole('heading', { name: 'Like your picture' })).toBeVisible();
+  await settled();
   expect(await page.evaluate(async () => (await caches.match('/shared-picture')) === undefined), 'it is kept for good').toBe(true);
 });

@@ -200,7 +200,10 @@ impl Server {
     }
 
     pub(crate) async fn get_json(&self, path: &str) -> Value {
-        ok_json(self.get(path).send().await.expect("an answer")).await
+        let response = self.get(path).send().await.expect("an answer");
+        let status = response.status();
+        assert!(!status.is_server_error(), "{path}: {status}: {}", self.log_text());
+        ok_json(response).await
     }
 
     pub(crate) async fn until_ready(&self) {

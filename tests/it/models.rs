@@ -279,12 +279,11 @@ async fn a_cache_that_cannot_be_written_is_named() {
         "{told}"
     );
     // With a substitute it is no reason not to start.
-    let server = world_with(&hub)
+    let (_world, server) = world_with(&hub)
         .set("MODELS__CACHE_DIR", "/sys/models-of-image-search")
         .model("auto")
         .serve_alone()
-        .await
-        .1;
+        .await;
     let banner = server.get_json("/api/v1/status").await["model"]["banner"].clone();
     assert!(banner.as_str().is_some_and(|banner| banner.contains("cannot be written")), "{banner}");
 }
