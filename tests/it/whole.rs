@@ -395,6 +395,9 @@ impl Whole {
                 && images["total"] == expected
                 && images["missing"] == 0
                 && status["store"]["vectors"] == expected
+                // As many came as went in the last moment, and nobody has looked since.
+                && self.names_indexed() == self.names_expected()
+                && self.vectors_noted() == expected.to_string()
             {
                 self.log.say(format_args!("complete after {:?}", began.elapsed()));
                 return;
@@ -407,14 +410,23 @@ impl Whole {
         }
     }
 
-    fn check_catalog(&self) {
+    fn names_indexed(&self) -> BTreeSet<String> {
         let told = self.fleet.sql("SELECT name FROM images WHERE state = 'indexed'");
-        let indexed: BTreeSet<&str> = told.lines().collect();
-        let expected: Vec<String> = self.bucket.there.iter().map(|it| name_of(*it)).collect();
-        let expected: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
-        assert_eq!(indexed, expected);
-        let vectors = self.fleet.sql("SELECT count(*) FROM vectors WHERE stored");
-        assert_eq!(vectors, expected.len().to_string());
+        told.lines().map(str::to_owned).collect()
+    }
+
+    fn names_expected(&self) -> BTreeSet<String> {
+        self.bucket.there.iter().map(|it| name_of(*it)).collect()
+    }
+
+    fn vectors_noted(&self) -> String {
+        self.fleet.sql("SELECT count(*) FROM vectors WHERE stored")
+    }
+
+    fn check_catalog(&self) {
+        let expected = self.names_expected();
+        assert_eq!(self.names_indexed(), expected);
+        assert_eq!(self.vectors_noted(), expected.len().to_string());
     }
 
     fn check_ratings(&self, witness: &Witness) {
