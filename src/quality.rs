@@ -210,11 +210,10 @@ impl Tally {
         if !self.raters.contains(&rating.rater) {
             self.raters.insert(rating.rater.clone());
         }
-        let prefix = |digits: &str| u64::from_str_radix(digits, 16).ok();
-        self.shown.extend(impression.results.iter().filter_map(|it| prefix(&it.hash_prefix)));
+        let key = |digits: &str| u64::from_str_radix(digits, 16).ok();
+        self.shown.extend(impression.results.iter().filter_map(|it| key(&it.hash_prefix)));
         let thumbs = rating.thumbs.iter().flatten();
-        let hashes = thumbs.map(|thumb| thumb.hash.to_string());
-        self.with_thumbs.extend(hashes.filter_map(|hash| prefix(hash.get(..16)?)));
+        self.with_thumbs.extend(thumbs.filter_map(|thumb| key(&thumb.hash.prefix())));
     }
 
     fn report(self, images: u64) -> Report {

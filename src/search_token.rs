@@ -16,12 +16,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::key_ring::{KeyRing, Keys};
-use crate::types::{ContentHash, Impression, ImpressionResult, hex};
+use crate::types::{ContentHash, HASH_PREFIX_BYTES, Impression, ImpressionResult, hex};
 
 /// Results that a token carries; further ones of the same answer cannot be replayed.
 pub const TOKEN_RESULTS_MAX: usize = 50;
 const SESSION_AUDIENCE: &str = "image-search/session";
-const HASH_PREFIX_BYTES: usize = 8;
 const RESULT_BYTES: usize = HASH_PREFIX_BYTES + size_of::<f32>();
 
 /// Signs tokens with the current key, and verifies those of it and of the ones before.

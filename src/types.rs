@@ -118,6 +118,9 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
+/// Of a content's hash, in tokens and impressions.
+pub const HASH_PREFIX_BYTES: usize = 8;
+
 /// BLAKE3 of a picture's bytes. Two images with one hash are duplicates and share one vector.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContentHash([u8; 32]);
@@ -136,6 +139,11 @@ impl ContentHash {
     /// The 32 raw bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// Its beginning, as an [`ImpressionResult`] has it.
+    pub fn prefix(&self) -> String {
+        hex(&self.0[..HASH_PREFIX_BYTES])
     }
 
     /// From the 32 raw bytes that the catalog keeps.
@@ -289,7 +297,7 @@ pub struct Impression {
 /// One result of an impression.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImpressionResult {
-    /// First 8 bytes of the content hash as 16 hexadecimal digits.
+    /// See [`ContentHash::prefix`]: 16 hexadecimal digits.
     pub hash_prefix: String,
     pub score: f32,
 }

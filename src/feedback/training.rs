@@ -111,9 +111,8 @@ fn write<W: Write + Send>(
 
 fn rows(rating: &RememberedRating) -> impl Iterator<Item = Row<'_>> {
     let thumbs = rating.thumbs.iter().flatten();
-    let thumbs: HashMap<String, bool> = thumbs
-        .filter_map(|thumb| Some((thumb.hash.to_string().get(..16)?.to_owned(), thumb.relevant)))
-        .collect();
+    let thumbs: HashMap<String, bool> =
+        thumbs.map(|thumb| (thumb.hash.prefix(), thumb.relevant)).collect();
     let results = rating.row.impression.results.iter().zip(1..);
     results.map(move |(result, position)| Row {
         rating,
