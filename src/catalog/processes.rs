@@ -68,7 +68,12 @@ pub trait Processes: Send + Sync + 'static {
     async fn indexing_model(&self) -> Result<Option<String>, CatalogError>;
 }
 
-/// Of a worker whose model is not the one that pictures are indexed with.
-pub(super) fn other_model(own: &str, wanted: String) -> CatalogError {
-    CatalogError::OtherModel { own: own.to_owned(), wanted }
+/// Refuses what is done for another model than the one that pictures are indexed with, once somebody has said.
+pub(super) fn same_model(own: &str, wanted: Option<String>) -> Result<(), CatalogError> {
+    match wanted {
+        Some(wanted) if wanted != own => {
+            Err(CatalogError::OtherModel { own: own.to_owned(), wanted })
+        }
+        _ => Ok(()),
+    }
 }

@@ -9,7 +9,7 @@ use super::arguments::{optional_text, text};
 use super::connections::{Write, settled};
 use super::failure::Failed;
 use super::listener::TELL;
-use crate::catalog::processes::other_model;
+use crate::catalog::processes::same_model;
 use crate::catalog::rows::process_at;
 use crate::catalog::{CatalogError, Hint, ProcessRow, Processes};
 
@@ -25,12 +25,9 @@ const INDEXING_MODEL: &str = "SELECT model FROM indexing_model";
 /// Stays what it is until the transaction ends.
 const HOLD_MODEL: &str = "SELECT model FROM indexing_model FOR SHARE";
 
-/// Refuses what is done for another model than the one that pictures are indexed with.
+/// See [`same_model`].
 pub(super) async fn check_model(write: &mut Write<'_>, model: &str) -> Result<(), Failed> {
-    match model_at(&write.fetch_one(sqlx::query(HOLD_MODEL)).await?)? {
-        Some(wanted) if wanted != model => Err(other_model(model, wanted).into()),
-        _ => Ok(()),
-    }
+    Ok(same_model(model, model_at(&write.fetch_one(sqlx::query(HOLD_MODEL)).await?)?)?)
 }
 
 fn model_at(row: &PgRow) -> Result<Option<String>, CatalogError> {

@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use super::SqliteCatalog;
 use super::statements;
 use super::writer::{Purpose, Write};
-use crate::catalog::processes::other_model;
+use crate::catalog::processes::same_model;
 use crate::catalog::rows::process_at;
 use crate::catalog::{CatalogError, ProcessRow, Processes};
 
@@ -23,12 +23,9 @@ statements! {
     INDEXING_MODEL = "SELECT model FROM indexing_model WHERE id = 1";
 }
 
-/// Refuses what is done for another model than the one that pictures are indexed with.
+/// See [`same_model`].
 pub(super) async fn check_model(write: &mut Write<'_>, model: &str) -> Result<(), CatalogError> {
-    match model_at(&write.fetch_one(sqlx::query(INDEXING_MODEL)).await?)? {
-        Some(wanted) if wanted != model => Err(other_model(model, wanted)),
-        _ => Ok(()),
-    }
+    same_model(model, model_at(&write.fetch_one(sqlx::query(INDEXING_MODEL)).await?)?)
 }
 
 fn model_at(row: &SqliteRow) -> Result<Option<String>, CatalogError> {
