@@ -334,10 +334,15 @@ impl Serving {
         }
     }
 
+    /// The model whose collection has this name, if it was ever used here.
+    async fn used_as(&self, collection: &str) -> Result<Option<UsedModel>, ServingError> {
+        let used = self.parts.catalog.used_models().await?;
+        Ok(used.into_iter().find(|used| used.id.collection_name() == collection))
+    }
+
     /// The model whose collection has this name, if it was used here and its files can still be found and loaded.
     async fn open_used(&self, collection: &str) -> Result<Option<Answering>, ServingError> {
-        let used = self.parts.catalog.used_models().await?;
-        let used = used.into_iter().find(|used| used.id.collection_name() == collection);
+        let used = self.used_as(collection).await?;
         let Some(located) = used.and_then(|used| self.models.find_again(&used)) else {
             return Ok(None);
         };

@@ -64,11 +64,7 @@ impl Serving {
         &self,
         collection: &str,
     ) -> Result<Option<Answering>, ServingError> {
-        let used = self.parts.catalog.used_models().await?;
-        let Some(used) = used.into_iter().find(|used| used.id.collection_name() == collection)
-        else {
-            return Ok(None);
-        };
+        let Some(used) = self.used_as(collection).await? else { return Ok(None) };
         let located = self.obtain_used(&used).await?;
         // A folder that the configuration names now is found again when it does not any more.
         self.models.note(&located);
