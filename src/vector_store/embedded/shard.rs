@@ -246,7 +246,7 @@ impl Shard {
     }
 
     pub(super) fn search(&self, query: &SearchQuery) -> Result<Vec<ScoredPoint>, StoreError> {
-        let total = self.edge()?.info().points_count;
+        let total = self.count(None)? as usize;
         let limit = query.limit.min(total);
         if limit == 0 {
             return Ok(Vec::new());
@@ -376,7 +376,7 @@ impl Shard {
     ) -> Result<Vec<edge::Record>, StoreError> {
         let edge = self.edge()?;
         // The engine's offset is inclusive: take one more, and leave it out.
-        let limit = limit.min(edge.info().points_count);
+        let limit = limit.min(self.count(None)? as usize);
         let request = edge::ScrollRequest {
             offset: after.map(convert::point_id),
             limit: Some(limit + usize::from(after.is_some())),
@@ -398,12 +398,12 @@ impl Shard {
     pub(super) fn needs_maintenance(&self, busy: bool) -> Result<bool, StoreError> {
         let upserted = self.upserted_since_attempt.load(Ordering::Relaxed);
         let deleted = self.deleted_since_attempt.load(Ordering::Relaxed);
-        if upserted + deleted == 0 && self.attempted.load(Ordering::Relaxed) {
+        let untried = !busy && !self.attempted.load(Ordering::Relaxed);
+        if upserted + deleted == 0 && !untried {
             return Ok(false);
         }
-        // Takes the longer the more vectors there are.
         let info = self.edge()?.info();
-        let unknown = !busy && !self.attempted.load(Ordering::Relaxed) && info.points_count > 0;
+        let unknown = untried && info.points_count > 0;
         if upserted + deleted == 0 {
             return Ok(unknown);
         }

@@ -229,11 +229,10 @@ impl QdrantCollection {
         effort: Effort,
     ) -> Result<Vec<ScoredPoint>, StoreError> {
         let exact = effort == Effort::Exact;
-        let ef = match effort {
-            Effort::Exact => 0,
-            Effort::Usual | Effort::Copies => {
-                effort.candidates(self.candidates(self.connection.options.ef_search).await?)
-            }
+        let ef = if exact {
+            0
+        } else {
+            effort.candidates(self.candidates(self.connection.options.ef_search).await?)
         };
         let mut fetch = limit + 1;
         loop {
