@@ -245,7 +245,7 @@ impl ProcessStatus {
             alive: row.is_alive(now_ms),
             started: timestamp(row.started_ms),
             last_seen: timestamp(row.seen_ms),
-            images_per_second: (row.images_per_second * 10.0).round() / 10.0,
+            images_per_second: to_tenths(row.images_per_second),
             instance: row.instance,
             role: row.role,
             host: row.host,
@@ -292,12 +292,13 @@ pub(super) async fn snapshot(app: &SharedApp) -> Result<Status, Problem> {
     let serving = app.serving.state();
     let ingest = serving.ingest().map(|ingest| ingest.status(counts.pending));
     let now = now_ms();
-    let processes = if app.catalog.is_shared() { app.catalog.processes().await? } else { vec![] };
-    let images_per_second = if app.catalog.is_shared() {
+    let (processes, images_per_second) = if app.catalog.is_shared() {
+        let processes = app.catalog.processes().await?;
         let alive = processes.iter().filter(|process| process.is_alive(now));
-        alive.map(|process| process.images_per_second).sum()
+        let rate = alive.map(|process| process.images_per_second).sum();
+        (processes, rate)
     } else {
-        ingest.as_ref().map_or(0.0, |ingest| ingest.images_per_second)
+        (Vec::new(), ingest.as_ref().map_or(0.0, |ingest| ingest.images_per_second))
     };
     let eta_seconds = (counts.pending > 0 && images_per_second > 0.0)
         .then(|| (counts.pending as f64 / images_per_second).ceil() as u64);
@@ -321,7 +322,7 @@ pub(super) async fn snapshot(app: &SharedApp) -> Result<Status, Problem> {
         sources: sources.into_iter().map(SourceStatus::from).collect(),
         ingest: IngestProgress {
             state: ingest.as_ref().map_or(IngestStateName::Paused, |ingest| ingest.state.into()),
-            images_per_second: (images_per_second * 10.0).round() / 10.0,
+            images_per_second: to_tenths(images_per_second),
             eta_seconds,
             message: ingest.and_then(|ingest| ingest.message),
         },
@@ -396,6 +397,10 @@ fn next_status(next: &NextModel, counts: StateCounts) -> NextModelStatus {
         }
     };
     NextModelStatus { name: next.name().to_owned(), stage, percent }
+}
+
+fn to_tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
 }
 
 async fn store_status(app: &SharedApp, serving: &ServingState) -> StoreStatus {
