@@ -1,6 +1,6 @@
 // The page with the mock API in this process, for what the real program cannot be made to do on demand: slow thumbnails,
 // an indexing run step by step, fields that come with later versions. PAGE_DIST names another built page to try.
-import { test as base } from '@playwright/test';
+import { type Page, test as base } from '@playwright/test';
 import type { AddressInfo } from 'node:net';
 import { pathToFileURL } from 'node:url';
 import { createMock } from '../../web/mock/api.mjs';
@@ -51,6 +51,10 @@ export class Mock {
     this.#stop();
   }
 }
+
+/** Until what the page fetches after its first screen is there. */
+export const untilAllFetched = (page: Page) =>
+  expect.poll(() => page.evaluate(() => [...document.styleSheets].some(({ href }) => href?.includes('/later-')))).toBe(true);
 
 /** `mock` is started by the test, with what it needs; the page's complaints fail the test. */
 export const test = base.extend<{ mock: Mock; complaints: string[] }>({

@@ -1,5 +1,5 @@
 // What another app shares: a picture is searched with, words are searched for.
-import { expect, test } from './mock';
+import { expect, test, untilAllFetched } from './mock';
 
 test('takes pictures and words that are shared with the installed app', async ({ page, mock }) => {
   await mock.start({ total: 100 });
@@ -8,10 +8,9 @@ test('takes pictures and words that are shared with the installed app', async ({
   expect(manifest.share_target).toMatchObject({ action: '/', method: 'POST', enctype: 'multipart/form-data' });
   await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
   await expect.poll(() => page.evaluate(() => navigator.serviceWorker.controller !== null)).toBe(true);
-  // Firefox complains of what is still on its way when another page comes.
-  const settled = () => expect.poll(() => page.evaluate(() => [...document.styleSheets].some(({ href }) => href?.includes('/later-')))).toBe(true);
   const share = async (words: string, picture: boolean) => {
-    await settled();
+    // Firefox complains of what is still on its way when another page comes.
+    await untilAllFetched(page);
     await page.evaluate(
       async ([words, picture]) => {
         const form = document.createElement('form');
@@ -40,6 +39,6 @@ test('takes pictures and words that are shared with the installed app', async ({
   await expect(page.getByRole('heading', { name: 'Pictures of “coast at night”' })).toBeVisible();
   await share('', true);
   await expect(page.getByRole('heading', { name: 'Like your picture' })).toBeVisible();
-  await settled();
+  await untilAllFetched(page);
   expect(await page.evaluate(async () => (await caches.match('/shared-picture')) === undefined), 'it is kept for good').toBe(true);
 });

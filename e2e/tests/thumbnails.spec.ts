@@ -1,6 +1,6 @@
 // Thumbnails in the order of what is looked at: what left the screen is cancelled, what is on screen comes first, and a
 // colour stands in until the picture is there.
-import { expect, test } from './mock';
+import { expect, test, untilAllFetched } from './mock';
 
 // Where thumbnails never come, the page never counts as loaded.
 const WITHOUT_THUMBNAILS = { waitUntil: 'domcontentloaded' } as const;
@@ -45,7 +45,7 @@ test('asks for a few at a time, so that a search does not wait for pictures', as
   await expect(page.getByRole('heading', { name: 'Pictures of “coast”' })).toBeVisible();
   await expect(page.locator('a[data-index]').first()).toBeVisible();
   // What is fetched when there is time, is fetched all the same.
-  await expect.poll(() => page.evaluate(() => [...document.styleSheets].some(({ href }) => href?.includes('/later-')))).toBe(true);
+  await untilAllFetched(page);
   expect(mock.world.thumbnails.filter(({ outcome }) => outcome === 'open').length).toBeLessThanOrEqual(4);
 });
 
