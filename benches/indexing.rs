@@ -99,7 +99,7 @@ async fn one_round(config: Config, count: usize) -> Result<()> {
 /// Pictures a second that the model alone encodes, from pixels that are ready, in batches as indexing uses them.
 async fn bare_encoder(config: &Config, count: usize) -> Result<f64> {
     let (located, embedder) = load_embedder(config, None).await?;
-    let decoder = Decoder::new(&config.decode);
+    let decoder = Decoder::new(&config.decode, config.ingest.low_priority);
     let mut pixels = Vec::with_capacity(count);
     for entry in std::fs::read_dir(&config.images[0])? {
         let path = entry?.path();

@@ -90,7 +90,7 @@ impl App {
         sources: Vec<Arc<dyn Source>>,
     ) -> Result<Arc<Self>, AppError> {
         let metrics = Arc::new(Metrics::default());
-        let decoder = Arc::new(Decoder::new(&config.decode));
+        let decoder = Arc::new(Decoder::new(&config.decode, config.ingest.low_priority));
         let thumbnails = Arc::new(Thumbnails::new(
             data_dir.thumbnails(),
             config.thumbnails.clone(),

@@ -130,6 +130,7 @@ pub struct IngestConfig {
     pub lease_ms: u64,
     pub takeover_ms: u64,
     pub in_flight_max: usize,
+    pub low_priority: bool,
     pub index_patience_ms: u64,
     pub orphan_grace_ms: u64,
     pub forget_after_days: u32,

@@ -1,6 +1,7 @@
 //! Decoding, for everybody who does it: indexing, thumbnails, pictures to search by, uploads. All share one budget of memory,
 //! taken before a file is read and before its pixels are made, and a number of threads. So however many pictures come at
-//! once, and however large they are, the program's memory stays where it was said to stay.
+//! once, and however large they are, the program's memory stays where it was said to stay. Indexing has threads of its own, at
+//! low priority: who waits for a picture does not wait behind thousands that are indexed.
 
 pub mod child;
 mod messages;
@@ -12,10 +13,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clip::{DecodeError, DecodeLimits, Decoded, Elsewhere, Wanted};
+use tokio::runtime::{self, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::process::Processes;
 use crate::config::DecodeConfig;
+use crate::priority::lower_priority;
 
 /// Of the budget, this part is for files as they are read; the rest is for pixels. Whoever waits for pixels holds its file, and
 /// whoever holds pixels waits for nothing, so nobody waits in a circle.
@@ -45,7 +48,8 @@ pub struct Decoder {
     files: Budget,
     bodies: Budget,
     pixels: Budget,
-    threads: Arc<Semaphore>,
+    people: Lane,
+    index: Lane,
     /// Where formats are decoded that want a process of their own; none in tests of the library, which are no such program.
     processes: Option<Arc<Processes>>,
 }
@@ -79,7 +83,7 @@ impl DecodeFailure {
 }
 
 impl Decoder {
-    pub fn new(config: &DecodeConfig) -> Self {
+    pub fn new(config: &DecodeConfig, low_priority: bool) -> Self {
         let files_bytes = config.memory_bytes_max / FILES_SHARE;
         let pixels_bytes = config.memory_bytes_max - files_bytes;
         let threads = match config.threads {
@@ -103,7 +107,8 @@ impl Decoder {
             files: Budget::new(files_bytes),
             bodies: Budget::new(files_bytes * BODIES_PERCENT / 100),
             pixels: Budget::new(pixels_bytes),
-            threads: Arc::new(Semaphore::new(threads)),
+            people: Lane::new(threads, false),
+            index: Lane::new(threads, low_priority),
             processes: processes.map(Arc::new),
         }
     }
@@ -136,12 +141,35 @@ impl Decoder {
         wanted: Wanted,
         then: impl FnOnce(Decoded) -> T + Send + 'static,
     ) -> Result<T, DecodeFailure> {
+        self.decode_in(&self.people, bytes, share, wanted, then).await
+    }
+
+    /// The same for the index, for which nobody waits: whoever waits for a picture does not wait behind these.
+    pub async fn decode_for_index<T: Send + 'static>(
+        &self,
+        bytes: impl AsRef<[u8]> + Send + 'static,
+        share: Share,
+        wanted: Wanted,
+        then: impl FnOnce(Decoded) -> T + Send + 'static,
+    ) -> Result<T, DecodeFailure> {
+        self.decode_in(&self.index, bytes, share, wanted, then).await
+    }
+
+    async fn decode_in<T: Send + 'static>(
+        &self,
+        lane: &Lane,
+        bytes: impl AsRef<[u8]> + Send + 'static,
+        share: Share,
+        wanted: Wanted,
+        then: impl FnOnce(Decoded) -> T + Send + 'static,
+    ) -> Result<T, DecodeFailure> {
         let wanted = if self.scaled { wanted } else { Wanted::Full };
         let needed = clip::memory_needed(bytes.as_ref(), &self.limits, wanted);
+        // The turn first: whoever waits for one keeps no memory from others.
+        let turn = lane.turns.clone().acquire_owned().await;
         let pixels = self.pixels.take(needed).await;
-        let turn = self.threads.clone().acquire_owned().await;
         let (limits, processes) = (self.limits.clone(), self.processes.clone());
-        let work = tokio::task::spawn_blocking(move || {
+        let work = lane.runtime().spawn_blocking(move || {
             // A decoder that is late keeps thread and memory until it ends, and then gives them back, once.
             let _held = (share, pixels, turn);
             let elsewhere = processes.as_deref().map(|processes| processes as &dyn Elsewhere);
@@ -152,6 +180,41 @@ impl Decoder {
             Ok(Ok(decoded)) => Ok(decoded?),
             Ok(Err(_panic)) => Err(DecodeFailure::Crashed),
             Err(_late) => Err(DecodeFailure::Stuck(deadline_ms)),
+        }
+    }
+}
+
+/// A number of threads that decode, and what runs them.
+struct Lane {
+    turns: Arc<Semaphore>,
+    /// Of threads at low priority; without one, those of whoever asks.
+    own: Option<Runtime>,
+}
+
+impl Lane {
+    fn new(threads: usize, low_priority: bool) -> Self {
+        let own = low_priority.then(|| {
+            // Only its threads for blocking work are used; they inherit nothing from elsewhere, and change themselves.
+            let mut own = runtime::Builder::new_current_thread();
+            own.max_blocking_threads(threads).thread_name("decode-index");
+            own.on_thread_start(lower_priority).build()
+        });
+        let own = own.transpose().unwrap_or_else(|error| {
+            tracing::warn!(%error, "pictures are decoded at ordinary priority");
+            None
+        });
+        Self { turns: Arc::new(Semaphore::new(threads)), own }
+    }
+
+    fn runtime(&self) -> runtime::Handle {
+        self.own.as_ref().map_or_else(runtime::Handle::current, |own| own.handle().clone())
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        if let Some(own) = self.own.take() {
+            own.shutdown_background();
         }
     }
 }
@@ -200,7 +263,7 @@ mod tests {
     fn decoder(change: impl FnOnce(&mut DecodeConfig)) -> Decoder {
         let mut config = Config::load(None, [], Vec::new()).expect("defaults").decode;
         change(&mut config);
-        Decoder::new(&config)
+        Decoder::new(&config, true)
     }
 
     fn png(edge: u32) -> Vec<u8> {
@@ -267,10 +330,10 @@ mod tests {
         };
         let late = decoder.decode(png(8), share, Wanted::Full, stuck).await;
         assert!(matches!(late, Err(DecodeFailure::Stuck(_))), "{late:?}");
-        assert_eq!(decoder.threads.available_permits(), 0, "it is still at work");
+        assert_eq!(decoder.people.turns.available_permits(), 0, "it is still at work");
         drop(go_on);
-        let _turn = decoder.threads.acquire().await.expect("open");
-        assert_eq!(decoder.threads.available_permits(), 0, "one place became two");
+        let _turn = decoder.people.turns.acquire().await.expect("open");
+        assert_eq!(decoder.people.turns.available_permits(), 0, "one place became two");
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::encoder::{Encoder, Preprocess};
 use crate::config::EmbedConfig;
+use crate::priority::lower_priority;
 use crate::types::ModelId;
 
 /// Most queries taken at once and (if texts) encoded in one call of the model.
@@ -109,11 +110,13 @@ pub enum StartError {
 
 impl Embedder {
     /// Loads the model and starts the threads. Loading runs both graphs once, so the first query is as quick as the tenth.
+    /// At `low_priority`, the threads that encode pictures for the index stand back behind those of queries.
     pub fn start(
         load: impl Fn() -> Result<Arc<dyn Encoder>, LoadError> + Send + Sync + 'static,
         id: ModelId,
         display_name: String,
         config: &EmbedConfig,
+        low_priority: bool,
     ) -> Result<Self, StartError> {
         let model = load()?;
         let (info, preprocess) = (model.info().clone(), model.preprocess());
@@ -133,7 +136,12 @@ impl Embedder {
         let picture_jobs = Arc::new(Mutex::new(picture_jobs));
         for _ in 0..info.lanes.max(1) {
             let jobs = picture_jobs.clone();
-            spawn("embed-picture", slot.clone(), move |slot| run_pictures(slot, &jobs))?;
+            spawn("embed-picture", slot.clone(), move |slot| {
+                if low_priority {
+                    lower_priority();
+                }
+                run_pictures(slot, &jobs);
+            })?;
         }
         let entries = NonZeroUsize::new(config.query_cache_entries).unwrap_or(NonZeroUsize::MIN);
         let cache = Mutex::new(LruCache::new(entries));
@@ -302,7 +310,7 @@ mod tests {
         change(&mut config);
         let id = ModelId { name: "stand-in".into(), revision: "1".into() };
         let load = move || Ok(Arc::new(model.clone()) as Arc<dyn Encoder>);
-        Embedder::start(load, id, "CLIP".into(), &config).expect("started")
+        Embedder::start(load, id, "CLIP".into(), &config, false).expect("started")
     }
 
     #[tokio::test]

@@ -26,6 +26,7 @@ pub mod models;
 pub mod moment;
 pub mod outgoing;
 pub mod printable;
+pub mod priority;
 pub mod private_socket;
 pub mod quality;
 pub mod repair;

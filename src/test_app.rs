@@ -69,7 +69,8 @@ impl TestApp {
         let model = self.model.clone();
         let load = move || Ok(Arc::new(model.clone()) as Arc<dyn Encoder>);
         let embed = &self.app.config.embed;
-        let embedder = Embedder::start(load, id.clone(), "CLIP".into(), embed).expect("started");
+        let embedder =
+            Embedder::start(load, id.clone(), "CLIP".into(), embed, false).expect("started");
         let located = LocatedModel {
             dir: self.dir.as_ref().map(|dir| dir.path().to_owned()).unwrap_or_default(),
             id,

@@ -285,20 +285,8 @@ pub struct SearchQuery {
 pub enum Effort {
     /// Through the index, with so many candidates that few are missed in a store of this size.
     Usual,
-    /// Through the index, with few candidates: those that are nearly equal are found all the same.
-    Copies,
     /// Compares every point.
     Exact,
-}
-
-impl Effort {
-    /// Candidates where copies are looked for (measured at a million, docs/benchmarks.md).
-    const CANDIDATES_FOR_COPIES: usize = 64;
-
-    /// How many candidates, of those that a usual search among so many would have.
-    fn candidates(self, usual: usize) -> usize {
-        if self == Self::Copies { usual.min(Self::CANDIDATES_FOR_COPIES) } else { usual }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -12,6 +12,7 @@ use clip::{
 };
 use image_search::config::Config;
 use image_search::embedder::{Encoder, Preprocess};
+use image_search::priority::lower_priority;
 use image_search::source::memory::MemorySource;
 use image_search::types::ModelId;
 use reqwest::Client;
@@ -78,6 +79,7 @@ fn load(bundle: &Path, work: &Path, config: &Config) -> Result<Mixed> {
         } else {
             Precision::F32
         },
+        before_picture_threads: config.ingest.low_priority.then_some(lower_priority as fn()),
         ..LoadOptions::default()
     };
     let model = Model::load(bundle, &options)?;

@@ -161,7 +161,10 @@ impl Running {
         let sources: Vec<Arc<dyn Source>> = vec![Arc::new(source.clone())];
         let app = App::assemble(config, data_dir, catalog, store, sources)?;
         let load = move || Ok(model.clone());
-        let embedder = Embedder::start(load, id.clone(), "CLIP".into(), &app.config.embed)?;
+        let config = &app.config;
+        let low_priority = config.ingest.low_priority;
+        let embedder =
+            Embedder::start(load, id.clone(), "CLIP".into(), &config.embed, low_priority)?;
         let located = LocatedModel {
             dir: dir.to_owned(),
             id,

@@ -24,7 +24,7 @@ pub(super) struct EmbedArgs {
 }
 
 pub(super) async fn run(config: Config, args: EmbedArgs) -> anyhow::Result<ExitCode> {
-    let decoder = Decoder::new(&config.decode);
+    let decoder = Decoder::new(&config.decode, config.ingest.low_priority);
     let progress = DownloadProgress::default();
     let (_, embedder) =
         download::with_bar(|| Some(&progress), load_embedder(&config, Some(&progress))).await?;

@@ -215,7 +215,7 @@ impl Stages {
             let header = Header { is_grey: Some(is_grey(&decoded)), facts: decoded.facts };
             (Content { hash, facts, header, preview }, pixels)
         };
-        decoder.decode(bytes, share, wanted, preprocess).await.map_err(|error| {
+        decoder.decode_for_index(bytes, share, wanted, preprocess).await.map_err(|error| {
             Setback::Permanent(Failure { code: error.code().into(), reason: error.to_string() })
         })
     }

@@ -1,23 +1,27 @@
 //! Near-duplicates: copies that were resized or encoded again, and pictures taken in a row. Two contents are near if the
 //! cosine of their vectors is at least what the model's description says (measured for the bundled one, docs/benchmarks.md).
 
+mod sketch;
+
 use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use self::sketch::{Sketch, Sketcher};
 use super::strength::dot;
 use super::{Match, SearchError, Searcher};
 use crate::serving::Answering;
 use crate::types::ContentHash;
-use crate::vector_store::{
-    Collection, Effort, Point, ScoredPoint, SearchQuery, StoreError, payload,
-};
+use crate::vector_store::{Collection, Point, StoreError, payload};
 
-/// Contents read and compared at a time.
+/// Contents read at a time.
 const PAGE: usize = 1_000;
-/// Nearest neighbours looked at of each content. Larger groups hang together through their members.
-const NEIGHBOURS: usize = 16;
+/// Pairs that may be near, compared at a time.
+const PAIRS: usize = 8_192;
 /// Coordinates that are added up before it is looked whether two vectors are too far apart already.
 const STRIDE: usize = 32;
 
@@ -101,89 +105,146 @@ pub struct GroupProgress {
     pub done: u64,
 }
 
-/// All groups of contents that are near each other, by their nearest neighbours in the store; `at_once` searches run side by
-/// side. Within a group every content is near another one, not necessarily all others.
+/// All groups of contents that are near each other. Within a group every content is near another one, not necessarily all
+/// others. Reads every vector once, and those that may be near once more, `at_once` pages side by side; takes about 90 bytes of
+/// memory for each content.
 pub async fn groups(
     collection: &dyn Collection,
     nearness: Nearness,
     at_once: usize,
     progress: &mut (dyn FnMut(GroupProgress) + Send),
 ) -> Result<Vec<Vec<ContentHash>>, StoreError> {
-    let mut groups = Groups::default();
+    let all = Arc::new(read_all(collection, nearness, progress).await?);
+    let mut groups = Groups::of(all.ids.len());
+    let (pairs, mut found) = mpsc::channel(1);
+    let sketches = all.clone();
+    let looking = tokio::task::spawn_blocking(move || look_for_pairs(&sketches, &pairs));
+    while let Some(mut pairs) = found.recv().await {
+        pairs.retain(|(a, b)| groups.root(*a) != groups.root(*b));
+        for (a, b) in near(collection, &all.ids, pairs, nearness, at_once).await? {
+            groups.join(a, b);
+        }
+    }
+    looking.await.map_err(|error| StoreError::Internal(error.to_string()))?;
+    Ok(groups.into_sorted(&all.hashes))
+}
+
+/// What is kept of all contents, in the order of their ids.
+#[derive(Default)]
+struct Contents {
+    ids: Vec<Uuid>,
+    hashes: Vec<ContentHash>,
+    sketches: Vec<Sketch>,
+}
+
+async fn read_all(
+    collection: &dyn Collection,
+    nearness: Nearness,
+    progress: &mut (dyn FnMut(GroupProgress) + Send),
+) -> Result<Contents, StoreError> {
     let mut state = GroupProgress { total: collection.count(None).await?, done: 0 };
-    let mut after = None;
+    let (mut all, mut after, mut sketcher) = (Contents::default(), None, None);
     loop {
         progress(state);
         let page = collection.scroll(after, PAGE).await?;
-        let Some(last) = page.last() else { break };
+        let Some(last) = page.last() else { return Ok(all) };
         (after, state.done) = (Some(last.id), state.done + page.len() as u64);
-        let found = stream::iter(page.into_iter().map(|point| neighbours(collection, point)));
-        let found: Vec<(Point, Vec<ScoredPoint>)> =
-            found.buffer_unordered(at_once.max(1)).try_collect().await?;
-        for (point, neighbours) in found {
-            let Some(own) = payload::content_hash(&point.payload) else { continue };
-            let near = neighbours.iter().filter(|hit| hit.score >= nearness.cosine_min);
-            for other in near.filter_map(|hit| payload::content_hash(&hit.payload)) {
-                groups.join(own, other);
-            }
+        let known = page.into_iter().filter_map(|point| {
+            Some((payload::content_hash(&point.payload)?, point.id, point.vector))
+        });
+        let mut vectors = Vec::with_capacity(PAGE);
+        for (hash, id, vector) in known {
+            all.hashes.push(hash);
+            all.ids.push(id);
+            vectors.push(vector);
         }
+        // Ids come from hashes, so any page is a random sample.
+        let make = sketcher
+            .get_or_insert_with(|| Arc::new(Sketcher::new(&vectors, nearness.distance_max)))
+            .clone();
+        let sketches = tokio::task::spawn_blocking(move || {
+            vectors.iter().map(|vector| make.sketch(vector)).collect::<Vec<_>>()
+        });
+        all.sketches
+            .extend(sketches.await.map_err(|error| StoreError::Internal(error.to_string()))?);
     }
-    Ok(groups.into_sorted())
 }
 
-async fn neighbours(
+type Pair = (u32, u32);
+
+/// Sends pairs that may be near, until nobody takes them any more.
+fn look_for_pairs(all: &Contents, to: &mpsc::Sender<Vec<Pair>>) {
+    let mut pairs = Vec::with_capacity(PAIRS);
+    let ended = sketch::candidates(&all.sketches, |a, b| {
+        pairs.push((a, b));
+        if pairs.len() < PAIRS {
+            return ControlFlow::Continue(());
+        }
+        match to.blocking_send(std::mem::replace(&mut pairs, Vec::with_capacity(PAIRS))) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    });
+    if ended.is_continue() {
+        let _ = to.blocking_send(pairs);
+    }
+}
+
+/// Those of the pairs that really are near. Vectors that went meanwhile are near to nothing.
+async fn near(
     collection: &dyn Collection,
-    point: Point,
-) -> Result<(Point, Vec<ScoredPoint>), StoreError> {
-    let query = SearchQuery {
-        vector: point.vector.clone(),
-        limit: NEIGHBOURS,
-        filter: None,
-        effort: Effort::Copies,
-    };
-    let found = collection.search(query).await?;
-    Ok((point, found))
+    ids: &[Uuid],
+    mut pairs: Vec<Pair>,
+    nearness: Nearness,
+    at_once: usize,
+) -> Result<Vec<Pair>, StoreError> {
+    let mut places: Vec<u32> = pairs.iter().flat_map(|(a, b)| [*a, *b]).collect();
+    places.sort_unstable();
+    places.dedup();
+    let wanted: Vec<Uuid> = places.iter().map(|place| ids[*place as usize]).collect();
+    let pages = stream::iter(wanted.chunks(PAGE).map(|page| collection.get(page)));
+    let pages: Vec<Vec<Point>> = pages.buffer_unordered(at_once.max(1)).try_collect().await?;
+    let vectors: HashMap<Uuid, Vec<f32>> =
+        pages.into_iter().flatten().map(|point| (point.id, point.vector)).collect();
+    let vector = |place: u32| vectors.get(&ids[place as usize]);
+    pairs.retain(|(a, b)| vector(*a).zip(vector(*b)).is_some_and(|(a, b)| nearness.holds(a, b)));
+    Ok(pairs)
 }
 
-/// Contents that hang together. Only those that are near another one take memory.
-#[derive(Default)]
+/// Contents that hang together.
 struct Groups {
-    places: HashMap<ContentHash, usize>,
     /// Each content's predecessor towards the one that stands for its group, which is its own.
-    parents: Vec<usize>,
+    parents: Vec<u32>,
 }
 
 impl Groups {
-    fn join(&mut self, a: ContentHash, b: ContentHash) {
-        if a != b {
-            let (a, b) = (self.place(a), self.place(b));
-            let (a, b) = (self.root(a), self.root(b));
-            self.parents[a.max(b)] = a.min(b);
-        }
+    fn of(count: usize) -> Self {
+        Self { parents: (0..count as u32).collect() }
     }
 
-    fn place(&mut self, hash: ContentHash) -> usize {
-        let next = self.parents.len();
-        let place = *self.places.entry(hash).or_insert(next);
-        if place == next {
-            self.parents.push(next);
-        }
-        place
+    fn join(&mut self, a: u32, b: u32) {
+        let (a, b) = (self.root(a), self.root(b));
+        self.parents[a.max(b) as usize] = a.min(b);
     }
 
-    fn root(&mut self, mut place: usize) -> usize {
-        while self.parents[place] != place {
-            self.parents[place] = self.parents[self.parents[place]];
-            place = self.parents[place];
+    fn root(&mut self, mut place: u32) -> u32 {
+        while self.parents[place as usize] != place {
+            let parent = self.parents[place as usize];
+            self.parents[place as usize] = self.parents[parent as usize];
+            place = self.parents[place as usize];
         }
         place
     }
 
-    /// In an order that depends on the contents alone.
-    fn into_sorted(mut self) -> Vec<Vec<ContentHash>> {
-        let mut groups: HashMap<usize, Vec<ContentHash>> = HashMap::new();
-        for (hash, place) in std::mem::take(&mut self.places) {
-            groups.entry(self.root(place)).or_default().push(hash);
+    /// Those of more than one, in an order that depends on the contents alone.
+    fn into_sorted(mut self, hashes: &[ContentHash]) -> Vec<Vec<ContentHash>> {
+        let mut groups: HashMap<u32, Vec<ContentHash>> = HashMap::new();
+        for place in 0..self.parents.len() as u32 {
+            let root = self.root(place);
+            if root != place {
+                let first = hashes[root as usize];
+                groups.entry(root).or_insert_with(|| vec![first]).push(hashes[place as usize]);
+            }
         }
         let mut groups: Vec<Vec<ContentHash>> = groups.into_values().collect();
         for group in &mut groups {
@@ -219,13 +280,18 @@ mod tests {
     #[test]
     fn groups_hang_together_through_their_members() {
         let hash = |number: u8| ContentHash::of(&[number]);
-        let mut groups = Groups::default();
-        for (a, b) in [(1, 2), (3, 4), (5, 5), (2, 3), (7, 8)] {
-            groups.join(hash(a), hash(b));
+        let hashes: Vec<ContentHash> = (0..10).map(hash).collect();
+        let mut groups = Groups::of(hashes.len());
+        for (a, b) in [(1, 2), (3, 4), (2, 3), (7, 8), (4, 1)] {
+            groups.join(a, b);
         }
-        let mut sizes: Vec<usize> = groups.into_sorted().iter().map(Vec::len).collect();
-        sizes.sort_unstable();
-        assert_eq!(sizes, [2, 4]);
+        let groups = groups.into_sorted(&hashes);
+        let expected = [vec![1, 2, 3, 4], vec![7, 8]]
+            .map(|group| group.into_iter().map(hash).collect::<std::collections::BTreeSet<_>>());
+        assert_eq!(groups.len(), 2);
+        for group in groups {
+            assert!(expected.contains(&group.into_iter().collect()));
+        }
     }
 
     /// Vectors around 500 centres; every tenth one has a copy that differs a little.

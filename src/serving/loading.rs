@@ -10,6 +10,7 @@ use super::ServingError;
 use crate::config::Config;
 use crate::embedder::{EmbedError, Embedder, Encoder, StartError};
 use crate::models::{self, Choice, DownloadProgress, LocatedModel, ModelError, Models};
+use crate::priority::lower_priority;
 
 /// Loads the configured model and starts its threads. One that is not here is downloaded only with somewhere to tell the
 /// progress.
@@ -58,6 +59,7 @@ pub(super) async fn load(config: &Config, located: LocatedModel) -> Result<Embed
     let providers = providers
         .collect::<Result<Vec<Provider>, _>>()
         .map_err(|error| ServingError::Providers(error.to_string()))?;
+    let low_priority = config.ingest.low_priority;
     let prepared_dir = config.embed.prepare.then(|| config.data_dir.join("prepared"));
     let options = LoadOptions {
         engine,
@@ -67,12 +69,13 @@ pub(super) async fn load(config: &Config, located: LocatedModel) -> Result<Embed
         providers,
         prepared_dir,
         precision: if located.id.is_int8() { Precision::Int8 } else { Precision::F32 },
+        before_picture_threads: low_priority.then_some(lower_priority as fn()),
     };
     let embed = config.embed.clone();
     let loading = tokio::task::spawn_blocking(move || {
         let load = move || Ok(Arc::new(Model::load(&located.dir, &options)?) as Arc<dyn Encoder>);
-        Embedder::start(load, located.id, located.display_name, &embed).map_err(|error| match error
-        {
+        let started = Embedder::start(load, located.id, located.display_name, &embed, low_priority);
+        started.map_err(|error| match error {
             StartError::Load(error) => error.into(),
             StartError::Thread(error) => error.into(),
         })

@@ -61,7 +61,7 @@ impl World {
             config.ingest.images_max,
             &config.source.s3,
         );
-        let decoder = Arc::new(Decoder::new(&config.decode));
+        let decoder = Arc::new(Decoder::new(&config.decode, config.ingest.low_priority));
         let thumbnails = Arc::new(Thumbnails::new(
             data.join("thumbnails"),
             config.thumbnails.clone(),

@@ -10,7 +10,6 @@ mod collection;
 mod convert;
 mod directory;
 mod journal;
-mod priority;
 mod recovery;
 mod shard;
 #[cfg(test)]

@@ -80,6 +80,9 @@ pub struct LoadOptions {
     pub prepared_dir: Option<PathBuf>,
     /// What matrix products are computed in.
     pub precision: Precision,
+    /// Called on each thread that starts the threads which compute pictures, before it does: what it changes about itself,
+    /// such as its priority, they inherit. Texts then have threads of their own.
+    pub before_picture_threads: Option<fn()>,
 }
 
 /// What a loaded model is.
@@ -189,7 +192,7 @@ impl Model {
     ) -> Result<Self, LoadError> {
         let dir = options.prepared_dir.as_deref();
         let preparation = Preparation { bundle, opener, dir, precision: options.precision };
-        let in_lanes = &opener.with_lanes(lanes(options));
+        let in_lanes = &opener.for_pictures(lanes(options), options.before_picture_threads);
         let (pictures, picture_note) =
             Preparation { opener: in_lanes, ..preparation }.tower::<PictureTower>()?;
         let (texts, text_note) = preparation.tower::<TextTower>()?;

@@ -201,7 +201,7 @@ pub(crate) async fn limits_of_zero_and_beyond_the_collection_are_fine(
     collection.upsert(points(0..7)).await?;
     assert_eq!(collection.search(query(vector(1, DIM), 0)).await?, []);
     assert_eq!(collection.scroll(None, 0).await?, []);
-    for effort in [Effort::Usual, Effort::Copies, Effort::Exact] {
+    for effort in [Effort::Usual, Effort::Exact] {
         let all =
             collection.search(SearchQuery { effort, ..query(vector(1, DIM), 1_000_000) }).await?;
         assert_eq!(all.len(), 7);

@@ -12,8 +12,8 @@ use tokio::sync::{Mutex, oneshot};
 use uuid::Uuid;
 
 use super::directory::Directory;
-use super::priority::lower_priority;
 use super::shard::{Shard, panic_text};
+use crate::priority::lower_priority;
 use crate::vector_store::{
     Collection, CollectionSpec, Marker, Point, PointFilter, ScoredPoint, SearchQuery, StoreError,
 };

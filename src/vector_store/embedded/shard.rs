@@ -18,9 +18,9 @@ use uuid::Uuid;
 
 use super::directory::{io_error, remove_tree, sync_directory_of, write_atomically};
 use super::journal::{Change, Journal};
-use super::priority::lower_priority;
 use super::{EmbeddedOptions, convert, wal, warm};
 use crate::disk_space::free_bytes;
+use crate::priority::lower_priority;
 use crate::vector_store::ranking::{Candidates, FilteredSearch, TIES_MAX, cuts_a_tie, ranked};
 use crate::vector_store::{
     CollectionSpec, Effort, Marker, Point, PointFilter, ScoredPoint, SearchQuery, StoreError,
@@ -289,7 +289,7 @@ impl Shard {
         total: usize,
     ) -> Result<Vec<ScoredPoint>, StoreError> {
         let exact = effort == Effort::Exact;
-        let ef = effort.candidates(self.candidates(self.options.ef_search, total));
+        let ef = self.candidates(self.options.ef_search, total);
         let mut fetch = limit + 1;
         loop {
             let hits = self.query(vector, filter, fetch, exact, ef)?;

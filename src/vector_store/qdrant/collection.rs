@@ -229,11 +229,7 @@ impl QdrantCollection {
         effort: Effort,
     ) -> Result<Vec<ScoredPoint>, StoreError> {
         let exact = effort == Effort::Exact;
-        let ef = if exact {
-            0
-        } else {
-            effort.candidates(self.candidates(self.connection.options.ef_search).await?)
-        };
+        let ef = if exact { 0 } else { self.candidates(self.connection.options.ef_search).await? };
         let mut fetch = limit + 1;
         loop {
             let hits = self.query(vector, filter, fetch, exact, ef).await?;

@@ -13,6 +13,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
+use super::opener::started_after;
 use super::provider::Provider;
 use super::{Data, Element, Engine, Input, Output, Port, guarded};
 
@@ -111,6 +112,8 @@ pub(crate) struct SessionRecipe {
     pub(crate) provider: Provider,
     pub(crate) threads: usize,
     pub(crate) sessions_max: usize,
+    /// Called on the thread that opens a session, before it does.
+    pub(crate) before_threads: Option<fn()>,
 }
 
 struct Sessions {
@@ -120,6 +123,13 @@ struct Sessions {
 
 impl SessionRecipe {
     fn open(&self) -> Result<Session, String> {
+        match self.before_threads {
+            Some(before) => started_after(before, || self.open_here()),
+            None => self.open_here(),
+        }
+    }
+
+    fn open_here(&self) -> Result<Session, String> {
         let environment = loaded(self.library.as_deref())?.environment;
         guarded("ONNX Runtime", || {
             let mut builder = builder(self.threads, &environment, self.provider)

@@ -16,6 +16,8 @@ pub(crate) struct Opener {
     threads: usize,
     /// Requests that one graph computes side by side, each with its part of the threads.
     lanes: usize,
+    /// Called on a thread that starts others to compute with, before it does.
+    before_threads: Option<fn()>,
 }
 
 #[derive(Clone)]
@@ -26,7 +28,8 @@ enum Kind {
 
 impl Opener {
     pub(crate) fn rten(threads: usize) -> Self {
-        Self { kind: Kind::Rten(thread_pool(threads)), threads, lanes: 1 }
+        let kind = Kind::Rten(thread_pool(threads));
+        Self { kind, threads, lanes: 1, before_threads: None }
     }
 
     /// ONNX Runtime with `provider`, or why it cannot be used.
@@ -41,13 +44,21 @@ impl Opener {
         let version =
             version.rsplit_once(" (").map_or(version.as_str(), |(version, _)| version).to_owned();
         let library = library.map(Path::to_owned);
-        Ok(Self { kind: Kind::OnnxRuntime { library, version, provider }, threads, lanes: 1 })
+        let kind = Kind::OnnxRuntime { library, version, provider };
+        Ok(Self { kind, threads, lanes: 1, before_threads: None })
     }
 
-    /// The same with `lanes`, where the engine can do that: rten runs one request at a time on all threads.
-    pub(crate) fn with_lanes(&self, lanes: usize) -> Self {
-        let lanes = if matches!(self.kind, Kind::Rten(_)) { 1 } else { lanes.max(1) };
-        Self { lanes, ..self.clone() }
+    /// The same with `lanes`, where the engine can do that: rten runs one request at a time on all threads. What has to be
+    /// done before threads are started makes them others than those for texts.
+    pub(crate) fn for_pictures(&self, lanes: usize, before_threads: Option<fn()>) -> Self {
+        let (kind, lanes) = match (&self.kind, before_threads) {
+            (Kind::Rten(_), Some(before)) => {
+                (Kind::Rten(started_after(before, || thread_pool(self.threads))), 1)
+            }
+            (Kind::Rten(_), None) => (self.kind.clone(), 1),
+            (Kind::OnnxRuntime { .. }, _) => (self.kind.clone(), lanes.max(1)),
+        };
+        Self { kind, threads: self.threads, lanes, before_threads }
     }
 
     /// How many requests one graph computes side by side.
@@ -128,8 +139,21 @@ impl Opener {
                     threads: (self.threads / self.lanes).max(1),
                     // with lanes, one more: a picture to search by does not wait behind those that are indexed
                     sessions_max: if self.lanes > 1 { self.lanes + 1 } else { 1 },
+                    before_threads: self.before_threads,
                 })?))
             }
         }
     }
+}
+
+/// Does `start` on a thread of its own that did `before` first, so that threads which it starts inherit that.
+pub(super) fn started_after<T: Send>(before: fn(), start: impl FnOnce() -> T + Send) -> T {
+    let start = || {
+        before();
+        start()
+    };
+    std::thread::scope(|scope| match scope.spawn(start).join() {
+        Ok(started) => started,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
 }
