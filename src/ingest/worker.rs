@@ -67,7 +67,7 @@ async fn feed(
         return Ok(());
     };
     let wanted = (slots.available_permits() + 1).min(LEASE_BATCH);
-    let (lease, images) = book.lease(shared, wanted, false).await?;
+    let (lease, images) = book.lease(shared, wanted, false, stop).await?;
     if !images.is_empty() {
         shared.set_busy(true);
         let mut free = Some(first_slot);
@@ -92,7 +92,8 @@ async fn feed(
     }
     drop(first_slot);
     let all_slots = shared.parts.config.in_flight_max;
-    if slots.available_permits() == all_slots && feed_suspect(shared, slots, book, pipeline).await?
+    if slots.available_permits() == all_slots
+        && feed_suspect(shared, slots, book, pipeline, stop).await?
     {
         return Ok(());
     }
@@ -107,8 +108,9 @@ async fn feed_suspect(
     slots: &Arc<Semaphore>,
     book: &LeaseBook,
     pipeline: &Pipeline,
+    stop: &CancellationToken,
 ) -> Result<bool, IngestError> {
-    let (lease, images) = book.lease(shared, 1, true).await?;
+    let (lease, images) = book.lease(shared, 1, true, stop).await?;
     let Some(image) = images.into_iter().next() else { return Ok(false) };
     if i64::from(image.interruptions) > SUSPECT_INTERRUPTIONS + LONE_INTERRUPTIONS_MAX {
         let reason = format!(
@@ -198,6 +200,7 @@ impl LeaseBook {
         shared: &Shared,
         limit: usize,
         suspects: bool,
+        stop: &CancellationToken,
     ) -> Result<(Arc<Lease>, Vec<LeasedImage>), IngestError> {
         let lease = Arc::new(Lease { token: Uuid::new_v4().to_string() });
         let now = now_ms();
@@ -205,11 +208,21 @@ impl LeaseBook {
         let images =
             shared.parts.catalog.lease(limit as u32, &lease.token, now, until, suspects).await?;
         if !images.is_empty() {
-            let mut leases = self.leases.lock();
-            leases.retain(|(_, lease)| lease.strong_count() > 0);
-            leases.push((lease.token.clone(), Arc::downgrade(&lease)));
+            self.note(&lease, stop);
         }
         Ok((lease, images))
+    }
+
+    /// Notes a lease, and forgets those of which nothing is in flight any more. Once we are to stop that says nothing: what was
+    /// in flight is dropped, done or not.
+    fn note(&self, lease: &Arc<Lease>, stop: &CancellationToken) {
+        let mut leases = self.leases.lock();
+        let in_flight: Vec<bool> = leases.iter().map(|(_, it)| it.strong_count() > 0).collect();
+        if !stop.is_cancelled() {
+            let mut in_flight = in_flight.into_iter();
+            leases.retain(|_| in_flight.next().unwrap_or(true));
+        }
+        leases.push((lease.token.clone(), Arc::downgrade(lease)));
     }
 
     fn alive(&self) -> Vec<String> {
@@ -223,5 +236,26 @@ impl LeaseBook {
 
     fn issued(&self) -> Vec<String> {
         self.leases.lock().iter().map(|(token, _)| token.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_dropped_because_we_stop_is_still_given_back() {
+        let (book, stop) = (LeaseBook::default(), CancellationToken::new());
+        let [done, dropped, last] =
+            ["done", "dropped", "last"].map(|token| Arc::new(Lease { token: token.to_owned() }));
+        book.note(&done, &stop);
+        drop(done);
+        book.note(&dropped, &stop);
+        assert_eq!(book.issued(), ["dropped"]);
+        stop.cancel();
+        drop(dropped);
+        // This one was asked for before, and comes now.
+        book.note(&last, &stop);
+        assert_eq!(book.issued(), ["dropped", "last"]);
     }
 }
