@@ -340,7 +340,6 @@ mod tests {
             let points = (start..(start + 1000).min(count)).map(|number| point(number, &model));
             collection.upsert(points.collect()).await.expect("stored");
         }
-        while collection.maintain(false).await.expect("maintained") {}
         let started = std::time::Instant::now();
         let found = groups(&*collection, Nearness::from_cosine(0.97), 2, &mut |_| {}).await;
         let found = found.expect("found");

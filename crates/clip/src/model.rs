@@ -8,7 +8,7 @@ use image::RgbImage;
 
 use crate::bundle::{Bundle, Family};
 use crate::engine::onnxruntime::onnxruntime_available;
-use crate::engine::opener::Opener;
+use crate::engine::opener::{Opener, on_own_thread};
 use crate::engine::provider::Provider;
 use crate::error::{EncodeError, LoadError};
 use crate::precision::Precision;
@@ -115,6 +115,16 @@ pub struct ModelInfo {
     pub family: Family,
 }
 
+/// Both graphs, opened.
+struct Towers {
+    pictures: PictureTower,
+    texts: TextTower,
+    /// Of pictures.
+    lanes: usize,
+    /// What could not be prepared.
+    notes: Vec<String>,
+}
+
 /// A loaded model. Can be shared between threads; every call blocks until it is done.
 pub struct Model {
     info: ModelInfo,
@@ -190,12 +200,12 @@ impl Model {
         options: &LoadOptions,
         engine_note: Option<String>,
     ) -> Result<Self, LoadError> {
-        let dir = options.prepared_dir.as_deref();
-        let preparation = Preparation { bundle, opener, dir, precision: options.precision };
-        let in_lanes = &opener.for_pictures(lanes(options), options.before_picture_threads);
-        let (pictures, picture_note) =
-            Preparation { opener: in_lanes, ..preparation }.tower::<PictureTower>()?;
-        let (texts, text_note) = preparation.tower::<TextTower>()?;
+        let towers = || Self::open_towers(bundle, opener, options);
+        let Towers { pictures, texts, lanes, notes } = match options.before_picture_threads {
+            // What it does to a thread is not undone, so not to the caller's.
+            Some(_) => on_own_thread(towers),
+            None => towers(),
+        }?;
         let info = ModelInfo {
             dim: 0,
             image_width: pictures.recipe.width,
@@ -204,14 +214,34 @@ impl Model {
             engine: opener.name(),
             provider: opener.provider().map(Provider::name),
             engine_note,
-            preparation_notes: [picture_note, text_note].into_iter().flatten().collect(),
+            preparation_notes: notes,
             precision: options.precision,
-            lanes: in_lanes.lanes(),
+            lanes,
             family: bundle.family,
         };
         let mut model = Self { info, pictures, texts };
         model.info.dim = model.measure_dim()?;
         Ok(model)
+    }
+
+    /// Both on one thread: what one of the graphs took to open, hundreds of megabytes, serves the other one then. Pictures
+    /// come last, so that only their threads inherit what is done before.
+    fn open_towers(
+        bundle: &Bundle,
+        opener: &Opener,
+        options: &LoadOptions,
+    ) -> Result<Towers, LoadError> {
+        let dir = options.prepared_dir.as_deref();
+        let preparation = Preparation { bundle, opener, dir, precision: options.precision };
+        let (texts, text_note) = preparation.tower::<TextTower>()?;
+        if let Some(before) = options.before_picture_threads {
+            before();
+        }
+        let opener = &opener.for_pictures(lanes(options), options.before_picture_threads);
+        let (pictures, picture_note) =
+            Preparation { opener, ..preparation }.tower::<PictureTower>()?;
+        let notes = [picture_note, text_note].into_iter().flatten().collect();
+        Ok(Towers { pictures, texts, lanes: opener.lanes(), notes })
     }
 
     /// Runs both graphs once: what the files promise and what the graphs give have to agree before anything is stored.

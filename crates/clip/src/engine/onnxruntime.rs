@@ -13,7 +13,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
-use super::opener::started_after;
+use super::opener::on_own_thread;
 use super::provider::Provider;
 use super::{Data, Element, Engine, Input, Output, Port, guarded};
 
@@ -112,7 +112,7 @@ pub(crate) struct SessionRecipe {
     pub(crate) provider: Provider,
     pub(crate) threads: usize,
     pub(crate) sessions_max: usize,
-    /// Called on the thread that opens a session, before it does.
+    /// Called on the thread that opens a further session, before it does.
     pub(crate) before_threads: Option<fn()>,
 }
 
@@ -122,14 +122,17 @@ struct Sessions {
 }
 
 impl SessionRecipe {
-    fn open(&self) -> Result<Session, String> {
+    fn open_another(&self) -> Result<Session, String> {
         match self.before_threads {
-            Some(before) => started_after(before, || self.open_here()),
-            None => self.open_here(),
+            None => self.open(),
+            Some(before) => on_own_thread(|| {
+                before();
+                self.open()
+            }),
         }
     }
 
-    fn open_here(&self) -> Result<Session, String> {
+    fn open(&self) -> Result<Session, String> {
         let environment = loaded(self.library.as_deref())?.environment;
         guarded("ONNX Runtime", || {
             let mut builder = builder(self.threads, &environment, self.provider)
@@ -165,7 +168,11 @@ impl OnnxRuntime {
             if sessions.open < self.recipe.sessions_max.max(1) {
                 sessions.open += 1;
                 drop(sessions);
-                return self.recipe.open().map(borrowed).inspect_err(|_| self.lock().open -= 1);
+                return self
+                    .recipe
+                    .open_another()
+                    .map(borrowed)
+                    .inspect_err(|_| self.lock().open -= 1);
             }
             sessions = self.returned.wait(sessions).unwrap_or_else(PoisonError::into_inner);
         }

@@ -16,7 +16,7 @@ pub(crate) struct Opener {
     threads: usize,
     /// Requests that one graph computes side by side, each with its part of the threads.
     lanes: usize,
-    /// Called on a thread that starts others to compute with, before it does.
+    /// Called on a thread that starts others to compute with later, before it does.
     before_threads: Option<fn()>,
 }
 
@@ -48,13 +48,11 @@ impl Opener {
         Ok(Self { kind, threads, lanes: 1, before_threads: None })
     }
 
-    /// The same with `lanes`, where the engine can do that: rten runs one request at a time on all threads. What has to be
-    /// done before threads are started makes them others than those for texts.
+    /// The same with `lanes`, where the engine can do that: rten runs one request at a time on all threads. If threads for
+    /// pictures differ, they are not those for texts; what has to be done before the first ones are started was done.
     pub(crate) fn for_pictures(&self, lanes: usize, before_threads: Option<fn()>) -> Self {
         let (kind, lanes) = match (&self.kind, before_threads) {
-            (Kind::Rten(_), Some(before)) => {
-                (Kind::Rten(started_after(before, || thread_pool(self.threads))), 1)
-            }
+            (Kind::Rten(_), Some(_)) => (Kind::Rten(thread_pool(self.threads)), 1),
             (Kind::Rten(_), None) => (self.kind.clone(), 1),
             (Kind::OnnxRuntime { .. }, _) => (self.kind.clone(), lanes.max(1)),
         };
@@ -146,14 +144,10 @@ impl Opener {
     }
 }
 
-/// Does `start` on a thread of its own that did `before` first, so that threads which it starts inherit that.
-pub(super) fn started_after<T: Send>(before: fn(), start: impl FnOnce() -> T + Send) -> T {
-    let start = || {
-        before();
-        start()
-    };
-    std::thread::scope(|scope| match scope.spawn(start).join() {
-        Ok(started) => started,
+/// Does `work` on a thread of its own.
+pub(crate) fn on_own_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| match scope.spawn(work).join() {
+        Ok(done) => done,
         Err(panic) => std::panic::resume_unwind(panic),
     })
 }
