@@ -5,6 +5,7 @@
 
 pub(crate) mod onnxruntime;
 pub(crate) mod opener;
+pub(crate) mod own_thread;
 pub(crate) mod provider;
 pub(crate) mod rten;
 

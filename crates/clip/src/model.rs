@@ -8,7 +8,8 @@ use image::RgbImage;
 
 use crate::bundle::{Bundle, Family};
 use crate::engine::onnxruntime::onnxruntime_available;
-use crate::engine::opener::{Opener, on_own_thread};
+use crate::engine::opener::Opener;
+use crate::engine::own_thread::on_own_thread;
 use crate::engine::provider::Provider;
 use crate::error::{EncodeError, LoadError};
 use crate::precision::Precision;

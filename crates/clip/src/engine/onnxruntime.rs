@@ -13,7 +13,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
-use super::opener::on_own_thread;
+use super::own_thread::on_own_thread;
 use super::provider::Provider;
 use super::{Data, Element, Engine, Input, Output, Port, guarded};
 
