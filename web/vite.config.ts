@@ -1,5 +1,6 @@
 // How the page is built and served while developing. The output goes to dist/, which is committed: the Rust build embeds
 // it and needs no Node. In development the API is the mock of mock/, or a real server if IMAGE_SEARCH_URL names one.
+import { readFileSync } from 'node:fs';
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vitest/config';
 import type { Plugin } from 'vite';
@@ -33,8 +34,24 @@ function nameLaterParts(): Plugin {
   };
 }
 
+/** The API's documentation at /docs: Swagger UI as it was published, of which it takes what it needs, and our page around it. */
+function documentation(): Plugin {
+  const ours = ['index.html', 'start.js'].map((name) => ({ name, from: `docs/${name}` }));
+  const published = ['swagger-ui-bundle.js', 'swagger-ui-bundle.js.LICENSE.txt', 'swagger-ui.css'].map((name) => ({ name, from: `node_modules/swagger-ui-dist/${name}` }));
+  return {
+    name: 'documentation',
+    generateBundle() {
+      for (const { name, from } of [...ours, ...published]) {
+        // What points to a map that is not here makes the browser's tools look for it.
+        const source = readFileSync(from, 'utf8').replace(/^\/[/*]# sourceMappingURL=.*$/m, '');
+        this.emitFile({ type: 'asset', fileName: `docs/${name}`, source });
+      }
+    },
+  };
+}
+
 export default defineConfig({
-  plugins: [svelte(), nameLaterParts(), ...(server ? [] : [mockApi()])],
+  plugins: [svelte(), nameLaterParts(), documentation(), ...(server ? [] : [mockApi()])],
   server: server ? { proxy: { '/api': server, '/docs': server, '/openapi.json': server } } : {},
   build: {
     target: 'es2022',

@@ -7,10 +7,15 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use rmcp::handler::server::wrapper::Parameters;
-use rmcp::model::{CallToolResult, ContentBlock, Implementation, ServerCapabilities, ServerConfig};
+use rmcp::handler::server::common::schema_for_input;
+use rmcp::handler::server::tool::parse_json_object;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
+    ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+};
 use rmcp::schemars::{self, JsonSchema};
-use rmcp::{ServerHandler, ServiceExt, tool, tool_handler, tool_router};
+use rmcp::service::RequestContext;
+use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -85,21 +90,40 @@ struct Rating {
     user_feedback: u8,
 }
 
-#[tool_router]
+/// What there is, by the names that [`Tools::call_tool`] knows.
+fn tools() -> Result<Vec<Tool>, String> {
+    Ok(vec![
+        Tool::new(
+            "search",
+            "Find pictures by what is on them. Best first; the jwt of the answer is for `rate`.",
+            schema_for_input::<SearchFor>()?,
+        ),
+        Tool::new(
+            "similar",
+            "Find pictures that look like one that is known by its name, perhaps with words that they should fit too.",
+            schema_for_input::<SimilarTo>()?,
+        ),
+        Tool::new(
+            "show",
+            "Look at a picture: a small JPEG of it.",
+            schema_for_input::<ShowWhat>()?,
+        ),
+        Tool::new(
+            "rate",
+            "Rate an answer of `search` or `similar` from 1 (useless) to 10 (perfect). The same jwt again changes the rating.",
+            schema_for_input::<Rating>()?,
+        ),
+    ])
+}
+
 impl Tools {
-    #[tool(
-        description = "Find pictures by what is on them. Best first; the jwt of the answer is for `rate`."
-    )]
-    async fn search(&self, Parameters(wanted): Parameters<SearchFor>) -> CallToolResult {
+    async fn search(&self, wanted: SearchFor) -> CallToolResult {
         let limit = wanted.limit.unwrap_or(LIMIT_DEFAULT);
         let body = json!({"text": wanted.text, "limit": limit, "strength": true, "collapse": true});
         told(self.api.post(SEARCH, &body).await.map(|answer| plain(&answer)))
     }
 
-    #[tool(
-        description = "Find pictures that look like one that is known by its name, perhaps with words that they should fit too."
-    )]
-    async fn similar(&self, Parameters(wanted): Parameters<SimilarTo>) -> CallToolResult {
+    async fn similar(&self, wanted: SimilarTo) -> CallToolResult {
         let limit = wanted.limit.unwrap_or(LIMIT_DEFAULT);
         let mut body = json!({"limit": limit, "strength": true, "collapse": true});
         match wanted.text {
@@ -111,8 +135,7 @@ impl Tools {
         told(self.api.post(SEARCH, &body).await.map(|answer| plain(&answer)))
     }
 
-    #[tool(description = "Look at a picture: a small JPEG of it.")]
-    async fn show(&self, Parameters(wanted): Parameters<ShowWhat>) -> CallToolResult {
+    async fn show(&self, wanted: ShowWhat) -> CallToolResult {
         let name = utf8_percent_encode(&wanted.image_name, PATH_ESCAPES);
         let width = wanted.width.unwrap_or(WIDTH_DEFAULT);
         let path = format!("/api/v1/images/{name}/thumbnail?width={width}");
@@ -125,21 +148,45 @@ impl Tools {
         }
     }
 
-    #[tool(
-        description = "Rate an answer of `search` or `similar` from 1 (useless) to 10 (perfect). The same jwt again changes the rating."
-    )]
-    async fn rate(&self, Parameters(rating): Parameters<Rating>) -> CallToolResult {
+    async fn rate(&self, rating: Rating) -> CallToolResult {
         let body = json!({"jwt": rating.jwt, "user_feedback": rating.user_feedback});
         told(self.api.post("/api/v1/create-feedback", &body).await)
     }
 }
 
-#[tool_handler]
 impl ServerHandler for Tools {
     fn get_info(&self) -> ServerConfig {
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
             .with_server_info(Implementation::new("image-search", env!("CARGO_PKG_VERSION")))
             .with_instructions(INSTRUCTIONS)
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let tools = tools().map_err(|reason| ErrorData::internal_error(reason, None))?;
+        Ok(ListToolsResult::with_all_items(tools))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let arguments = request.arguments.unwrap_or_default();
+        let result = match &*request.name {
+            "search" => self.search(parse_json_object(arguments)?).await,
+            "similar" => self.similar(parse_json_object(arguments)?).await,
+            "show" => self.show(parse_json_object(arguments)?).await,
+            "rate" => self.rate(parse_json_object(arguments)?).await,
+            unknown => {
+                let what = format!("there is no tool {unknown}; tools/list names them");
+                return Err(ErrorData::invalid_params(what, None));
+            }
+        };
+        Ok(result.into())
     }
 }
 

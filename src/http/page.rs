@@ -1,11 +1,10 @@
 //! What a browser shows: the page at `/` (built from web/, embedded in the program) and the API's documentation at `/docs`.
 
 use axum::Router;
-use axum::http::{HeaderValue, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use rust_embed::RustEmbed;
-use utoipa_swagger_ui::Config;
 
 use super::SharedApp;
 use super::error::Problem;
@@ -32,7 +31,7 @@ pub(super) fn routes(document: String) -> Router<SharedApp> {
             get(move || async move { ([(header::CONTENT_TYPE, "application/json")], document) }),
         )
         .route("/docs", get(|| async { Redirect::permanent("/docs/") }))
-        .route("/docs/", get(|| async { documentation("") }))
+        .route("/docs/", get(|| async { documentation("index.html") }))
         .route("/docs/{*path}", get(|ApiPath(path): ApiPath| async move { documentation(&path) }))
 }
 
@@ -52,19 +51,7 @@ fn file(path: &str) -> Response {
 }
 
 fn documentation(path: &str) -> Response {
-    match utoipa_swagger_ui::serve(path, std::sync::Arc::new(Config::from("/openapi.json"))) {
-        Ok(Some(file)) => {
-            let mut response =
-                ([(header::CONTENT_TYPE, file.content_type)], file.bytes.into_owned())
-                    .into_response();
-            // Swagger UI sets styles, draws icons from data addresses and pictures from blobs; scripts still come from here only.
-            let policy = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; object-src 'none'; frame-ancestors 'none'";
-            response
-                .headers_mut()
-                .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-            response
-        }
-        Ok(None) => Problem::not_found("There is no such file.").into_response(),
-        Err(_) => Problem::unexplained().into_response(),
-    }
+    // Swagger UI sets styles, draws icons from data addresses and pictures from blobs; scripts still come from here only.
+    let policy = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; object-src 'none'; frame-ancestors 'none'";
+    ([(header::CONTENT_SECURITY_POLICY, policy)], file(&format!("docs/{path}"))).into_response()
 }
