@@ -83,6 +83,7 @@ pub struct ServerConfig {
     pub connections_per_address_max: usize,
     pub event_streams_max: usize,
     pub write_timeout_ms: u64,
+    pub send_buffer_bytes: u32,
     pub body_wait_ms: u64,
     pub request_timeout_ms: u64,
     pub shutdown_timeout_ms: u64,
@@ -97,6 +98,8 @@ impl ServerConfig {
         ] {
             check(value >= 1, key, value.to_string(), "at least 1")?;
         }
+        let buffer = self.send_buffer_bytes;
+        check(buffer >= 16384, "server.send_buffer_bytes", buffer.to_string(), "at least 16384")?;
         let is_name = |name: &String| !name.is_empty() && !name.contains(['/', ':', '*', ' ']);
         check(
             self.hosts.iter().all(is_name),

@@ -1,5 +1,6 @@
 //! `serve`: the API, the page and the worker in one process, or in one each. The server answers while the model loads.
 
+use std::io;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,18 +9,20 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 use super::{control, signs_of_life, stop_signal};
 use crate::app::App;
 use crate::backup::lender::Lender;
-use crate::config::{Config, Overrides, Role};
+use crate::config::{Config, Overrides, Role, ServerConfig};
 use crate::http;
 use crate::models::DownloadProgress;
 use crate::serving::{Answering, ServingError, ServingState};
 
 /// Files that may be open beside connections: pictures, catalog, the vector store's segments.
 const FILES_RESERVED: usize = 512;
+/// Connections that the system holds for us until they are taken.
+const BACKLOG: u32 = 1024;
 /// How often it is looked how far a download is.
 const DOWNLOAD_POLL: Duration = Duration::from_millis(500);
 
@@ -56,7 +59,7 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     config.check_role()?;
     fit_connections(&mut config, raise_files_max());
     let (host, port) = (config.server.host.clone(), config.server.port);
-    let listener = TcpListener::bind((host.as_str(), port)).await;
+    let listener = listen(&config.server).await;
     let listener =
         listener.with_context(|| format!("cannot listen on {host}:{port}; is another program using it? Choose another with --port"))?;
     let address = listener.local_addr()?;
@@ -111,6 +114,27 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     serving.await??;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// At the first address of the host that is free. Connections inherit the size of the buffer: left to itself, the system keeps
+/// up to 4 MB of an answer for a client that does not take it.
+async fn listen(config: &ServerConfig) -> io::Result<TcpListener> {
+    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in lookup_host((config.host.as_str(), config.port)).await? {
+        let attempt = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // A port is free again at once after a restart.
+            socket.set_reuseaddr(cfg!(unix))?;
+            socket.set_send_buffer_size(config.send_buffer_bytes)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        };
+        match attempt() {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 fn routes(app: &Arc<App>, bound: IpAddr) -> axum::Router {
