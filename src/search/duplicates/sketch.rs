@@ -128,25 +128,24 @@ pub(super) fn candidates(
     sketches: &[Sketch],
     mut found: impl FnMut(u32, u32) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let pieces = pieces(sketches.len());
-    for (number, piece) in pieces.iter().enumerate() {
+    let mut earlier: Vec<Sizes> = Vec::new();
+    for piece in pieces(sketches.len()) {
         let mut look = |a: u32, b: u32| {
             let (one, other) = (&sketches[a as usize], &sketches[b as usize]);
             // Who met by an earlier piece was told of then.
-            let met =
-                |earlier: &Piece| (one.piece(*earlier) ^ other.piece(*earlier)).count_ones() <= 1;
-            if one.may_be_near(other) && !pieces[..number].iter().any(met) {
+            if one.may_be_near(other) && !earlier.iter().any(|sizes| sizes.met(one, other)) {
                 return found(a, b);
             }
             ControlFlow::Continue(())
         };
-        let buckets = Buckets::new(sketches, *piece);
-        for value in 0..buckets.len() {
+        let buckets = Buckets::new(sketches, piece);
+        for value in 0..buckets.sizes.len() {
             within(buckets.of(value), &mut look)?;
             for bit in (0..piece.bits).map(|bit| 1 << bit).filter(|bit| value & bit == 0) {
                 between(buckets.of(value), buckets.of(value | bit), &mut look)?;
             }
         }
+        earlier.push(buckets.sizes);
     }
     ControlFlow::Continue(())
 }
@@ -185,14 +184,14 @@ fn between(bucket: &[u32], other: &[u32], look: Look<'_>) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// Places of sketches by the value of one piece.
-struct Buckets {
-    places: Vec<u32>,
+/// How many sketches have each value of a piece.
+struct Sizes {
+    piece: Piece,
     /// Where each value's places begin, and where the last one's end.
     starts: Vec<u32>,
 }
 
-impl Buckets {
+impl Sizes {
     fn new(sketches: &[Sketch], piece: Piece) -> Self {
         let mut starts = vec![0_u32; (1 << piece.bits) + 1];
         for sketch in sketches {
@@ -201,21 +200,7 @@ impl Buckets {
         for value in 1..starts.len() {
             starts[value] += starts[value - 1];
         }
-        let (mut next, mut places) = (starts.clone(), vec![0; sketches.len()]);
-        for (place, sketch) in sketches.iter().enumerate() {
-            let at = &mut next[sketch.piece(piece)];
-            places[*at as usize] = place as u32;
-            *at += 1;
-        }
-        let mut buckets = Self { places, starts };
-        for value in 0..buckets.len() {
-            let range = buckets.range(value);
-            if range.len() > BUCKET_MAX {
-                // Those that are most alike come to stand side by side.
-                buckets.places[range].sort_by_key(|place| sketches[*place as usize].bits);
-            }
-        }
-        buckets
+        Self { piece, starts }
     }
 
     /// How many values there are.
@@ -227,8 +212,39 @@ impl Buckets {
         self.starts[value] as usize..self.starts[value + 1] as usize
     }
 
+    /// Whether two were looked at side by side because of this piece.
+    fn met(&self, one: &Sketch, other: &Sketch) -> bool {
+        let [a, b] = [one, other].map(|sketch| sketch.piece(self.piece));
+        (a ^ b).count_ones() <= 1 && self.range(a).len().max(self.range(b).len()) <= BUCKET_MAX
+    }
+}
+
+/// Places of sketches by the value of one piece.
+struct Buckets {
+    places: Vec<u32>,
+    sizes: Sizes,
+}
+
+impl Buckets {
+    fn new(sketches: &[Sketch], piece: Piece) -> Self {
+        let sizes = Sizes::new(sketches, piece);
+        let (mut next, mut places) = (sizes.starts.clone(), vec![0; sketches.len()]);
+        for (place, sketch) in sketches.iter().enumerate() {
+            let at = &mut next[sketch.piece(piece)];
+            places[*at as usize] = place as u32;
+            *at += 1;
+        }
+        for range in (0..sizes.len()).map(|value| sizes.range(value)) {
+            if range.len() > BUCKET_MAX {
+                // Those that are most alike come to stand side by side.
+                places[range].sort_by_key(|place| sketches[*place as usize].bits);
+            }
+        }
+        Self { places, sizes }
+    }
+
     fn of(&self, value: usize) -> &[u32] {
-        &self.places[self.range(value)]
+        &self.places[self.sizes.range(value)]
     }
 }
 
