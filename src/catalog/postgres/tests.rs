@@ -1,6 +1,8 @@
 //! The conformance suite on a real PostgreSQL, and what only PostgreSQL has: passwords, restarts, many writers at once, news.
 //! `make test-postgres` runs these; without the server's binaries they are left out.
 
+mod plans;
+
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -229,10 +231,12 @@ async fn a_deadlock_is_begun_anew() {
             catalog.forget(&[conformance::name("a"), conformance::name("b")], 5).await
         })
     };
-    // It waits for "a" first; then whoever has "b" wants "a" too.
-    until(&catalog, "SELECT count(*) = 1 AS holds FROM pg_locks WHERE NOT granted").await;
+    // It waits for "a" first; then whoever has "b" wants "a" too. Other tests have databases of their own.
+    const ONE_WAITS: &str = "SELECT count(*) = 1 AS holds FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until(&catalog, ONE_WAITS).await;
     other.commit().await.expect("committed");
-    until(&catalog, "SELECT count(*) = 1 AS holds FROM pg_locks WHERE NOT granted").await;
+    until(&catalog, ONE_WAITS).await;
     let crosswise = one.execute(touch("a")).await;
     match crosswise {
         Ok(_) => one.commit().await.expect("committed"),
@@ -285,7 +289,7 @@ async fn new_work_and_other_models_are_told_to_other_processes() {
 async fn a_database_that_restarts_is_unavailable_meanwhile_and_nothing_is_lost() {
     let mut server = Server::start().expect("a server of its own");
     let database = server.database().expect("an empty database");
-    let options = PostgresOptions { acquire_timeout_ms: 500, ..built_in().catalog.postgres };
+    let options = PostgresOptions { acquire_timeout_ms: 20_000, ..built_in().catalog.postgres };
     let (address, password) = (server.address(&database), Secret::from(PASSWORD.to_owned()));
     let open = || PostgresCatalog::open(&address, Some(&password), "one".to_owned(), &options);
     let catalog = open().await.expect("open");
