@@ -1,8 +1,6 @@
 //! The conformance suite on a real PostgreSQL, and what only PostgreSQL has: passwords, restarts, many writers at once, news.
 //! `make test-postgres` runs these; without the server's binaries they are left out.
 
-mod plans;
-
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -216,6 +214,8 @@ async fn counts_are_exact_while_many_write_and_others_fold() {
 #[tokio::test]
 #[ignore = "needs PostgreSQL: make test-postgres"]
 async fn a_deadlock_is_begun_anew() {
+    const ONE_WAITS: &str = "SELECT count(*) = 1 AS holds FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let catalog = Arc::new(Database::new().catalog().await);
     conformance::record(&*catalog, &["a", "b"]).await;
     let touch = |name: &'static str| {
@@ -232,8 +232,6 @@ async fn a_deadlock_is_begun_anew() {
         })
     };
     // It waits for "a" first; then whoever has "b" wants "a" too. Other tests have databases of their own.
-    const ONE_WAITS: &str = "SELECT count(*) = 1 AS holds FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock'";
     until(&catalog, ONE_WAITS).await;
     other.commit().await.expect("committed");
     until(&catalog, ONE_WAITS).await;
