@@ -18,7 +18,7 @@ use crate::search_token::{TokenError, TokenSigner};
 use crate::serving::{Serving, ServingParts};
 use crate::source::Source;
 use crate::source::address::{self as source_address, AddressError};
-use crate::thumbnails::Thumbnails;
+use crate::thumbnails::{SharedThumbnails, Thumbnails};
 use crate::types::now_ms;
 use crate::vector_store::{StoreError, VectorStore, address};
 
@@ -91,11 +91,9 @@ impl App {
     ) -> Result<Arc<Self>, AppError> {
         let metrics = Arc::new(Metrics::default());
         let decoder = Arc::new(Decoder::new(&config.decode, config.ingest.low_priority));
-        let thumbnails = Arc::new(Thumbnails::new(
-            data_dir.thumbnails(),
-            config.thumbnails.clone(),
-            decoder.clone(),
-        ));
+        let thumbnails =
+            Thumbnails::new(data_dir.thumbnails(), config.thumbnails.clone(), decoder.clone());
+        let thumbnails = Arc::new(thumbnails.shared_in(SharedThumbnails::open(&config)?));
         let serving = Arc::new(Serving::new(ServingParts {
             config: config.clone(),
             catalog: catalog.clone(),
@@ -182,6 +180,7 @@ impl App {
     /// Stops ingestion and closes store and catalog.
     pub async fn shut_down(&self) {
         self.serving.shut_down().await;
+        self.thumbnails.flush().await;
         if let Err(error) = self.store.close().await {
             tracing::warn!(%error, "the vector store did not close cleanly");
         }

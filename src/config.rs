@@ -9,6 +9,7 @@ mod learning;
 mod role;
 mod search;
 mod source;
+mod thumbnails;
 mod vector_store;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ pub use self::learning::LearningConfig;
 pub use self::role::Role;
 pub use self::search::SearchConfig;
 pub use self::source::{Addressing, S3Config, SourceConfig};
+pub use self::thumbnails::ThumbnailConfig;
 use self::vector_store::WithPlainAddress;
 pub use self::vector_store::{
     EMBEDDED, EmbeddedOptions, QDRANT_PREFIX, QdrantOptions, Quantization, VectorStoreConfig,
@@ -261,15 +263,6 @@ impl ModelsConfig {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ThumbnailConfig {
-    pub quality: u8,
-    pub cache_bytes_max: u64,
-    pub concurrent_max: usize,
-    pub while_indexing: bool,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct UploadConfig {
     pub enabled: bool,
     pub api_key: Secret,
@@ -491,12 +484,6 @@ impl Config {
             self.ingest.attempts_max.to_string(),
             "at least 1",
         )?;
-        check(
-            self.thumbnails.concurrent_max >= 1,
-            "thumbnails.concurrent_max",
-            self.thumbnails.concurrent_max.to_string(),
-            "at least 1",
-        )?;
         if let Some((key, value, reason)) = self.catalog.wrong() {
             return Err(ConfigError::Value { key, value, reason });
         }
@@ -508,12 +495,7 @@ impl Config {
         self.models.validate()?;
         self.source.s3.validate()?;
         self.downloads.validate()?;
-        check(
-            (1..=100).contains(&self.thumbnails.quality),
-            "thumbnails.quality",
-            self.thumbnails.quality.to_string(),
-            "1 to 100",
-        )
+        self.thumbnails.validate()
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::app::App;
 use crate::catalog::CatalogError;
 use crate::ingest::{IngestError, compare_sources};
+use crate::source::s3::ObjectsError;
 use crate::store_check::{CheckError, StoreCheck};
 use crate::thumbnails::kept;
 use crate::types::{ContentHash, ModelId};
@@ -36,6 +37,8 @@ pub enum RepairError {
     Store(#[from] StoreError),
     #[error("cannot tidy up the thumbnails in {path}: {reason}")]
     Thumbnails { path: String, reason: String },
+    #[error("cannot tidy up the thumbnails in {0}")]
+    SharedThumbnails(#[from] ObjectsError),
 }
 
 /// Brings everything together: files first, since they are what all the rest is about.
@@ -45,6 +48,7 @@ pub async fn repair(app: &App) -> Result<Vec<Mended>, RepairError> {
         done.extend(mend_vectors(app, &used.id).await?);
     }
     done.extend(mend_thumbnails(app).await?);
+    done.extend(mend_shared_thumbnails(app).await?);
     Ok(done)
 }
 
@@ -142,16 +146,46 @@ async fn mend_thumbnails(app: &App) -> Result<Option<Mended>, RepairError> {
     let dir = app.data_dir.thumbnails();
     let files = kept::all(&dir);
     let hashes: Vec<ContentHash> = files.iter().filter_map(|file| file.hash).collect();
+    let known = known_contents(app, &hashes).await?;
+    let removed = kept::remove_others(&files, |hash| known.contains(hash))
+        .map_err(|error| failed(&dir, &error))?;
+    let words = format!("{removed} of no known picture, or cut off, were deleted");
+    Ok((removed > 0).then_some(Mended { part: "thumbs", words }))
+}
+
+/// The same in the bucket, whose objects are whole.
+async fn mend_shared_thumbnails(app: &App) -> Result<Option<Mended>, RepairError> {
+    let Some(shared) = app.thumbnails.shared() else { return Ok(None) };
+    let (mut from, mut removed) = (None, 0);
+    loop {
+        let (page, next) = shared.page(from.as_deref()).await?;
+        let hashes: Vec<ContentHash> = page.iter().map(|(_, hash)| *hash).collect();
+        let known = known_contents(app, &hashes).await?;
+        for (key, _) in page.iter().filter(|(_, hash)| !known.contains(hash)) {
+            shared.delete_key(key).await?;
+            removed += 1;
+        }
+        if next.is_none() {
+            break;
+        }
+        from = next;
+    }
+    let words = format!("{removed} of no known picture were deleted from {}", shared.location());
+    Ok((removed > 0).then_some(Mended { part: "thumbs", words }))
+}
+
+/// Those that have a vector of any model, or are about to.
+async fn known_contents(
+    app: &App,
+    hashes: &[ContentHash],
+) -> Result<HashSet<ContentHash>, RepairError> {
     let mut known = HashSet::new();
     for used in app.catalog.used_models().await? {
         for hashes in hashes.chunks(HASHES_PER_PAGE as usize) {
             known.extend(app.catalog.known_vectors(&used.id.to_string(), hashes).await?);
         }
     }
-    let removed = kept::remove_others(&files, |hash| known.contains(hash))
-        .map_err(|error| failed(&dir, &error))?;
-    let words = format!("{removed} of no known picture, or cut off, were deleted");
-    Ok((removed > 0).then_some(Mended { part: "thumbs", words }))
+    Ok(known)
 }
 
 fn failed(dir: &Path, error: &std::io::Error) -> RepairError {

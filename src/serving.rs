@@ -101,6 +101,8 @@ pub struct Serving {
     state: watch::Sender<ServingState>,
     /// Somebody wants the preferred model at once.
     wanted_now: AtomicBool,
+    /// This process indexes and never answers, so texts need not be read.
+    only_indexes: AtomicBool,
 }
 
 impl Serving {
@@ -108,7 +110,8 @@ impl Serving {
     pub fn new(parts: ServingParts) -> Result<Self, ModelError> {
         let models = Models::open(&parts.config)?;
         let state = watch::Sender::new(ServingState::Loading);
-        Ok(Self { parts, models, state, wanted_now: AtomicBool::new(false) })
+        let [wanted_now, only_indexes] = [(); 2].map(|()| AtomicBool::new(false));
+        Ok(Self { parts, models, state, wanted_now, only_indexes })
     }
 
     /// How far the model is, now.
@@ -126,6 +129,7 @@ impl Serving {
         if self.parts.config.role == Role::Api {
             return self.run_replica(stop).await;
         }
+        self.only_indexes.store(!self.parts.config.role.answers(), Ordering::Relaxed);
         let brought_up = stop.run_until_cancelled(self.bring_up_patiently()).await;
         let Some(ingest) = brought_up.transpose()? else { return Ok(()) };
         ingest.spawn();
@@ -222,7 +226,8 @@ impl Serving {
     }
 
     async fn load(&self, located: &LocatedModel) -> Result<Embedder, ServingError> {
-        loading::load(&self.parts.config, located.clone()).await
+        let pictures_only = self.only_indexes.load(Ordering::Relaxed);
+        loading::load(&self.parts.config, located.clone(), pictures_only).await
     }
 
     /// Makes `located` the model that pictures are indexed with, by all processes, and that answers as soon as it can. What

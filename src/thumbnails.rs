@@ -1,8 +1,11 @@
-//! Small JPEG pictures for lists, made on first request and kept below the data folder by content hash and width.
-//! Bounded in widths, in bytes on disk (the oldest go first) and in how many are made at once.
+//! Small JPEG pictures for lists, made on first request and kept below the data folder by content hash and width; `shared` with
+//! other processes in a bucket, if one is configured. Bounded in widths, in bytes on disk (the oldest go first) and in how many
+//! are made at once.
 
 pub mod kept;
+mod outage;
 mod preview;
+mod shared;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +22,7 @@ use image::{ExtendedColorType, ImageFormat, RgbImage};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+pub use self::shared::SharedThumbnails;
 use crate::config::ThumbnailConfig;
 use crate::decoder::{DecodeFailure, Decoder};
 use crate::types::{ContentHash, Preview};
@@ -45,6 +49,7 @@ pub struct Thumbnails {
     making: Mutex<HashMap<(ContentHash, u32), Turn>>,
     written_bytes: AtomicU64,
     filling: Semaphore,
+    shared: Option<Arc<SharedThumbnails>>,
 }
 
 /// Why there is no thumbnail.
@@ -65,7 +70,7 @@ impl Thumbnails {
         // As if full: the first write measures the folder.
         let written_bytes = AtomicU64::new(config.cache_bytes_max);
         let (making, filling) = (Mutex::default(), Semaphore::new(1));
-        Self { dir, config, decoder, turns, making, written_bytes, filling }
+        Self { dir, config, decoder, turns, making, written_bytes, filling, shared: None }
     }
 
     /// The width that is served for a wanted one.
@@ -78,6 +83,13 @@ impl Thumbnails {
 
     async fn cached(&self, hash: &ContentHash, width: u32) -> Option<Vec<u8>> {
         tokio::fs::read(self.path(hash, width)).await.ok()
+    }
+
+    async fn kept_anywhere(self: &Arc<Self>, hash: &ContentHash, width: u32) -> Option<Vec<u8>> {
+        match self.cached(hash, width).await {
+            Some(kept) => Some(kept),
+            None => self.from_others(hash, width).await,
+        }
     }
 
     /// The thumbnail of a picture, kept or made: `read` gets the picture's bytes, of which there are `size_bytes`. However many
@@ -96,7 +108,7 @@ impl Thumbnails {
         let mine = self.making.lock().entry(key).or_default().clone();
         let made = {
             let _alone = mine.lock().await;
-            match self.cached(&hash, width).await {
+            match self.kept_anywhere(&hash, width).await {
                 Some(kept) => Ok(kept),
                 None => self.make(hash, width, size_bytes, read).await,
             }
@@ -185,8 +197,13 @@ impl Thumbnails {
         self.dir.join(&hex[..2]).join(format!("{hex}-{width}.jpg"))
     }
 
-    /// Failing to keep one costs time later and nothing else.
     fn keep(&self, hash: &ContentHash, width: u32, jpeg: &[u8]) {
+        self.give_to_others(hash, width, jpeg);
+        self.keep_here(hash, width, jpeg);
+    }
+
+    /// Failing to keep one costs time later and nothing else.
+    fn keep_here(&self, hash: &ContentHash, width: u32, jpeg: &[u8]) {
         let path = self.path(hash, width);
         let partial = path.with_extension(format!("{}.part", uuid::Uuid::new_v4()));
         let folder = path.parent().unwrap_or(&self.dir);

@@ -18,6 +18,7 @@ use crate::feedback::timestamp;
 use crate::repair;
 use crate::serving::load_embedder;
 use crate::source::address::is_remote;
+use crate::thumbnails::SharedThumbnails;
 
 /// What one check found: something to tell, or what is wrong and what to do.
 type Finding = Result<String, String>;
@@ -55,6 +56,9 @@ pub(super) async fn run(config: Config, args: &DoctorArgs) -> anyhow::Result<Exi
         report("folder", check_folder(folder));
     }
     report("data", check_data_dir(&config.data_dir));
+    if !config.thumbnails.store.is_empty() {
+        report("thumbs", check_shared_thumbnails(&config).await);
+    }
     report("port", check_port(&config, server.as_deref()));
     report("model", check_model(&config).await);
     report("engine", Ok(other_engine(&config)));
@@ -118,6 +122,16 @@ fn check_data_dir(data_dir: &Path) -> Finding {
         )
     })?;
     Ok(format!("{} is writable", data_dir.display()))
+}
+
+async fn check_shared_thumbnails(config: &Config) -> Finding {
+    let shared = SharedThumbnails::open(config).map_err(|error| error.to_string())?;
+    let Some(shared) = shared else { return Ok("they are not shared".to_owned()) };
+    let location = shared
+        .check()
+        .await
+        .map_err(|error| format!("{error}; until then each process makes its own thumbnails"))?;
+    Ok(format!("{location} can be read and written"))
 }
 
 fn check_port(config: &Config, server: Option<&str>) -> Finding {

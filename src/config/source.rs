@@ -20,6 +20,7 @@ pub struct SourceConfig {
 #[serde(deny_unknown_fields)]
 pub struct S3Config {
     pub endpoint: String,
+    pub google_endpoint: String,
     pub region: String,
     pub addressing: Addressing,
     pub profile: String,
@@ -47,21 +48,27 @@ pub enum Addressing {
 
 impl S3Config {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        let endpoint = self.endpoint.as_str();
-        let is_address = endpoint.starts_with("https://") || endpoint.starts_with("http://");
-        // What may be a password is not repeated.
-        check(
-            !endpoint.contains('@'),
-            "source.s3.endpoint",
-            "…".into(),
-            "an address without credentials; they come from the environment or a profile",
-        )?;
-        check(
-            endpoint.is_empty() || (is_address && !endpoint.contains(['?', '#'])),
-            "source.s3.endpoint",
-            endpoint.to_owned(),
-            "an address that begins with https:// or http://, or nothing for Amazon's own",
-        )?;
+        for (key, endpoint) in [
+            ("source.s3.endpoint", self.endpoint.as_str()),
+            ("source.s3.google_endpoint", self.google_endpoint.as_str()),
+        ] {
+            let is_address = endpoint.starts_with("https://") || endpoint.starts_with("http://");
+            let may_be_empty = key == "source.s3.endpoint";
+            // What may be a password is not repeated.
+            check(
+                !endpoint.contains('@'),
+                key,
+                "…".into(),
+                "an address without credentials; they come from the environment or a profile",
+            )?;
+            check(
+                (endpoint.is_empty() && may_be_empty)
+                    || (is_address && !endpoint.contains(['?', '#'])),
+                key,
+                endpoint.to_owned(),
+                "an address that begins with https:// or http://",
+            )?;
+        }
         check(
             self.region.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'),
             "source.s3.region",

@@ -78,6 +78,8 @@ async fn collect_garbage(shared: &Shared, before_ms: i64) -> Result<usize, Inges
     let write = shared.begin_write().await?;
     collection.delete(&shared.point_ids(&hashes)).await?;
     shared.end_write(write).await?;
+    // As long as they are claimed, no picture comes back to these contents.
+    shared.parts.thumbnails.forget(&hashes).await;
     catalog.forget_orphans(&shared.model, &token).await?;
     tracing::info!(vectors = hashes.len(), "removed vectors of pictures that are gone");
     Ok(hashes.len())

@@ -37,12 +37,16 @@ pub async fn load_embedder(
             }
         }
     };
-    let embedder = load(config, located.clone()).await?;
+    let embedder = load(config, located.clone(), false).await?;
     Ok((located, embedder))
 }
 
-/// Loads a model whose files are here and starts its threads.
-pub(super) async fn load(config: &Config, located: LocatedModel) -> Result<Embedder, ServingError> {
+/// Loads a model whose files are here and starts its threads. Who only indexes needs the half that sees.
+pub(super) async fn load(
+    config: &Config,
+    located: LocatedModel,
+    pictures_only: bool,
+) -> Result<Embedder, ServingError> {
     let mut engine: EngineChoice = config.embed.engine.parse().map_err(|_| {
         ServingError::Engine(format!(
             "{:?} is none of auto, rten, onnxruntime",
@@ -70,6 +74,7 @@ pub(super) async fn load(config: &Config, located: LocatedModel) -> Result<Embed
         prepared_dir,
         precision: if located.id.is_int8() { Precision::Int8 } else { Precision::F32 },
         before_picture_threads: low_priority.then_some(lower_priority as fn()),
+        pictures_only,
     };
     let embed = config.embed.clone();
     let loading = tokio::task::spawn_blocking(move || {

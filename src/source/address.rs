@@ -1,5 +1,5 @@
-//! From the configured addresses to the sources: an address is a folder's path, or `s3://bucket/prefix`. A further kind of
-//! source is one new file and one more arm in [`open`].
+//! From the configured addresses to the sources: an address is a folder's path, `s3://bucket/prefix` or `gs://bucket/prefix`. A
+//! further kind of source is one new file and one more arm in [`open`].
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -9,7 +9,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::Source;
 use super::folder::FolderSource;
-use super::s3::{ClientError, S3Address, S3Source};
+use super::s3::{ClientError, Objects, S3Address, S3Source, Store};
 use crate::config::S3Config;
 
 /// Links followed while looking for a folder's real path.
@@ -22,12 +22,24 @@ pub enum AddressError {
     #[error("ingest.ignore: {0}")]
     Ignore(#[from] globset::Error),
     #[error(
-        "images has an address of the kind {0}://, which is not built in; a source of pictures is a folder's path, or s3://bucket/prefix (Google's buckets too, by source.s3.endpoint = \"https://storage.googleapis.com\")"
+        "{key} has an address of the kind {scheme}://, which is not built in; there are folders, s3://bucket/prefix and gs://bucket/prefix"
     )]
-    NotBuiltIn(String),
+    NotBuiltIn { key: &'static str, scheme: String },
     /// The address is not repeated: it may hold a secret.
-    #[error("images has an address s3://…, and {0}")]
-    Bucket(&'static str),
+    #[error("{key} has an address of a bucket (s3://… or gs://…), and {reason}")]
+    Bucket { key: &'static str, reason: &'static str },
+    #[error(
+        "{key} = {address:?} is no address of a bucket; write s3://bucket/prefix or gs://bucket/prefix"
+    )]
+    NoBucket { key: &'static str, address: String },
+    #[error(
+        "{key} = {address:?} overlaps with the pictures in {images:?}: what is kept there would be taken for pictures; name another prefix, or one that begins with a dot"
+    )]
+    AmongPictures { key: &'static str, address: String, images: String },
+    #[error(
+        "{key} needs credentials, and source.s3.anonymous signs nothing; one of the two has to go"
+    )]
+    Anonymous { key: &'static str },
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(
@@ -58,16 +70,48 @@ pub fn open(
                 let prefix = prefixes.next(&label(&root));
                 Arc::new(folder(root, prefix, Some(&data_dir), ignore.clone(), images_max))
             }
-            Some(("s3", rest)) => {
-                let address = S3Address::parse(rest).map_err(AddressError::Bucket)?;
+            Some((scheme, rest)) => {
+                let address = bucket("images", scheme, rest)?;
                 let prefix = prefixes.next(address.label());
                 Arc::new(S3Source::new(address, prefix, ignore.clone(), images_max, s3)?)
             }
-            Some((scheme, _)) => return Err(AddressError::NotBuiltIn(scheme.to_owned())),
         };
         sources.push(source);
     }
     Ok(sources)
+}
+
+/// A place in a bucket for what this program makes itself, by the address that the configuration key `key` names. It must not
+/// lie where pictures are taken from.
+pub fn objects(
+    key: &'static str,
+    address: &str,
+    images: &[PathBuf],
+    ignore: &[String],
+    s3: &S3Config,
+) -> Result<Objects, AddressError> {
+    let Some((scheme, rest)) = scheme_of(Path::new(address)) else {
+        return Err(AddressError::NoBucket { key, address: address.to_owned() });
+    };
+    let ours = bucket(key, scheme, rest)?;
+    if s3.anonymous {
+        return Err(AddressError::Anonymous { key });
+    }
+    let ignore = patterns(ignore)?;
+    for (scheme, rest) in images.iter().filter_map(|images| scheme_of(images)) {
+        if ours.overlaps(&bucket("images", scheme, rest)?, &ignore) {
+            let (address, images) = (address.to_owned(), format!("{scheme}://{rest}"));
+            return Err(AddressError::AmongPictures { key, address, images });
+        }
+    }
+    Ok(Objects::new(&ours, s3)?)
+}
+
+fn bucket(key: &'static str, scheme: &str, rest: &str) -> Result<S3Address, AddressError> {
+    let Some(store) = Store::of_scheme(scheme) else {
+        return Err(AddressError::NotBuiltIn { key, scheme: scheme.to_owned() });
+    };
+    S3Address::parse(store, rest).map_err(|reason| AddressError::Bucket { key, reason })
 }
 
 /// Whether it is the address of something else than a folder.
@@ -189,17 +233,24 @@ mod tests {
 
     #[test]
     fn addresses_of_other_kinds_say_what_there_is() {
-        let error = opened(&["gs://bucket/photos"]).err().expect("not built in");
-        assert!(error.contains("gs://") && error.contains("storage.googleapis.com"), "{error}");
+        let error = opened(&["az://bucket/photos"]).err().expect("not built in");
+        assert!(error.contains("az://") && error.contains("gs://bucket/prefix"), "{error}");
         assert!(opened(&["./a:b//c"]).is_ok(), "a path may look odd");
     }
 
     #[test]
     fn buckets_stand_beside_folders_and_have_names_of_their_own() {
-        let sources =
-            opened(&["/nowhere/photos", "s3://pictures/photos/", "s3://pictures"]).expect("opened");
+        let addresses =
+            ["/nowhere/photos", "s3://pictures/photos/", "s3://pictures", "gs://pictures/photos"];
+        let sources = opened(&addresses).expect("opened");
         let ids: Vec<&str> = sources.iter().map(|source| source.id()).collect();
-        assert_eq!(ids, ["folder:/nowhere/photos", "s3://pictures/photos", "s3://pictures"]);
+        let expected = [
+            "folder:/nowhere/photos",
+            "s3://pictures/photos",
+            "s3://pictures",
+            "gs://pictures/photos",
+        ];
+        assert_eq!(ids, expected);
         let name = |text: &str| crate::types::ImageName::new(text).expect("valid");
         assert!(sources[1].check_name(&name("@photos-2/a.png")).is_ok());
         assert!(sources[2].check_name(&name("@pictures/a.png")).is_ok());
@@ -216,6 +267,36 @@ mod tests {
             "s3://bucket/a//hunter2",
         ] {
             let error = opened(&[wrong]).err().expect("refused");
+            assert!(error.contains("s3://") && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_we_make_ourselves_does_not_lie_among_the_pictures() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let s3 = crate::config::built_in().source.s3;
+        let images = ["photos", "s3://pictures/2024", "gs://pictures"].map(PathBuf::from);
+        let ignore = ["@thumbs".to_owned()];
+        let open = |address: &str| {
+            let opened = objects("thumbnails.store", address, &images, &ignore, &s3);
+            opened.map(|objects| objects.location().to_owned()).map_err(|error| error.to_string())
+        };
+        for apart in [
+            "s3://pictures/thumbs",
+            "s3://pictures/2024/.thumbs",
+            "gs://other",
+            "gs://pictures/@thumbs/a",
+        ] {
+            assert_eq!(open(apart).as_deref(), Ok(apart));
+        }
+        for among in
+            ["s3://pictures/2024", "s3://pictures/2024/thumbs", "s3://pictures", "gs://pictures/t"]
+        {
+            let error = open(among).expect_err("refused");
+            assert!(error.contains("thumbnails.store") && error.contains("overlaps"), "{error}");
+        }
+        for wrong in ["thumbs", "/srv/thumbs", "ftp://thumbs", "s3://hunter2:9000/x"] {
+            let error = open(wrong).expect_err("refused");
             assert!(error.contains("s3://") && !error.contains("hunter2"), "{error}");
         }
     }

@@ -1,13 +1,15 @@
-//! A bucket of pictures (Amazon S3 and whatever speaks its protocol: MinIO, Garage, Ceph, Cloudflare R2, Google's interoperable
-//! interface), or what lies below a prefix of one.
+//! A bucket of pictures (Amazon S3 and whatever speaks its protocol: MinIO, Garage, Ceph, Cloudflare R2; Google Cloud Storage,
+//! whose XML interface is that protocol in other words), or what lies below a prefix of one.
 //!
 //! `client` makes the few requests that this takes, `signing` signs them for whom `credentials` finds, `listing` lists, `reading`
-//! reads, and `fault` knows what errors mean. Why no library of stores: docs/decisions/0025.
+//! reads, `objects` keeps what we make ourselves, and `fault` knows what errors mean. Why no library of stores:
+//! docs/decisions/0024.
 
 mod client;
 mod credentials;
 mod fault;
 mod listing;
+mod objects;
 mod reading;
 mod signing;
 #[cfg(test)]
@@ -20,13 +22,15 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use globset::GlobSet;
 use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, IF_NONE_MATCH};
+use reqwest::header::CONTENT_TYPE;
 use tokio::sync::broadcast;
 
 pub use self::client::ClientError;
 use self::client::{Client, Request};
 use self::fault::Fault;
+pub use self::objects::{Objects, ObjectsError, ObjectsPage};
 use self::reading::OpenObject;
+use self::signing::Dialect;
 use super::{Heeded, Hints, Identity, Listing, Opened, Source, SourceError};
 use crate::config::S3Config;
 use crate::types::{Fingerprint, ImageName, Scope};
@@ -36,9 +40,45 @@ const KEY_BYTES_MAX: usize = 1024;
 /// Hints that wait to be followed; when there are more, everything is looked at.
 const HINTS_WAITING_MAX: usize = 4096;
 
-/// What an address `s3://bucket/prefix` says.
+/// Whose words a store understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Store {
+    S3,
+    Google,
+}
+
+impl Store {
+    pub(super) fn of_scheme(scheme: &str) -> Option<Self> {
+        [Self::S3, Self::Google].into_iter().find(|store| store.scheme() == scheme)
+    }
+
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Google => "gs",
+        }
+    }
+
+    fn dialect(self) -> &'static Dialect {
+        match self {
+            Self::S3 => &signing::AMAZON,
+            Self::Google => &signing::GOOGLE,
+        }
+    }
+
+    /// The configuration key that says where it is.
+    fn endpoint_key(self) -> &'static str {
+        match self {
+            Self::S3 => "source.s3.endpoint",
+            Self::Google => "source.s3.google_endpoint",
+        }
+    }
+}
+
+/// What an address `s3://bucket/prefix` or `gs://bucket/prefix` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Address {
+    store: Store,
     bucket: String,
     /// Empty, or with a slash at its end.
     prefix: String,
@@ -63,8 +103,8 @@ struct Bucket {
 }
 
 impl S3Address {
-    /// What stands behind `s3://`. The error says what is wrong, and repeats nothing that may be a secret.
-    pub(super) fn parse(rest: &str) -> Result<Self, &'static str> {
+    /// `rest`: what stands behind `://`. The error says what is wrong, and repeats nothing that may be a secret.
+    pub(super) fn parse(store: Store, rest: &str) -> Result<Self, &'static str> {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if bucket.contains(['@', ':']) {
             return Err(
@@ -84,7 +124,18 @@ impl S3Address {
             return Err("the prefix has empty, '.' or '..' parts");
         }
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Ok(Self { bucket: bucket.to_owned(), prefix })
+        Ok(Self { store, bucket: bucket.to_owned(), prefix })
+    }
+
+    /// Whether something below one of the two addresses lies below the other as well, and would be found there.
+    pub(super) fn overlaps(&self, sources: &Self, ignore: &GlobSet) -> bool {
+        if (self.store, &self.bucket) != (sources.store, &sources.bucket) {
+            return false;
+        }
+        match self.prefix.strip_prefix(sources.prefix.as_str()) {
+            Some(relative) => ignored_part(relative, ignore).is_none(),
+            None => sources.prefix.starts_with(self.prefix.as_str()),
+        }
     }
 
     /// What its pictures are told apart by, beside other sources.
@@ -94,7 +145,8 @@ impl S3Address {
     }
 
     fn to_text(&self) -> String {
-        format!("s3://{}/{}", self.bucket, self.prefix).trim_end_matches('/').to_owned()
+        let Self { store, bucket, prefix } = self;
+        format!("{}://{bucket}/{prefix}", store.scheme()).trim_end_matches('/').to_owned()
     }
 }
 
@@ -107,7 +159,7 @@ impl S3Source {
         images_max: usize,
         settings: &S3Config,
     ) -> Result<Self, ClientError> {
-        let client = Arc::new(Client::new(&address.bucket, settings)?);
+        let client = Arc::new(Client::new(&address, settings)?);
         let id = address.to_text();
         let prefix = address.prefix.clone();
         let bucket = Arc::new(Bucket { client, address, prefix, names, ignore, images_max });
@@ -155,18 +207,22 @@ impl Bucket {
         Some(format!("{}{relative}", self.prefix))
     }
 
-    /// Where the first part ends that is hidden or matches a pattern of `ingest.ignore`, if one does.
     fn ignored_part(&self, relative: &str) -> Option<usize> {
-        let mut start = 0;
-        for part in relative.split('/') {
-            let is_hidden = part.starts_with('.') && part != "." && part != "..";
-            if is_hidden || (!part.is_empty() && self.ignore.is_match(Path::new(part))) {
-                return Some(start + part.len());
-            }
-            start += part.len() + 1;
-        }
-        None
+        ignored_part(relative, &self.ignore)
     }
+}
+
+/// Where the first part ends that is hidden or matches a pattern of `ingest.ignore`, if one does.
+fn ignored_part(relative: &str, ignore: &GlobSet) -> Option<usize> {
+    let mut start = 0;
+    for part in relative.split('/') {
+        let is_hidden = part.starts_with('.') && part != "." && part != "..";
+        if is_hidden || (!part.is_empty() && ignore.is_match(Path::new(part))) {
+            return Some(start + part.len());
+        }
+        start += part.len() + 1;
+    }
+    None
 }
 
 #[async_trait]
@@ -261,7 +317,8 @@ impl Source for S3Source {
             let put = put.with_header(CONTENT_TYPE, media_type.to_string());
             Request { body: Some(bytes.into()), ..put }
         };
-        let conditional = put().with_header(IF_NONE_MATCH, "*".to_owned());
+        let (condition, value) = self.bucket.client.if_absent();
+        let conditional = put().with_header(condition, value);
         let written = match self.bucket.client.send(&conditional).await {
             Err(Fault::Unsupported(_)) => self.bucket.client.send(&put()).await,
             written => written,

@@ -19,7 +19,9 @@ pub fn all(dir: &Path) -> Vec<Kept> {
     files
         .map(|entry| {
             let path = entry.into_path();
-            let hash = content_of(&path).filter(|_| is_whole(&path));
+            let name = path.file_name().and_then(|name| name.to_str());
+            let hash = name.and_then(content_of);
+            let hash = hash.filter(|_| std::fs::read(&path).is_ok_and(|jpeg| is_whole(&jpeg)));
             Kept { path, hash }
         })
         .collect()
@@ -40,15 +42,15 @@ pub fn remove_others(
     Ok(removed)
 }
 
-fn content_of(path: &Path) -> Option<ContentHash> {
-    let (hash, _width) = path.file_name()?.to_str()?.strip_suffix(".jpg")?.split_once('-')?;
-    hash.parse().ok()
+/// Of which content a thumbnail of this name is.
+pub(super) fn content_of(name: &str) -> Option<ContentHash> {
+    let (hash, width) = name.strip_suffix(".jpg")?.split_once('-')?;
+    hash.parse().ok().filter(|_| width.parse::<u32>().is_ok())
 }
 
 /// It begins and ends as a JPEG does: a crash or a full disk leaves the beginning.
-fn is_whole(path: &Path) -> bool {
-    std::fs::read(path)
-        .is_ok_and(|jpeg| jpeg.starts_with(&[0xff, 0xd8]) && jpeg.ends_with(&[0xff, 0xd9]))
+pub(super) fn is_whole(jpeg: &[u8]) -> bool {
+    jpeg.starts_with(&[0xff, 0xd8]) && jpeg.ends_with(&[0xff, 0xd9])
 }
 
 #[cfg(test)]

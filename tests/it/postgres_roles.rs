@@ -43,8 +43,13 @@ async fn replicas_share_everything_and_workers_do_what_is_done_once() {
     // Replicas first: they wait for a worker.
     let apis = [fleet.machine("api", &bundled()), fleet.machine("api", &bundled())];
     let first = apis[0].start();
-    let waiting = first.get("/readyz").send().await.expect("an answer");
-    assert_eq!(waiting.status(), 503);
+    first
+        .until("it says that it waits for a worker", async || {
+            let waiting = first.get("/readyz").send().await.expect("an answer");
+            assert_eq!(waiting.status(), 503);
+            waiting.text().await.expect("a body").contains("no worker has begun").then_some(())
+        })
+        .await;
     problem(
         first.post("/api/v1/search-image").json(&json!({"text": "x"})),
         503,
@@ -97,12 +102,15 @@ async fn replicas_share_everything_and_workers_do_what_is_done_once() {
     let listing = || {
         fleet.sql("SELECT holder FROM leases WHERE token LIKE 'work/listing%'").trim().to_owned()
     };
-    let before = listing();
-    let leader = names.iter().position(|name| *name == before).expect("a worker lists");
+    let leader = first
+        .until("a worker lists", async || names.iter().position(|name| *name == listing()))
+        .await;
+    let before = names[leader].clone();
     workers.remove(leader).kill_9();
     add(&fleet, PICTURES..PICTURES + 5);
     first.until_counts(u64::from(PICTURES) + 5, 0).await;
-    assert_eq!(listing(), names[1 - leader], "the other one has taken over");
+    let is_taken_over = async || (listing() == names[1 - leader]).then_some(());
+    first.until("the other one has taken over", is_taken_over).await;
     let dead = first
         .until("the dead one is told of", async || {
             let status = first.get_json("/api/v1/status").await;

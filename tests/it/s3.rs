@@ -1,5 +1,8 @@
 //! A bucket as the source of the whole program, on the S3 server that `tests/s3/server.py` runs: `make test-s3`.
 
+mod google;
+mod thumbnails;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Server, World, client, ok_json, picture, problem};
@@ -124,7 +127,10 @@ async fn a_bucket_is_indexed_searched_followed_written_and_kept_while_it_is_away
 
     // Without hints, by comparing; and with addresses of the bucket for browsers.
     bucket.put(&["photos/offline.png".into()], &picture(40)).await;
-    let world = world.set("INGEST__SCAN_INTERVAL_MS", "300").set("SOURCE__S3__PRESIGNED", "true");
+    let world = world
+        .set("INGEST__SCAN_INTERVAL_MS", "300")
+        .set("INGEST__SCAN_SHARE_MAX_PERCENT", "100")
+        .set("SOURCE__S3__PRESIGNED", "true");
     let server = world.serve().await;
     until_info(&server, "offline.png", |info| info.is_some()).await;
     bucket.put(&["photos/later.png".into()], &picture(41)).await;

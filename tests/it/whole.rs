@@ -24,8 +24,8 @@ const APIS: usize = 2;
 const WORKERS: usize = 4;
 const TEXTS: [&str; 5] = ["tennis", "a red apple", "a dog", "the sea at night", "two people"];
 const RESULTS: u32 = 100;
-/// Until all is well again after the last disturbance.
-const PATIENCE: Duration = Duration::from_mins(8);
+/// After the last disturbance nothing moves for so long only if something is wrong; how slow the machine is does not matter.
+const PATIENCE: Duration = Duration::from_mins(5);
 const QUICKEST_ANSWER: Duration = Duration::from_secs(20);
 
 fn from_environment(name: &str) -> Option<u64> {
@@ -126,6 +126,10 @@ struct Witness {
 }
 
 impl Witness {
+    fn is_served(&self) -> bool {
+        self.answers > 0 && !self.ratings.is_empty()
+    }
+
     /// An answer may be of any moment, but not wrong: what is in it has the score that it always has, and is there once.
     fn check(&mut self, text: usize, answer: &Value) {
         let matches = answer["matches"].as_array().expect("matches");
@@ -240,8 +244,10 @@ impl Whole {
                 .machine(role, "emoji-clip".as_ref())
                 .source(&source)
                 .set("SOURCE__S3__ENDPOINT", &bucket.server)
-                .set("SOURCE__S3__TIMEOUT_MS", "4000")
+                // Longer than the stand-in takes on a busy machine.
+                .set("SOURCE__S3__TIMEOUT_MS", "30000")
                 .set("SOURCE__S3__RETRY_FOR_MS", "4000")
+                .set("INGEST__LEASE_MS", "60000")
                 .variable("AWS_ACCESS_KEY_ID", "test")
                 .variable("AWS_SECRET_ACCESS_KEY", "test-secret")
                 .set("LEARNING__ENABLED", "false")
@@ -384,6 +390,7 @@ impl Whole {
     /// Every picture is indexed once, and nothing else is there.
     async fn until_complete(&self) {
         let (expected, began) = (self.bucket.there.len() as u64, Instant::now());
+        let (mut last, mut moved) = (Value::Null, Instant::now());
         loop {
             let answer = self.api(0).get("/api/v1/status").send().await;
             let status = match answer {
@@ -400,13 +407,21 @@ impl Whole {
                 && self.vectors_noted() == expected.to_string()
             {
                 self.log.say(format_args!("complete after {:?}", began.elapsed()));
-                return;
+                break;
             }
-            if began.elapsed() > PATIENCE {
+            let now = json!([images, status["store"]["vectors"]]);
+            if now != last {
+                (last, moved) = (now, Instant::now());
+            }
+            if moved.elapsed() > PATIENCE {
                 let logs: Vec<String> = self.members.iter().map(last_lines).collect();
                 panic!("{expected} pictures are not complete: {status}\n{}", logs.join("\n"));
             }
             tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        // Whoever was started last may have had no part in it yet, and holds what its predecessor did.
+        for member in &self.members {
+            member.server.as_ref().expect("it runs").until_ready().await;
         }
     }
 
@@ -512,13 +527,16 @@ async fn whatever_ends_or_halts_nothing_is_lost_doubled_or_wrong() {
     let missing = objects.saturating_sub(whole.bucket.next);
     whole.bucket.add(missing).await;
     whole.until_complete().await;
+    whole
+        .api(0)
+        .until("somebody was served", async || witness.lock().is_served().then_some(()))
+        .await;
     stop.cancel();
     for user in using {
         user.await.expect("whoever used it saw nothing wrong");
     }
     whole.check_catalog();
     let mut witness = std::mem::take(&mut *witness.lock());
-    assert!(witness.answers > 0 && !witness.ratings.is_empty(), "nobody was served");
     whole.check_ratings(&witness);
     whole.check_answers(&mut witness).await;
     whole.log.say(format_args!(

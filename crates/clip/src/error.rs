@@ -71,6 +71,11 @@ pub enum EncodeError {
     /// The tokenizer refused the text.
     #[error("the text cannot be tokenized: {0}")]
     Tokenize(String),
+    /// The half that reads texts was not loaded.
+    #[error(
+        "this process reads no texts: only the half of the model that sees pictures was loaded"
+    )]
+    PicturesOnly,
     /// The pixels were made for another model.
     #[error("the pixels were preprocessed for another model")]
     ForeignPixels,

@@ -84,6 +84,8 @@ pub struct LoadOptions {
     /// Called on each thread that starts the threads which compute pictures, before it does: what it changes about itself,
     /// such as its priority, they inherit. Texts then have threads of their own.
     pub before_picture_threads: Option<fn()>,
+    /// Leaves the half that reads texts, and its memory, away.
+    pub pictures_only: bool,
 }
 
 /// What a loaded model is.
@@ -119,7 +121,7 @@ pub struct ModelInfo {
 /// Both graphs, opened.
 struct Towers {
     pictures: PictureTower,
-    texts: TextTower,
+    texts: Option<TextTower>,
     /// Of pictures.
     lanes: usize,
     /// What could not be prepared.
@@ -130,7 +132,7 @@ struct Towers {
 pub struct Model {
     info: ModelInfo,
     pictures: PictureTower,
-    texts: TextTower,
+    texts: Option<TextTower>,
 }
 
 impl fmt::Debug for Model {
@@ -211,7 +213,9 @@ impl Model {
             dim: 0,
             image_width: pictures.recipe.width,
             image_height: pictures.recipe.height,
-            context_length: texts.context_length,
+            context_length: texts
+                .as_ref()
+                .map_or(bundle.tokenizer.context_length, |texts| texts.context_length),
             engine: opener.name(),
             provider: opener.provider().map(Provider::name),
             engine_note,
@@ -234,34 +238,37 @@ impl Model {
     ) -> Result<Towers, LoadError> {
         let dir = options.prepared_dir.as_deref();
         let preparation = Preparation { bundle, opener, dir, precision: options.precision };
-        let (texts, text_note) = preparation.tower::<TextTower>()?;
+        let texts = (!options.pictures_only).then(|| preparation.tower::<TextTower>());
+        let (texts, text_note) = texts.transpose()?.unzip();
         if let Some(before) = options.before_picture_threads {
             before();
         }
         let opener = &opener.for_pictures(lanes(options), options.before_picture_threads);
         let (pictures, picture_note) =
             Preparation { opener, ..preparation }.tower::<PictureTower>()?;
-        let notes = [picture_note, text_note].into_iter().flatten().collect();
+        let notes = [picture_note, text_note.flatten()].into_iter().flatten().collect();
         Ok(Towers { pictures, texts, lanes: opener.lanes(), notes })
     }
 
-    /// Runs both graphs once: what the files promise and what the graphs give have to agree before anything is stored.
+    /// Runs the graphs once: what the files promise and what the graphs give have to agree before anything is stored.
     fn measure_dim(&self) -> Result<usize, LoadError> {
         let refused = |path: PathBuf, reason: String| LoadError::Graph { path, reason };
+        let dim = |rows: &[Vec<f32>]| rows.first().map_or(0, Vec::len);
         let black = RgbImage::new(self.info.image_width, self.info.image_height);
         let pictures = self.encode_images(&[self.preprocess(&black)]);
         let pictures =
             pictures.map_err(|error| refused(self.pictures.path(), error.to_string()))?;
-        let texts = self.encode_texts(&["a photo"]);
-        let texts = texts.map_err(|error| refused(self.texts.path(), error.to_string()))?;
-        let dim = |rows: &[Vec<f32>]| rows.first().map_or(0, Vec::len);
-        let (pictures, texts) = (dim(&pictures), dim(&texts));
+        let pictures = dim(&pictures);
+        let Some(texts) = &self.texts else { return Ok(pictures) };
+        let path = texts.path();
+        let texts = texts.encode(&["a photo"]);
+        let texts = dim(&texts.map_err(|error| refused(path.clone(), error.to_string()))?);
         if pictures != texts {
             let reason = format!(
                 "its embedding has {texts} numbers, that of {} has {pictures}",
                 self.pictures.path().display()
             );
-            return Err(refused(self.texts.path(), reason));
+            return Err(refused(path, reason));
         }
         Ok(pictures)
     }
@@ -289,12 +296,12 @@ impl Model {
 
     /// One L2-normalised row of `dim` numbers per text, in order.
     pub fn encode_texts(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, EncodeError> {
-        self.texts.encode(texts)
+        self.texts.as_ref().ok_or(EncodeError::PicturesOnly)?.encode(texts)
     }
 
     /// The ids of a text: cleaned up, cut and padded to the context length.
     pub fn tokenize(&self, text: &str) -> Result<Vec<i64>, EncodeError> {
-        Ok(self.texts.tokens(text)?.ids)
+        Ok(self.texts.as_ref().ok_or(EncodeError::PicturesOnly)?.tokens(text)?.ids)
     }
 }
 

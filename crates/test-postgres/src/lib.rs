@@ -1,7 +1,7 @@
 //! Starts a real PostgreSQL server for tests, from the binaries of Debian's package, in a temporary folder and on a free port.
 //! A shell watches over it: when the test ends, in whatever way, the server ends too and its folder is removed.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
@@ -84,14 +84,17 @@ impl Server {
         let began = Instant::now();
         while let Err(said) = self.sql("postgres", "SELECT 1") {
             if began.elapsed() > UP_WITHIN {
-                let mut log = String::new();
-                let _ = std::fs::File::open(self.dir.join("log"))
-                    .and_then(|mut file| file.read_to_string(&mut log));
-                return Err(format!("the server does not come up: {said}\n{log}"));
+                return Err(format!("the server does not come up: {said}\n{}", self.log()));
             }
             sleep(Duration::from_millis(50));
         }
         Ok(())
+    }
+
+    /// What it has logged since its last start.
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(self.dir.join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Ends it as an operator in a hurry does; whatever is under way breaks off.

@@ -95,6 +95,9 @@ spec:
         - {name: IMAGE_SEARCH_VECTOR_STORE__API_KEY_FILE, value: /secrets/vector-store/api-key}
         - {name: IMAGE_SEARCH_TOKEN__KEY_FILE, value: /secrets/token/jwt.key}
         - {name: IMAGE_SEARCH_LOG__FORMAT, value: json}
+        {{- with $.Values.thumbnails }}
+        - {name: IMAGE_SEARCH_THUMBNAILS__STORE, value: {{ . | quote }}}
+        {{- end }}
         {{- with $.Values.hosts }}
         - {name: IMAGE_SEARCH_SERVER__HOSTS, value: {{ join "," . | quote }}}
         {{- end }}

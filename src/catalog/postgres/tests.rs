@@ -214,6 +214,8 @@ async fn counts_are_exact_while_many_write_and_others_fold() {
 #[tokio::test]
 #[ignore = "needs PostgreSQL: make test-postgres"]
 async fn a_deadlock_is_begun_anew() {
+    const ONE_WAITS: &str = "SELECT count(*) = 1 AS holds FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let catalog = Arc::new(Database::new().catalog().await);
     conformance::record(&*catalog, &["a", "b"]).await;
     let touch = |name: &'static str| {
@@ -229,10 +231,10 @@ async fn a_deadlock_is_begun_anew() {
             catalog.forget(&[conformance::name("a"), conformance::name("b")], 5).await
         })
     };
-    // It waits for "a" first; then whoever has "b" wants "a" too.
-    until(&catalog, "SELECT count(*) = 1 AS holds FROM pg_locks WHERE NOT granted").await;
+    // It waits for "a" first; then whoever has "b" wants "a" too. Other tests have databases of their own.
+    until(&catalog, ONE_WAITS).await;
     other.commit().await.expect("committed");
-    until(&catalog, "SELECT count(*) = 1 AS holds FROM pg_locks WHERE NOT granted").await;
+    until(&catalog, ONE_WAITS).await;
     let crosswise = one.execute(touch("a")).await;
     match crosswise {
         Ok(_) => one.commit().await.expect("committed"),
@@ -285,7 +287,7 @@ async fn new_work_and_other_models_are_told_to_other_processes() {
 async fn a_database_that_restarts_is_unavailable_meanwhile_and_nothing_is_lost() {
     let mut server = Server::start().expect("a server of its own");
     let database = server.database().expect("an empty database");
-    let options = PostgresOptions { acquire_timeout_ms: 500, ..built_in().catalog.postgres };
+    let options = PostgresOptions { acquire_timeout_ms: 20_000, ..built_in().catalog.postgres };
     let (address, password) = (server.address(&database), Secret::from(PASSWORD.to_owned()));
     let open = || PostgresCatalog::open(&address, Some(&password), "one".to_owned(), &options);
     let catalog = open().await.expect("open");

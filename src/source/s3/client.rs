@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use reqwest::header::HeaderName;
+use reqwest::header::{HeaderName, IF_NONE_MATCH};
 use reqwest::{Method, RequestBuilder, Response, Url, redirect};
 use tokio::sync::Semaphore;
 
 use super::credentials::Credentials;
 use super::fault::{Fault, Place};
 use super::signing::{self, Credential, Signer, ToSign};
+use super::{S3Address, Store};
 use crate::backoff::Backoff;
 use crate::config::{Addressing, S3Config};
 use crate::outgoing::{USER_AGENT, root_cause};
@@ -34,6 +35,7 @@ const SENT_BYTES_PER_MS: u64 = 64;
 pub struct ClientError(String);
 
 pub(super) struct Client {
+    store: Store,
     http: reqwest::Client,
     credentials: Credentials,
     bucket: String,
@@ -79,7 +81,7 @@ impl<'a> Request<'a> {
 
 impl Client {
     /// Asks nobody yet.
-    pub(super) fn new(bucket: &str, settings: &S3Config) -> Result<Self, ClientError> {
+    pub(super) fn new(address: &S3Address, settings: &S3Config) -> Result<Self, ClientError> {
         let failed = |error: &dyn std::fmt::Display| ClientError(error.to_string());
         let http = reqwest::Client::builder()
             .user_agent(USER_AGENT)
@@ -89,26 +91,15 @@ impl Client {
             .build()
             .map_err(|error| failed(&error))?;
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let region = or_else(&settings.region, || variable("AWS_REGION"));
-        let region = region.or_else(|| variable("AWS_DEFAULT_REGION"));
-        let region = region.unwrap_or_else(|| "us-east-1".to_owned());
-        let own = or_else(&settings.endpoint, || variable("AWS_ENDPOINT_URL_S3"));
-        let own = own.or_else(|| variable("AWS_ENDPOINT_URL"));
-        let in_path = match settings.addressing {
-            Addressing::Path => true,
-            Addressing::Virtual => false,
-            // Names with dots are no part of what a certificate covers.
-            Addressing::Auto => own.is_some() || bucket.contains('.'),
+        let Reached { endpoint, base, region, credentials } = match address.store {
+            Store::S3 => Reached::s3(&address.bucket, settings, &variable)?,
+            Store::Google => Reached::google(&address.bucket, settings, &variable)?,
         };
-        let endpoint = own.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
-        let endpoint = normal(&endpoint)?;
-        let base = base(&endpoint, bucket, in_path)?;
-        let credentials = Credentials::find(&settings.profile, &region, &variable)
-            .map_err(|error| failed(&error))?;
         Ok(Self {
+            store: address.store,
             http,
             credentials,
-            bucket: bucket.to_owned(),
+            bucket: address.bucket.clone(),
             base,
             endpoint,
             region,
@@ -221,8 +212,19 @@ impl Client {
         }
     }
 
+    /// The condition of a PUT that there is no such object yet. Google takes only its own for writing, and ignores the other.
+    pub(super) fn if_absent(&self) -> (HeaderName, String) {
+        match self.store {
+            Store::S3 => (IF_NONE_MATCH, "*".to_owned()),
+            Store::Google => {
+                (HeaderName::from_static("x-goog-if-generation-match"), "0".to_owned())
+            }
+        }
+    }
+
     fn signer<'a>(&'a self, credential: &'a Credential) -> Signer<'a> {
-        Signer { credential, region: &self.region, now: Timestamp::now() }
+        let dialect = self.store.dialect();
+        Signer { dialect, credential, region: &self.region, now: Timestamp::now() }
     }
 
     async fn try_once(&self, request: &Request<'_>) -> Result<Response, Fault> {
@@ -246,12 +248,12 @@ impl Client {
         }
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read(response, ERROR_BYTES_MAX, self.timeout()).await.unwrap_or_default();
-        let Self { bucket, endpoint, region, .. } = self;
+        let Self { store, bucket, endpoint, region, .. } = self;
         Err(Fault::of(
             status,
             &headers,
             &String::from_utf8_lossy(&body),
-            &Place { bucket, endpoint, region },
+            &Place { store: *store, bucket, endpoint, region },
         ))
     }
 
@@ -273,7 +275,8 @@ impl Client {
         if self.settings.anonymous {
             return Ok(prepared);
         }
-        let credential = self.credentials.get().await.map_err(|reason| no_credentials(&reason))?;
+        let credential = self.credentials.get().await;
+        let credential = credential.map_err(|reason| no_credentials(self.store, &reason))?;
         let method = request.method.as_str();
         let to_sign = ToSign { method, host: self.host(), path: &path, query: &request.query };
         let body = request.body.as_deref().unwrap_or_default();
@@ -330,6 +333,58 @@ impl Client {
     }
 }
 
+/// Where requests go, and in whose name.
+struct Reached {
+    endpoint: String,
+    base: String,
+    region: String,
+    credentials: Credentials,
+}
+
+impl Reached {
+    fn s3(
+        bucket: &str,
+        settings: &S3Config,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ClientError> {
+        let region = or_else(&settings.region, || variable("AWS_REGION"));
+        let region = region.or_else(|| variable("AWS_DEFAULT_REGION"));
+        let region = region.unwrap_or_else(|| "us-east-1".to_owned());
+        let own = or_else(&settings.endpoint, || variable("AWS_ENDPOINT_URL_S3"));
+        let own = own.or_else(|| variable("AWS_ENDPOINT_URL"));
+        let in_path = match settings.addressing {
+            Addressing::Path => true,
+            Addressing::Virtual => false,
+            // Names with dots are no part of what a certificate covers.
+            Addressing::Auto => own.is_some() || bucket.contains('.'),
+        };
+        let endpoint = own.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
+        let endpoint = normal(&endpoint)?;
+        let base = base(&endpoint, bucket, in_path)?;
+        let credentials = Credentials::find(&settings.profile, &region, variable)
+            .map_err(|error| ClientError(error.to_string()))?;
+        Ok(Self { endpoint, base, region, credentials })
+    }
+
+    /// Google knows where a bucket is.
+    fn google(
+        bucket: &str,
+        settings: &S3Config,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ClientError> {
+        if settings.requester_pays {
+            return Err(ClientError(
+                "source.s3.requester_pays is for addresses s3://…; Google wants a project for that, which cannot be named here".to_owned(),
+            ));
+        }
+        let endpoint = normal(&settings.google_endpoint)?;
+        let base = base(&endpoint, bucket, true)?;
+        let credentials =
+            Credentials::of_google(variable).map_err(|error| ClientError(error.to_string()))?;
+        Ok(Self { endpoint, base, region: "auto".to_owned(), credentials })
+    }
+}
+
 fn or_else(configured: &str, otherwise: impl FnOnce() -> Option<String>) -> Option<String> {
     if configured.is_empty() { otherwise() } else { Some(configured.to_owned()) }
 }
@@ -354,7 +409,7 @@ fn base(endpoint: &str, bucket: &str, in_path: bool) -> Result<String, ClientErr
     Ok(format!("{scheme}://{bucket}.{host}"))
 }
 
-async fn read(
+pub(super) async fn read(
     mut response: Response,
     bytes_max: usize,
     patience: Duration,
@@ -375,9 +430,15 @@ async fn read(
     }
 }
 
-fn no_credentials(reason: &str) -> Fault {
+fn no_credentials(store: Store, reason: &str) -> Fault {
+    let place = match store {
+        Store::S3 => {
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in ~/.aws/credentials"
+        }
+        Store::Google => "set GS_ACCESS_KEY_ID and GS_SECRET_ACCESS_KEY to an HMAC key of Google's",
+    };
     Fault::Refused(format!(
-        "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in ~/.aws/credentials, or source.s3.anonymous for a public bucket ({reason})"
+        "no credentials were found; {place}, or source.s3.anonymous for a public bucket ({reason})"
     ))
 }
 
@@ -392,7 +453,8 @@ mod tests {
         settings.endpoint = "https://s3.example:9000/".into();
         change(&mut settings);
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Client::new(bucket, &settings).expect("a client")
+        let address = S3Address::parse(Store::S3, bucket).expect("an address");
+        Client::new(&address, &settings).expect("a client")
     }
 
     #[tokio::test]
@@ -411,20 +473,20 @@ mod tests {
 
     #[tokio::test]
     async fn keys_are_sent_as_they_are_called() {
-        let client = client("b", |_| {});
+        let client = client("bbb", |_| {});
         let key = "Größe 1/a+b&c=d?e#f%2F/\u{7}~.jpg";
         let mut request = Request::new(Method::GET, Some(key));
         request.query.push(("start-after".into(), "a b/+ü".into()));
         let prepared = client.prepared(&request).await.expect("prepared").build();
         assert_eq!(
             prepared.expect("a request").url().as_str(),
-            "https://s3.example:9000/b/Gr%C3%B6%C3%9Fe%201/a%2Bb%26c%3Dd%3Fe%23f%252F/%07~.jpg?start-after=a%20b%2F%2B%C3%BC"
+            "https://s3.example:9000/bbb/Gr%C3%B6%C3%9Fe%201/a%2Bb%26c%3Dd%3Fe%23f%252F/%07~.jpg?start-after=a%20b%2F%2B%C3%BC"
         );
     }
 
     #[tokio::test]
     async fn one_refusal_slows_all_down_and_an_old_answer_does_not_end_that() {
-        let client = client("b", |_| {});
+        let client = client("bbb", |_| {});
         let pause = client.note_slow("503 SlowDown", Some(Duration::from_hours(1)));
         assert!(pause >= Duration::from_hours(1));
         client.note_served();

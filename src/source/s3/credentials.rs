@@ -1,5 +1,6 @@
 //! Whose requests these are, in the order that Amazon's own tools look in: the environment, a web identity, a container's
-//! role, a profile of the file that those tools share (read anew each time, since they renew it), the machine's role.
+//! role, a profile of the file that those tools share (read anew each time, since they renew it), the machine's role. For
+//! Google's buckets, the environment alone, by names of its own.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,18 +45,30 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
+    /// A key of the kind HMAC, which has no end.
+    pub(super) fn of_google(variable: &dyn Fn(&str) -> Option<String>) -> reqwest::Result<Self> {
+        let key = variable("GS_ACCESS_KEY_ID").zip(variable("GS_SECRET_ACCESS_KEY"));
+        let origin = key.map_or(Origin::Nobody, |(key_id, secret_key)| {
+            Origin::Environment(Credential { key_id, secret_key, token: None })
+        });
+        Self::new(origin)
+    }
+
     /// Reads nothing but variables. `profile`: the one that the configuration names, if it does.
     pub(super) fn find(
         profile: &str,
         region: &str,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> reqwest::Result<Self> {
+        Self::new(Origin::find(profile, region, variable))
+    }
+
+    fn new(origin: Origin) -> reqwest::Result<Self> {
         let http = reqwest::Client::builder()
             .no_proxy()
             .connect_timeout(CONNECT_WITHIN)
             .timeout(ANSWER_WITHIN)
             .build()?;
-        let origin = Origin::find(profile, region, variable);
         Ok(Self { origin, http, kept: Mutex::new(None) })
     }
 

@@ -7,6 +7,7 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
 
+use super::Store;
 use crate::printable::is_harmful;
 use crate::source::SourceError;
 use crate::types::ImageName;
@@ -53,6 +54,7 @@ struct ErrorBody {
 
 /// Where a request went, for the texts.
 pub(super) struct Place<'a> {
+    pub(super) store: Store,
     pub(super) bucket: &'a str,
     pub(super) endpoint: &'a str,
     pub(super) region: &'a str,
@@ -150,21 +152,31 @@ impl Fault {
 /// What codes say that matters here, whatever the status.
 fn of_code(code: &str, words: &str, region: Option<&str>, place: &Place<'_>) -> Option<Fault> {
     let refused = |what: &str| Some(Fault::Refused(format!("{what} ({words})")));
-    let Place { bucket, endpoint, .. } = place;
+    let Place { store, bucket, endpoint, .. } = place;
+    let [key_id, secret, or_else] = match store {
+        Store::S3 => {
+            ["AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN", "AWS_SECRET_ACCESS_KEY", ", or the profile"]
+        }
+        Store::Google => ["GS_ACCESS_KEY_ID", "GS_SECRET_ACCESS_KEY", ""],
+    };
     match code {
         "NoSuchBucket" => refused(&format!(
-            "there is no bucket {bucket} at {endpoint}; make it, or correct the address in images, or source.s3.endpoint"
+            "there is no bucket {bucket} at {endpoint}; make it, or correct the address in images, or {}",
+            store.endpoint_key()
         )),
         "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired" => {
             refused(
                 "the credentials have expired; renew them in the profile, or start again with new ones in the environment",
             )
         }
-        "InvalidToken" | "InvalidAccessKeyId" | "InvalidClientTokenId" => refused(
-            "the store does not know these credentials; check AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN, or the profile",
-        ),
-        "SignatureDoesNotMatch" => refused(
-            "the secret does not belong to the access key; check AWS_SECRET_ACCESS_KEY, or the profile",
+        "InvalidToken" | "InvalidAccessKeyId" | "InvalidClientTokenId" | "InvalidSecurity" => {
+            refused(&format!("the store does not know these credentials; check {key_id}{or_else}"))
+        }
+        "SignatureDoesNotMatch" => refused(&format!(
+            "the secret does not belong to the access key; check {secret}{or_else}"
+        )),
+        "UserProjectMissing" => refused(
+            "the bucket wants its readers to pay and to name a project for that, which is not possible here; let its owner pay",
         ),
         "RequestTimeTooSkewed" | "RequestInTheFuture" => {
             refused("the clocks of this machine and of the store differ; set this one right")
@@ -227,8 +239,12 @@ mod tests {
     use super::*;
 
     fn of(status: u16, body: &str) -> Fault {
-        let place =
-            Place { bucket: "photos", endpoint: "https://store.example", region: "us-east-1" };
+        let place = Place {
+            store: Store::S3,
+            bucket: "photos",
+            endpoint: "https://store.example",
+            region: "us-east-1",
+        };
         let status = StatusCode::from_u16(status).expect("a status");
         Fault::of(status, &HeaderMap::new(), body, &place)
     }

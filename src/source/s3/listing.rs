@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::runtime::Handle;
 
 use super::Bucket;
-use super::client::Request;
+use super::client::{Client, Request};
 use super::fault::Fault;
 use super::reading::version;
 use crate::printable::printable;
@@ -49,11 +49,11 @@ struct Object {
 }
 
 /// Keys and what is known of them, and where the next page begins, if there is one.
-type Objects = (Vec<(String, Fingerprint)>, Option<String>);
+pub(super) type Objects = (Vec<(String, Fingerprint)>, Option<String>);
 
 /// Where a page begins.
 #[derive(Debug, Clone)]
-enum Begin {
+pub(super) enum Begin {
     Start,
     After(String),
     Token(String),
@@ -84,7 +84,7 @@ pub(super) fn list(
 
 /// One request for one key at most: whether the bucket can be listed.
 pub(super) async fn probe(bucket: &Bucket) -> Result<(), Fault> {
-    page(bucket, &bucket.prefix, &Begin::Start, 1, Some(PROBED_WITHIN)).await.map(drop)
+    page(&bucket.client, &bucket.prefix, &Begin::Start, 1, Some(PROBED_WITHIN)).await.map(drop)
 }
 
 enum Ended {
@@ -186,13 +186,13 @@ impl Lister<'_> {
     }
 
     fn page(&mut self, prefix: &str, from: &Begin, keys_max: usize) -> Result<Objects, Ended> {
-        let asked = self.runtime.block_on(page(self.bucket, prefix, from, keys_max, None));
+        let asked = self.runtime.block_on(page(&self.bucket.client, prefix, from, keys_max, None));
         asked.map_err(Ended::Broken)
     }
 }
 
-async fn page(
-    bucket: &Bucket,
+pub(super) async fn page(
+    client: &Client,
     prefix: &str,
     from: &Begin,
     keys_max: usize,
@@ -209,7 +209,7 @@ async fn page(
         Begin::After(key) => add("start-after", key),
         Begin::Token(token) => add("continuation-token", token),
     }
-    let body = bucket.client.fetch(&request, PAGE_BYTES_MAX).await?;
+    let body = client.fetch(&request, PAGE_BYTES_MAX).await?;
     let not_a_list = |what: &dyn std::fmt::Display| {
         Fault::Passing(format!("the store answers no list ({what}); check source.s3.endpoint"))
     };

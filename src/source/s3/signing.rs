@@ -1,5 +1,6 @@
-//! Signatures of Amazon's kind (Signature Version 4, for S3): of a request in its headers, and of an address that anyone may
-//! read at for a while. Checked against the examples that Amazon publishes.
+//! Signatures of Amazon's kind (Signature Version 4, for S3) and of Google's, which differ in their words alone: of a request in
+//! its headers, and of an address that anyone may read at for a while. Checked against the examples that Amazon publishes, and
+//! for Google against what another program signs.
 
 use std::fmt::{self, Write};
 
@@ -10,10 +11,56 @@ use sha2::{Digest, Sha256};
 
 use crate::types::hex;
 
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// What is signed is encoded as Amazon says: everything but these and, in paths, the slash.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const ESCAPED_IN_PATHS: &AsciiSet = &ESCAPED.remove(b'/');
+
+/// The words of one kind of store.
+pub(super) struct Dialect {
+    algorithm: &'static str,
+    /// In front of the secret.
+    secret_prefix: &'static str,
+    service: &'static str,
+    /// At the end of what a key is good for.
+    ending: &'static str,
+    /// Of headers that are the store's own, which must not be mixed with another's.
+    headers: Headers,
+    /// In front of each part of an address that is signed.
+    query_prefix: &'static str,
+}
+
+struct Headers {
+    body_hash: &'static str,
+    time: &'static str,
+    token: &'static str,
+}
+
+pub(super) static AMAZON: Dialect = Dialect {
+    algorithm: "AWS4-HMAC-SHA256",
+    secret_prefix: "AWS4",
+    service: "s3",
+    ending: "aws4_request",
+    headers: Headers {
+        body_hash: "x-amz-content-sha256",
+        time: "x-amz-date",
+        token: "x-amz-security-token",
+    },
+    query_prefix: "X-Amz-",
+};
+
+/// For keys of the kind HMAC, as Google's documentation of its XML interface has it.
+pub(super) static GOOGLE: Dialect = Dialect {
+    algorithm: "GOOG4-HMAC-SHA256",
+    secret_prefix: "GOOG4",
+    service: "storage",
+    ending: "goog4_request",
+    headers: Headers {
+        body_hash: "x-goog-content-sha256",
+        time: "x-goog-date",
+        token: "x-goog-security-token",
+    },
+    query_prefix: "X-Goog-",
+};
 
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Credential {
@@ -40,6 +87,7 @@ pub(super) struct ToSign<'a> {
 
 /// Who signs, for which region, when.
 pub(super) struct Signer<'a> {
+    pub(super) dialect: &'static Dialect,
     pub(super) credential: &'a Credential,
     pub(super) region: &'a str,
     pub(super) now: Timestamp,
@@ -72,19 +120,19 @@ impl Signer<'_> {
         body: &[u8],
     ) -> Vec<(&'static str, String)> {
         let body_hash = hex(&Sha256::digest(body));
-        let mut added =
-            vec![("x-amz-content-sha256", body_hash.clone()), ("x-amz-date", self.time())];
+        let names = &self.dialect.headers;
+        let mut added = vec![(names.body_hash, body_hash.clone()), (names.time, self.time())];
         if let Some(token) = &self.credential.token {
-            added.push(("x-amz-security-token", token.clone()));
+            added.push((names.token, token.clone()));
         }
         let of_added = added.iter().map(|(name, value)| (*name, value.as_str()));
         let of_request = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let signed: Vec<_> = of_request.chain(of_added).chain([("host", request.host)]).collect();
         let (names, signature) = self.signature(request, signed, &body_hash);
         let Credential { key_id, .. } = self.credential;
-        let scope = self.scope();
+        let (algorithm, scope) = (self.dialect.algorithm, self.scope());
         let proof = format!(
-            "{ALGORITHM} Credential={key_id}/{scope},SignedHeaders={names},Signature={signature}"
+            "{algorithm} Credential={key_id}/{scope},SignedHeaders={names},Signature={signature}"
         );
         added.push(("authorization", proof));
         added
@@ -93,20 +141,21 @@ impl Signer<'_> {
     /// The query of an address that this request may be made at, by anyone, for so many seconds.
     pub(super) fn presigned_query(&self, request: &ToSign<'_>, lifetime_s: u64) -> String {
         let mut query = request.query.to_vec();
-        let mut add = |name: &str, value: String| query.push((name.to_owned(), value));
-        add("X-Amz-Algorithm", ALGORITHM.to_owned());
-        add("X-Amz-Credential", format!("{}/{}", self.credential.key_id, self.scope()));
-        add("X-Amz-Date", self.time());
-        add("X-Amz-Expires", lifetime_s.to_string());
-        add("X-Amz-SignedHeaders", "host".to_owned());
+        let prefix = self.dialect.query_prefix;
+        let mut add = |name: &str, value: String| query.push((format!("{prefix}{name}"), value));
+        add("Algorithm", self.dialect.algorithm.to_owned());
+        add("Credential", format!("{}/{}", self.credential.key_id, self.scope()));
+        add("Date", self.time());
+        add("Expires", lifetime_s.to_string());
+        add("SignedHeaders", "host".to_owned());
         if let Some(token) = &self.credential.token {
-            add("X-Amz-Security-Token", token.clone());
+            add("Security-Token", token.clone());
         }
         let ToSign { method, host, path, .. } = *request;
         let with_query = ToSign { method, host, path, query: &query };
         let signed = vec![("host", request.host)];
         let (_, signature) = self.signature(&with_query, signed, "UNSIGNED-PAYLOAD");
-        format!("{}&X-Amz-Signature={signature}", canonical_query(&query))
+        format!("{}&{prefix}Signature={signature}", canonical_query(&query))
     }
 
     /// The names of the signed headers, and the signature.
@@ -127,21 +176,23 @@ impl Signer<'_> {
         let _ = write!(canonical, "\n{names}\n{body_hash}");
         let canonical_hash = hex(&Sha256::digest(canonical.as_bytes()));
         let (time, scope) = (self.time(), self.scope());
-        let text = format!("{ALGORITHM}\n{time}\n{scope}\n{canonical_hash}");
+        let text = format!("{}\n{time}\n{scope}\n{canonical_hash}", self.dialect.algorithm);
         (names, hex(hmac(&self.key(), &text).as_ref()))
     }
 
     fn key(&self) -> Vec<u8> {
         let day = self.day();
-        let mut key = format!("AWS4{}", self.credential.secret_key).into_bytes();
-        for part in [day.as_str(), self.region, "s3", "aws4_request"] {
+        let Dialect { secret_prefix, service, ending, .. } = *self.dialect;
+        let mut key = format!("{secret_prefix}{}", self.credential.secret_key).into_bytes();
+        for part in [day.as_str(), self.region, service, ending] {
             key = hmac(&key, part).as_ref().to_vec();
         }
         key
     }
 
     fn scope(&self) -> String {
-        format!("{}/{}/s3/aws4_request", self.day(), self.region)
+        let Dialect { service, ending, .. } = self.dialect;
+        format!("{}/{}/{service}/{ending}", self.day(), self.region)
     }
 
     fn day(&self) -> String {
@@ -170,7 +221,7 @@ mod tests {
             token: None,
         };
         let now = "2013-05-24T00:00:00Z".parse().expect("a time");
-        let signer = Signer { credential: &credential, region: "us-east-1", now };
+        let signer = Signer { dialect: &AMAZON, credential: &credential, region: "us-east-1", now };
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let query = [pair("prefix", "J"), pair("max-keys", "2")];
         let host = "examplebucket.s3.amazonaws.com";
@@ -189,5 +240,30 @@ mod tests {
         let address = signer.presigned_query(&get, 86_400);
         let expected = "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
         assert!(address.ends_with(expected), "{address}");
+    }
+    /// What the tests of an OpenResty library that signs for Google expect, whose hash of the body is fixed.
+    #[test]
+    fn googles_kind_comes_out_as_others_sign_it() {
+        let credential =
+            Credential { key_id: "XXXXX".into(), secret_key: "YYYYY".into(), token: None };
+        let now = jiff::Timestamp::from_second(1_732_156_539).expect("a time");
+        let signer = Signer { dialect: &GOOGLE, credential: &credential, region: "auto", now };
+        let get = ToSign { method: "GET", host: "example.com", path: "/foo/bar", query: &[] };
+        let headers = vec![
+            ("host", "example.com"),
+            ("x-goog-content-sha256", "UNSIGNED-PAYLOAD"),
+            ("x-goog-date", "20241121T023539Z"),
+        ];
+        assert_eq!(signer.time(), "20241121T023539Z");
+        let (names, signature) = signer.signature(&get, headers, "UNSIGNED-PAYLOAD");
+        assert_eq!(names, "host;x-goog-content-sha256;x-goog-date");
+        assert_eq!(signature, "528346f587a0b46433f92d583f3148b88a5117bf26131f328553789feb433028");
+        let added = signer.headers(&get, &[], b"");
+        assert!(added.iter().all(|(name, _)| !name.starts_with("x-amz-")), "{added:?}");
+        let proof = &added.last().expect("a header").1;
+        let scope = "GOOG4-HMAC-SHA256 Credential=XXXXX/20241121/auto/storage/goog4_request,";
+        assert!(proof.starts_with(scope), "{proof}");
+        let address = signer.presigned_query(&get, 300);
+        assert!(address.starts_with("X-Goog-Algorithm=GOOG4-HMAC-SHA256&X-Goog-Credential="));
     }
 }

@@ -113,7 +113,7 @@ impl CannedStore {
         let mut settings = settings(&self.url);
         settings.anonymous = true;
         change(&mut settings);
-        let address = S3Address::parse("bucket/photos").expect("an address");
+        let address = S3Address::parse(Store::S3, "bucket/photos").expect("an address");
         let ignore = globset::GlobSetBuilder::new();
         let ignore = { ignore }.add(globset::Glob::new("@eaDir").expect("a pattern")).build();
         S3Source::new(address, String::new(), ignore.expect("patterns"), images_max, &settings)
@@ -184,13 +184,15 @@ pub(super) async fn told(source: &S3Source, scope: &Scope) -> (Vec<Listed>, Opti
 
 #[test]
 fn addresses_name_a_bucket_and_a_prefix() {
-    let of = |text: &str| S3Address::parse(text).map(|it| (it.bucket.clone(), it.prefix.clone()));
+    let of = |text: &str| {
+        S3Address::parse(Store::S3, text).map(|it| (it.bucket.clone(), it.prefix.clone()))
+    };
     assert_eq!(of("bucket"), Ok(("bucket".into(), String::new())));
     assert_eq!(of("bucket/a/b//"), Ok(("bucket".into(), "a/b/".into())));
     for wrong in ["", "/a", "ab", "user:secret@bucket", "b cket", "bucket//a", "bucket/../a"] {
         assert!(of(wrong).is_err(), "{wrong:?}");
     }
-    let label = |text: &str| S3Address::parse(text).map(|it| it.label().to_owned());
+    let label = |text: &str| S3Address::parse(Store::S3, text).map(|it| it.label().to_owned());
     assert_eq!((label("bucket/a/b"), label("bucket/")), (Ok("b".into()), Ok("bucket".into())));
 }
 

@@ -36,13 +36,22 @@ fn control(server: &str, path: &str, body: &Value) -> Value {
 
 impl RealBucket {
     fn with(change: impl FnOnce(&mut S3Config)) -> Self {
+        Self::of(Store::S3, change)
+    }
+
+    /// One of Google's is asked in its own words alone.
+    fn of(store: Store, change: impl FnOnce(&mut S3Config)) -> Self {
         let server = std::env::var("S3_TEST_URL").expect("S3_TEST_URL; run make test-s3");
         let bucket = format!("test-{}", uuid::Uuid::new_v4());
         control(&server, &format!("make/{bucket}"), &json!({}));
         let mut settings = settings(&server);
         settings.retry_for_ms = 20_000;
+        if store == Store::Google {
+            control(&server, &format!("google/{bucket}"), &json!({}));
+            settings.google_endpoint = std::mem::take(&mut settings.endpoint);
+        }
         change(&mut settings);
-        let address = S3Address::parse(&format!("{bucket}/photos")).expect("an address");
+        let address = S3Address::parse(store, &format!("{bucket}/photos")).expect("an address");
         let source = S3Source::new(address, String::new(), GlobSet::empty(), 1_000_000, &settings);
         Self { server, bucket, source: Arc::new(source.expect("a source")) }
     }
@@ -113,6 +122,60 @@ mod suite {
     );
 }
 
+/// A bucket of Google's, as far as `server.py` knows what that is.
+struct GoogleBucket(RealBucket);
+
+impl Subject for GoogleBucket {
+    fn start() -> Self {
+        Self(RealBucket::of(Store::Google, |_| {}))
+    }
+
+    fn source(&self) -> Arc<dyn Source> {
+        self.0.source()
+    }
+
+    fn put(&self, name: &ImageName, bytes: &[u8]) {
+        self.0.put(name, bytes);
+    }
+
+    fn remove(&self, name: &ImageName) {
+        self.0.remove(name);
+    }
+
+    fn put_many(&self, names: &[ImageName], bytes: &[u8]) {
+        self.0.put_many(names, bytes);
+    }
+
+    fn remove_many(&self, names: &[ImageName]) {
+        self.0.remove_many(names);
+    }
+
+    fn takes(&self, name: &str) -> bool {
+        self.0.takes(name)
+    }
+
+    const LOCKS_FOLDERS: bool = RealBucket::LOCKS_FOLDERS;
+
+    fn lock(&self, folder: &ImageName) {
+        self.0.lock(folder);
+    }
+
+    fn unplug(&self) {
+        self.0.unplug();
+    }
+
+    fn plug_in(&self) {
+        self.0.plug_in();
+    }
+}
+
+mod google {
+    super::conformance_tests!(
+        #[ignore = "needs an S3 server: make test-s3"]
+        super::GoogleBucket
+    );
+}
+
 async fn count(mut listing: Listing) -> Result<usize, SourceError> {
     let mut names = 0;
     while let Some(item) = listing.next().await? {
@@ -168,14 +231,31 @@ async fn large_objects_are_read_in_parts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs an S3 server: make test-s3"]
 async fn a_signed_address_is_one_that_the_store_takes() {
-    let bucket = RealBucket::with(|settings| settings.presigned = true);
-    bucket.source.create(&name("a ö+/b.png"), b"bytes").await.expect("created");
-    assert_eq!(bucket.source.presigned_origin().as_deref(), Some(bucket.server.as_str()));
-    let address = bucket.source.presigned(&name("a ö+/b.png")).await.expect("an address");
-    assert!(address.contains("X-Amz-Expires=300") && !address.contains("test-secret"), "{address}");
-    let read = reqwest::get(&address).await.expect("an answer");
-    assert_eq!(
-        (read.status().as_u16(), read.bytes().await.expect("bytes").as_ref()),
-        (200, &b"bytes"[..])
+    for (store, expires) in
+        [(Store::S3, "X-Amz-Expires=300"), (Store::Google, "X-Goog-Expires=300")]
+    {
+        let bucket = RealBucket::of(store, |settings| settings.presigned = true);
+        bucket.source.create(&name("a ö+/b.png"), b"bytes").await.expect("created");
+        assert_eq!(bucket.source.presigned_origin().as_deref(), Some(bucket.server.as_str()));
+        let address = bucket.source.presigned(&name("a ö+/b.png")).await.expect("an address");
+        assert!(address.contains(expires) && !address.contains("test-secret"), "{address}");
+        let read = reqwest::get(&address).await.expect("an answer");
+        assert_eq!(
+            (read.status().as_u16(), read.bytes().await.expect("bytes").as_ref()),
+            (200, &b"bytes"[..])
+        );
+    }
+}
+
+/// What the stand-in knows of the other kind of store, a source must not do by accident.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an S3 server: make test-s3"]
+async fn a_bucket_of_googles_refuses_the_words_of_amazon() {
+    let bucket = RealBucket::start();
+    bucket.control("google", &json!({}));
+    let refused = bucket.source.identity().await.expect_err("refused");
+    assert!(
+        matches!(&refused, SourceError::Away { reason, .. } if reason.contains("AWS_ACCESS_KEY_ID")),
+        "{refused}"
     );
 }

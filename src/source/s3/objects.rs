@@ -1,0 +1,150 @@
+//! A place in a bucket for what this program makes itself (thumbnails): objects below a prefix are put, got, deleted and listed.
+//! Every call has a time limit, and what goes wrong is one sentence, since nobody but a person can do something about it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+
+use super::S3Address;
+use super::client::{Client, ClientError, Request, read};
+use super::fault::Fault;
+use super::listing::{Begin, page};
+use crate::config::S3Config;
+
+/// Keys of ours, and where the list goes on, if it does.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ObjectsPage {
+    pub keys: Vec<String>,
+    pub next: Option<String>,
+}
+
+/// What is wrong, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{location}: {reason}")]
+pub struct ObjectsError {
+    location: String,
+    reason: String,
+}
+
+pub struct Objects {
+    client: Client,
+    /// Empty, or with a slash at its end.
+    prefix: String,
+    location: String,
+}
+
+impl Objects {
+    /// Asks nobody yet: the bucket need not be there.
+    pub(in crate::source) fn new(
+        address: &S3Address,
+        settings: &S3Config,
+    ) -> Result<Self, ClientError> {
+        let client = Client::new(address, settings)?;
+        Ok(Self { client, prefix: address.prefix.clone(), location: address.to_text() })
+    }
+
+    /// For messages.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// `None` if there is no such object.
+    pub async fn get(
+        &self,
+        key: &str,
+        bytes_max: usize,
+        within: Duration,
+    ) -> Result<Option<Vec<u8>>, ObjectsError> {
+        let key = format!("{}{key}", self.prefix);
+        let get = self.request(Method::GET, &key, within);
+        let got = async {
+            match self.client.send(&get).await {
+                Ok(response) => read(response, bytes_max, within).await.map(Some),
+                Err(Fault::NotFound) => Ok(None),
+                Err(fault) => Err(fault),
+            }
+        };
+        self.timed(within, "s3:GetObject and s3:ListBucket", got).await
+    }
+
+    /// Overwrites what is there.
+    pub async fn put(
+        &self,
+        key: &str,
+        bytes: Arc<[u8]>,
+        media_type: &str,
+        within: Duration,
+    ) -> Result<(), ObjectsError> {
+        let key = format!("{}{key}", self.prefix);
+        let put = self.request(Method::PUT, &key, within);
+        let put = put.with_header(CONTENT_TYPE, media_type.to_owned());
+        let put = Request { body: Some(bytes), ..put };
+        let sent = async { self.client.send(&put).await.map(drop) };
+        self.timed(within, "s3:PutObject", sent).await
+    }
+
+    /// To delete what is not there is no error.
+    pub async fn delete(&self, key: &str, within: Duration) -> Result<(), ObjectsError> {
+        let key = format!("{}{key}", self.prefix);
+        let delete = self.request(Method::DELETE, &key, within);
+        let sent = async {
+            match self.client.send(&delete).await {
+                Ok(_) | Err(Fault::NotFound) => Ok(()),
+                Err(fault) => Err(fault),
+            }
+        };
+        self.timed(within, "s3:DeleteObject", sent).await
+    }
+
+    /// A page of the keys there are, in order; `from` is where the page before said that it goes on.
+    pub async fn list(
+        &self,
+        from: Option<&str>,
+        within: Duration,
+    ) -> Result<ObjectsPage, ObjectsError> {
+        let begin = from.map_or(Begin::Start, |token| Begin::Token(token.to_owned()));
+        let keys_max = self.client.settings().page_keys;
+        let listed = page(&self.client, &self.prefix, &begin, keys_max, Some(within));
+        let (objects, next) = self.timed(within, "s3:ListBucket", listed).await?;
+        let keys = objects.iter().filter_map(|(key, _)| key.strip_prefix(self.prefix.as_str()));
+        Ok(ObjectsPage { keys: keys.map(str::to_owned).collect(), next })
+    }
+
+    fn request<'a>(&self, method: Method, key: &'a str, within: Duration) -> Request<'a> {
+        Request { retry_for: Some(within), ..Request::new(method, Some(key)) }
+    }
+
+    async fn timed<T>(
+        &self,
+        within: Duration,
+        permission: &str,
+        asking: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, ObjectsError> {
+        let failed = |reason: String| ObjectsError { location: self.location.clone(), reason };
+        match tokio::time::timeout(within, asking).await {
+            Ok(answered) => answered.map_err(|fault| failed(words(fault, permission))),
+            Err(_) => {
+                let reason = format!("no answer within {} ms", within.as_millis());
+                Err(failed(reason))
+            }
+        }
+    }
+}
+
+fn words(fault: Fault, permission: &str) -> String {
+    match fault {
+        Fault::Denied(words) => {
+            format!("the store refuses that ({words}); allow {permission} for these credentials")
+        }
+        Fault::SlowDown { words, .. } => format!("the store asks for fewer requests ({words})"),
+        Fault::NotFound => "there is no such bucket".to_owned(),
+        Fault::Condition | Fault::Range => "the store's answer makes no sense".to_owned(),
+        Fault::Refused(words)
+        | Fault::Passing(words)
+        | Fault::Full(words)
+        | Fault::Unsupported(words)
+        | Fault::Other(words) => words,
+    }
+}
