@@ -31,6 +31,8 @@ pub const LARGE_EDGE: u32 = 4096;
 const EARLY_WIDTH: u32 = 320;
 /// What they ask for then, for large tiles and sharp screens.
 const EARLY_WIDE: u32 = 640;
+/// With so many pixels down, a lying picture of 4:3 has that many across.
+const EARLY_SHORT_EDGE: u32 = EARLY_WIDE * 3 / 4;
 /// A thumbnail is at most this many times as high as wide; longer strips are scaled further down.
 const HEIGHT_FACTOR_MAX: u32 = 4;
 
@@ -114,9 +116,10 @@ impl Thumbnails {
         made
     }
 
-    /// How large a picture has to be decoded so that [`Self::make_early`] can use it; 0 if thumbnails are only made when asked for.
-    pub fn early_width(&self) -> u32 {
-        if self.config.while_indexing { EARLY_WIDTH } else { 0 }
+    /// Which shorter edge a picture has to be decoded with so that [`Self::make_early`] can use it; 0 if thumbnails are only made when
+    /// asked for.
+    pub fn early_edge(&self) -> u32 {
+        if self.config.while_indexing { EARLY_SHORT_EDGE } else { 0 }
     }
 
     /// Makes the thumbnails that lists ask for from a picture that was decoded for another purpose, which costs a few
