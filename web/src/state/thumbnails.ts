@@ -75,8 +75,9 @@ function cancel(job: Job) {
 function schedule() {
   if (scheduled) return;
   scheduled = true;
-  // After the whole screen was drawn, so that the first asked is the topmost and not the first created.
-  requestAnimationFrame(() => {
+  // When all tiles of this change are there, so that the first asked is the topmost and not the first created; a frame later would
+  // only be later.
+  queueMicrotask(() => {
     scheduled = false;
     goOn();
   });
