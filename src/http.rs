@@ -8,6 +8,7 @@ mod document;
 mod downloads;
 mod error;
 mod events;
+mod facets;
 mod feedback;
 mod filter;
 mod forms;
@@ -93,6 +94,7 @@ fn api(app: &SharedApp) -> OpenApiRouter<SharedApp> {
                 .routes(routes!(feedback::create_feedback))
                 .routes(routes!(feedback::delete_feedback))
                 .routes(routes!(status::retry_failures))
+                .routes(routes!(facets::facets))
                 .routes(routes!(
                     session::get_session,
                     session::create_session,

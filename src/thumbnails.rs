@@ -1,24 +1,23 @@
-//! Small JPEG pictures for lists, made on first request and kept below the data folder by content hash and width; `shared` with
-//! other processes in a bucket, if one is configured. Bounded in widths, in bytes on disk (the oldest go first) and in how many
-//! are made at once.
+//! Small JPEG pictures for lists, made while indexing or on first request and kept below the data folder by content hash and
+//! width; `shared` with other processes in a bucket, if one is configured. Bounded in widths, in bytes on disk (`room`) and in
+//! how many are made at once.
 
 pub mod kept;
 mod outage;
 mod preview;
+mod room;
 mod shared;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use clip::{Decoded, Wanted};
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
-use image::codecs::jpeg::JpegEncoder;
-use image::{ExtendedColorType, ImageFormat, RgbImage};
+use image::{ImageFormat, RgbImage};
+use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
@@ -26,13 +25,18 @@ pub use self::shared::SharedThumbnails;
 use crate::config::ThumbnailConfig;
 use crate::decoder::{DecodeFailure, Decoder};
 use crate::types::{ContentHash, Preview};
+use room::Room;
 
 /// The widths there are; a request is rounded up to the next.
 pub const WIDTHS: [u32; 4] = [160, 320, 640, 1280];
 /// Longest edge of the large JPEG of a picture that browsers cannot show.
 pub const LARGE_EDGE: u32 = 4096;
-/// The width that the page asks for first.
+/// The width that lists ask for first.
 const EARLY_WIDTH: u32 = 320;
+/// What they ask for then, for large tiles and sharp screens.
+const EARLY_WIDE: u32 = 640;
+/// With so many pixels down, a lying picture of 4:3 has that many across.
+const EARLY_SHORT_EDGE: u32 = EARLY_WIDE * 3 / 4;
 /// A thumbnail is at most this many times as high as wide; longer strips are scaled further down.
 const HEIGHT_FACTOR_MAX: u32 = 4;
 
@@ -47,7 +51,7 @@ pub struct Thumbnails {
     turns: Semaphore,
     /// One at work for each thumbnail; whoever else wants it waits and then finds it.
     making: Mutex<HashMap<(ContentHash, u32), Turn>>,
-    written_bytes: AtomicU64,
+    room: Room,
     filling: Semaphore,
     shared: Option<Arc<SharedThumbnails>>,
 }
@@ -67,18 +71,21 @@ impl Thumbnails {
     /// With its files in `dir`, which is made when needed.
     pub fn new(dir: PathBuf, config: ThumbnailConfig, decoder: Arc<Decoder>) -> Self {
         let turns = Semaphore::new(config.concurrent_max);
-        // As if full: the first write measures the folder.
-        let written_bytes = AtomicU64::new(config.cache_bytes_max);
+        let room = Room::new(dir.clone(), config.cache_bytes_max);
         let (making, filling) = (Mutex::default(), Semaphore::new(1));
-        Self { dir, config, decoder, turns, making, written_bytes, filling, shared: None }
+        Self { dir, config, decoder, turns, making, room, filling, shared: None }
     }
 
-    /// The width that is served for a wanted one.
-    pub fn width(wanted: u32) -> u32 {
+    /// The width that is served for a wanted one, of a picture that has so many pixels across and down: a small picture is
+    /// shown whole by a width that is made anyway, and not kept once more for each wider one.
+    pub fn width(wanted: u32, across: u32, down: u32) -> u32 {
         if wanted == LARGE_EDGE {
             return LARGE_EDGE;
         }
-        WIDTHS.into_iter().find(|width| *width >= wanted).unwrap_or(WIDTHS[WIDTHS.len() - 1])
+        let shows_all =
+            |width| width >= EARLY_WIDTH && width >= across && width * HEIGHT_FACTOR_MAX >= down;
+        let served = WIDTHS.into_iter().find(|width| *width >= wanted || shows_all(*width));
+        served.unwrap_or(WIDTHS[WIDTHS.len() - 1])
     }
 
     async fn cached(&self, hash: &ContentHash, width: u32) -> Option<Vec<u8>> {
@@ -121,32 +128,57 @@ impl Thumbnails {
         made
     }
 
-    /// How large a picture has to be decoded so that [`Self::make_early`] can use it; 0 if thumbnails are only made when asked for.
-    pub fn early_width(&self) -> u32 {
-        if self.config.while_indexing { EARLY_WIDTH } else { 0 }
+    /// Which shorter edge a picture has to be decoded with so that [`Self::make_early`] can use it; 0 if thumbnails are only made when
+    /// asked for.
+    pub fn early_edge(&self) -> u32 {
+        if self.config.while_indexing { EARLY_SHORT_EDGE } else { 0 }
     }
 
-    /// Makes the thumbnail that lists ask for from a picture that was decoded for another purpose, which costs a few
+    /// Makes the thumbnails that lists ask for from a picture that was decoded for another purpose, which costs a few
     /// milliseconds now instead of reading and decoding the file again later. Returns the preview of the picture. Blocks.
     pub fn make_early(&self, hash: &ContentHash, decoded: &Decoded) -> Option<Preview> {
-        let small = match scale(&decoded.rgb, EARLY_WIDTH) {
-            Ok(small) => decoded.to_srgb(small),
+        match self.try_make_early(hash, decoded) {
+            Ok(narrow) => preview::of(&narrow),
             // Whoever asks for it later is told.
             Err(error) => {
                 tracing::debug!(%error, "could not make a thumbnail");
-                return None;
-            }
-        };
-        let is_large_enough =
-            decoded.rgb.width() >= EARLY_WIDTH || decoded.rgb.width() == decoded.width;
-        let is_wanted = self.config.while_indexing && is_large_enough;
-        if is_wanted && !self.path(hash, EARLY_WIDTH).is_file() {
-            match encode(&small, self.config.quality) {
-                Ok(jpeg) => self.keep(hash, EARLY_WIDTH, &jpeg),
-                Err(error) => tracing::debug!(%error, "could not make a thumbnail"),
+                None
             }
         }
-        preview::of(&small)
+    }
+
+    /// Returns the narrow one, which is scaled from the wide one if there is one: that takes half as long, and looks the same.
+    fn try_make_early(
+        &self,
+        hash: &ContentHash,
+        decoded: &Decoded,
+    ) -> Result<RgbImage, ThumbnailError> {
+        let has_pixels =
+            |width| decoded.rgb.width() >= width || decoded.rgb.width() == decoded.width;
+        let is_missing = |width| {
+            self.config.while_indexing && has_pixels(width) && !self.path(hash, width).is_file()
+        };
+        // On tiles, upright pictures are never wide enough to want it.
+        let is_lying = decoded.width >= decoded.height && decoded.width > EARLY_WIDTH;
+        if !(is_lying && is_missing(EARLY_WIDE) && self.room.is_ample()) {
+            let narrow = decoded.to_srgb(scale(&decoded.rgb, EARLY_WIDTH)?);
+            if is_missing(EARLY_WIDTH) {
+                self.keep(hash, EARLY_WIDTH, &encode(&narrow, self.config.quality)?);
+            }
+            return Ok(narrow);
+        }
+        let wide = decoded.to_srgb(scale(&decoded.rgb, EARLY_WIDE)?);
+        self.keep(hash, EARLY_WIDE, &encode(&wide, self.config.quality)?);
+        self.keep_narrow(hash, &wide)
+    }
+
+    /// Makes the narrow one from a wider one, if it is not there.
+    fn keep_narrow(&self, hash: &ContentHash, wide: &RgbImage) -> Result<RgbImage, ThumbnailError> {
+        let narrow = scale(wide, EARLY_WIDTH)?;
+        if !self.path(hash, EARLY_WIDTH).is_file() {
+            self.keep(hash, EARLY_WIDTH, &encode(&narrow, self.config.quality)?);
+        }
+        Ok(narrow)
     }
 
     /// The previews of those contents that have a thumbnail here: of pictures that were indexed before there were previews.
@@ -159,7 +191,7 @@ impl Thumbnails {
         let thumbnails = self.clone();
         let made = tokio::task::spawn_blocking(move || {
             let of_kept = |hash: ContentHash| {
-                let jpeg = [EARLY_WIDTH, 640, 160]
+                let jpeg = [EARLY_WIDTH, EARLY_WIDE, 160]
                     .into_iter()
                     .find_map(|width| std::fs::read(thumbnails.path(&hash, width)).ok())?;
                 let small = image::load_from_memory_with_format(&jpeg, ImageFormat::Jpeg).ok()?;
@@ -184,8 +216,13 @@ impl Thumbnails {
         let bytes = read().await?;
         let thumbnails = self.clone();
         let shrink = move |decoded: Decoded| {
-            let jpeg = shrink(&decoded, width, thumbnails.config.quality)?;
+            let small = decoded.to_srgb(scale(&decoded.rgb, width)?);
+            let jpeg = encode(&small, thumbnails.config.quality)?;
             thumbnails.keep(&hash, width, &jpeg);
+            // Whoever wants a wide one has shown a narrow one, or will: decoding the picture again takes a hundred times longer.
+            if WIDTHS.contains(&width) && width > EARLY_WIDTH {
+                thumbnails.keep_narrow(&hash, &small)?;
+            }
             Ok(jpeg)
         };
         let made = self.decoder.decode(bytes, share, Wanted::ShortEdge(width), shrink).await;
@@ -213,52 +250,20 @@ impl Thumbnails {
         if let Err(error) = kept {
             tracing::debug!(%error, path = %path.display(), "could not keep a thumbnail");
         }
-        let written =
-            self.written_bytes.fetch_add(jpeg.len() as u64, Ordering::Relaxed) + jpeg.len() as u64;
-        if written > self.config.cache_bytes_max {
-            self.written_bytes
-                .store(drop_oldest(&self.dir, self.config.cache_bytes_max), Ordering::Relaxed);
-        }
+        self.room.note(jpeg.len() as u64);
     }
 }
 
-/// Deletes the oldest files until at most nine tenths of the limit are used; returns what is used then.
-fn drop_oldest(dir: &Path, bytes_max: u64) -> u64 {
-    let files = walkdir::WalkDir::new(dir)
-        .into_iter()
-        .filter_map(Result::ok)
-        .filter(|entry| entry.file_type().is_file());
-    let mut files: Vec<(SystemTime, u64, PathBuf)> = files
-        .filter_map(|entry| {
-            let metadata = entry.metadata().ok()?;
-            Some((metadata.modified().ok()?, metadata.len(), entry.into_path()))
-        })
-        .collect();
-    let mut used: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
-    if used > bytes_max {
-        files.sort();
-        for (_, bytes, path) in files {
-            if used <= bytes_max / 10 * 9 {
-                break;
-            }
-            if std::fs::remove_file(path).is_ok() {
-                used -= bytes;
-            }
-        }
-    }
-    used
-}
-
-/// A JPEG of the picture in the colours of the screen.
-fn shrink(decoded: &Decoded, width: u32, quality: u8) -> Result<Vec<u8>, ThumbnailError> {
-    encode(&decoded.to_srgb(scale(&decoded.rgb, width)?), quality)
-}
-
+/// Colours have half the pixels both ways below a quality of 90, which is where the eye does not miss them.
 fn encode(small: &RgbImage, quality: u8) -> Result<Vec<u8>, ThumbnailError> {
+    let failed = |error: &dyn std::fmt::Display| ThumbnailError::Scale(error.to_string());
+    let side = |pixels: u32| u16::try_from(pixels).map_err(|error| failed(&error));
+    let (width, height) = (side(small.width())?, side(small.height())?);
     let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, quality)
-        .encode(small.as_raw(), small.width(), small.height(), ExtendedColorType::Rgb8)
-        .map_err(|error| ThumbnailError::Scale(error.to_string()))?;
+    let mut encoder = Encoder::new(&mut jpeg, quality);
+    encoder.set_chroma_subsampling_method(ChromaSubsamplingMethod::Average);
+    let encoded = encoder.encode(small.as_raw(), width, height, ColorType::Rgb);
+    encoded.map_err(|error| failed(&error))?;
     Ok(jpeg)
 }
 
@@ -283,7 +288,10 @@ fn scale(rgb: &RgbImage, width: u32) -> Result<RgbImage, ThumbnailError> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::Config;
 
     #[test]
     fn thumbnails_keep_the_shape_and_are_never_larger_than_the_picture() {
@@ -295,26 +303,78 @@ mod tests {
         assert_eq!(size(10, 9000, 320), (1, 1280));
         assert_eq!(size(3000, 6000, LARGE_EDGE), (2048, 4096));
         assert_eq!(size(4032, 3024, LARGE_EDGE), (4032, 3024));
-        assert_eq!(
-            (Thumbnails::width(1), Thumbnails::width(321), Thumbnails::width(9999)),
-            (160, 640, 1280)
-        );
     }
 
     #[test]
-    fn the_oldest_thumbnails_go_first() {
+    fn a_small_picture_is_not_kept_in_widths_that_show_no_more_of_it() {
+        let of_large = |wanted| Thumbnails::width(wanted, 4000, 3000);
+        assert_eq!([1, 321, 640, 9999].map(of_large), [160, 640, 640, 1280]);
+        assert_eq!(of_large(LARGE_EDGE), LARGE_EDGE);
+        let of_small = |wanted| Thumbnails::width(wanted, 72, 72);
+        assert_eq!([160, 320, 640, 1280].map(of_small), [160, 320, 320, 320]);
+        assert_eq!(Thumbnails::width(1280, 500, 375), 640);
+        // A strip is scaled down to be no higher than four times the width.
+        assert_eq!(Thumbnails::width(1280, 100, 9000), 1280);
+    }
+
+    fn thumbnails(dir: &Path, cache_bytes_max: u64) -> Thumbnails {
+        let mut config = Config::load(None, [], Vec::new()).expect("the defaults");
+        config.thumbnails.cache_bytes_max = cache_bytes_max;
+        let decoder = Arc::new(Decoder::new(&config.decode, false));
+        Thumbnails::new(dir.to_owned(), config.thumbnails, decoder)
+    }
+
+    fn picture(width: u32, height: u32) -> Decoded {
+        let pixels = RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 90]));
+        let mut png = Vec::new();
+        pixels.write_to(&mut std::io::Cursor::new(&mut png), ImageFormat::Png).expect("a PNG");
+        clip::decode(&png, &clip::DecodeLimits::default()).expect("decoded")
+    }
+
+    /// Sizes of the thumbnails that are kept of a picture.
+    fn kept(thumbnails: &Thumbnails, hash: &ContentHash) -> Vec<(u32, (u32, u32))> {
+        let sizes = WIDTHS.into_iter().filter_map(|width| {
+            Some((width, image::image_dimensions(thumbnails.path(hash, width)).ok()?))
+        });
+        sizes.collect()
+    }
+
+    #[test]
+    fn lying_pictures_get_both_widths_and_upright_or_small_ones_the_narrow_one() {
         let dir = tempfile::tempdir().expect("temp");
-        for (index, name) in ["old", "middle", "new"].iter().enumerate() {
-            let path = dir.path().join(name);
-            std::fs::write(&path, [0; 100]).expect("write");
-            let file = std::fs::File::options().write(true).open(&path).expect("open");
-            file.set_modified(
-                SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(index as u64),
-            )
-            .expect("time");
-        }
-        assert_eq!(drop_oldest(dir.path(), 300), 300);
-        assert_eq!(drop_oldest(dir.path(), 250), 200);
-        assert!(!dir.path().join("old").exists() && dir.path().join("new").exists());
+        let thumbnails = thumbnails(dir.path(), 1 << 20);
+        let early = |width, height| {
+            let hash = ContentHash::of(format!("{width} {height}").as_bytes());
+            assert!(thumbnails.make_early(&hash, &picture(width, height)).is_some());
+            kept(&thumbnails, &hash)
+        };
+        assert_eq!(early(1000, 750), [(320, (320, 240)), (640, (640, 480))]);
+        assert_eq!(early(500, 250), [(320, (320, 160)), (640, (500, 250))]);
+        assert_eq!(early(750, 1000), [(320, (320, 427))]);
+        assert_eq!(early(300, 200), [(320, (300, 200))]);
+    }
+
+    #[test]
+    fn where_room_is_short_only_the_narrow_width_is_made_before_it_is_asked_for() {
+        let dir = tempfile::tempdir().expect("temp");
+        std::fs::write(dir.path().join("other-320.jpg"), [0; 60_000]).expect("written");
+        let thumbnails = thumbnails(dir.path(), 100_000);
+        let hash = ContentHash::of(b"one");
+        assert!(thumbnails.make_early(&hash, &picture(1000, 750)).is_some());
+        assert_eq!(kept(&thumbnails, &hash), [(320, (320, 240))]);
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_a_wide_one_gets_the_narrow_one_made_with_it() {
+        let dir = tempfile::tempdir().expect("temp");
+        let thumbnails = Arc::new(thumbnails(dir.path(), 1 << 20));
+        let mut png = Vec::new();
+        let pixels = RgbImage::new(2000, 1000);
+        pixels.write_to(&mut std::io::Cursor::new(&mut png), ImageFormat::Png).expect("a PNG");
+        let hash = ContentHash::of(&png);
+        let size_bytes = png.len() as u64;
+        let read = async || Ok::<_, ThumbnailError>(png);
+        thumbnails.get(hash, 1280, size_bytes, read).await.expect("made");
+        assert_eq!(kept(&thumbnails, &hash), [(320, (320, 160)), (1280, (1280, 640))]);
     }
 }

@@ -42,6 +42,11 @@ test('offers examples that find something here, and asks for them only once', as
   const shown = await examples.allTextContents();
   expect(shown.length).toBeLessThanOrEqual(6);
   expect(shown.map((text) => text.trim())).toEqual(expect.arrayContaining(['tennis', 'fruit']));
+  // While words are typed, those that find something here are offered, too.
+  await page.getByLabel(words).fill('ten');
+  await expect(page.getByRole('option', { name: 'tennis Found here' })).toBeVisible();
+  await page.getByLabel(words).fill('');
+  await expect(examples.first()).toBeVisible();
   const before = asked;
   await page.reload();
   await expect(examples.first()).toBeVisible();

@@ -52,6 +52,26 @@ test('bars show where the pictures lie; one is chosen, kept in the address, and 
   expect(new URL(page.url()).search).toBe('');
 });
 
+test('what there is to choose is counted: all folders and cameras, and where results lie in time', async ({ page, mock }) => {
+  await mock.start({ total: 1600 });
+  await page.goto(mock.url);
+  await page.getByRole('button', { name: 'Filter', exact: true }).click();
+  // Of all pictures, not of the first sixty that are here.
+  await expect(page.getByLabel('Folder').getByRole('option')).toHaveText(['Any', 'city (200)', 'coast (200)', 'dunes (200)', 'forest (200)', 'harbour (200)', 'lake (200)', 'meadow (200)', 'night-sky (200)']);
+  await page.getByLabel('Camera').selectOption('NIKON D750');
+  await expect(page.getByRole('list', { name: 'Only these' }).getByText('NIKON D750')).toBeVisible();
+  // Under the camera, and other cameras can still be chosen.
+  await expect(page.getByLabel('Folder').getByRole('option', { name: 'city (200)' })).toHaveCount(0);
+  await expect(page.getByLabel('Camera').getByRole('option')).toHaveText(['Any', /^Apple iPhone 12 \(\d+\)$/, /^NIKON D750 \(\d+\)$/]);
+  await page.getByRole('button', { name: 'Remove the filter: NIKON D750' }).click();
+  await page.getByLabel('Search pictures by words').fill('harbour');
+  await expect(page.getByText('200 strong matches')).toBeVisible();
+  const bars = page.getByRole('group', { name: 'When the pictures were taken' }).getByRole('button');
+  await expect.poll(async () => (await bars.evaluateAll((all) => all.map((bar) => Number(/: (\d+) picture/.exec(bar.getAttribute('aria-label')!)![1])))).reduce((sum, n) => sum + n, 0)).toBeGreaterThan(0);
+  const shown = Number(await page.locator('#results ul[aria-label="Pictures"] > li[aria-setsize]').first().getAttribute('aria-setsize'));
+  await expect.poll(async () => (await bars.evaluateAll((all) => all.map((bar) => Number(/: (\d+) picture/.exec(bar.getAttribute('aria-label')!)![1])))).reduce((sum, n) => sum + n, 0)).toBe(Math.min(200, shown));
+});
+
 test('bars are reached with the keys', async ({ page, mock }) => {
   await mock.start({ total: 2000 });
   await page.goto(mock.url);
@@ -64,9 +84,9 @@ test('filters results, tells the server, and goes with the next search', async (
   await mock.start({ total: 400 });
   await page.goto(`${mock.url}/?q=harbour`);
   await page.getByRole('button', { name: 'Filter', exact: true }).click();
-  await page.getByLabel('Shape').selectOption('Portrait');
+  await page.getByLabel('Shape').selectOption('portrait');
   await expect.poll(() => mock.world.searches.at(-1)).toMatchObject({ text: 'harbour', filter: { orientation: 'portrait' } });
-  await page.getByLabel('Type').selectOption('JPEG');
+  await page.getByLabel('Type').selectOption('jpeg');
   await page.getByLabel('Folder').selectOption('harbour');
   await expect.poll(() => mock.world.searches.at(-1).filter).toEqual({ folder: 'harbour', formats: ['jpeg'], orientation: 'portrait' });
   const ratios = await page.locator('a[data-index] img').evaluateAll((all: HTMLImageElement[]) => all.map((img) => Number(img.getAttribute('width')) / Number(img.getAttribute('height'))));

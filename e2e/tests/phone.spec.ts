@@ -46,6 +46,8 @@ test('the actions stand in one row, and nothing lies over the picture', { tag: '
   const large = page.getByRole('dialog');
   await expect(large.getByText(/JPEG/)).toBeVisible();
   await expect(page.locator('.growing')).toHaveCount(0);
+  const beyond = await large.locator('.actions :is(a, button)').evaluateAll((actions) => actions.filter((action) => action.getBoundingClientRect().right > innerWidth || action.getBoundingClientRect().left < 0).length);
+  expect(beyond, 'actions beyond the edge of the screen').toBe(0);
   const tops = await large.locator('.actions :is(a, button)').evaluateAll((actions) => actions.map((action) => Math.round(action.getBoundingClientRect().top)));
   expect(tops.length).toBeGreaterThan(4);
   expect(new Set(tops).size).toBe(1);
@@ -74,6 +76,37 @@ test('asks for a rating in one quiet line, once the results were seen', { tag: '
   await expect(page.getByText('Thank you. 8 of 10 is noted.')).toBeVisible();
 });
 
+test('tiles are rated by a finger, and the picture between the thumbs stays free', { tag: '@chromium' }, async ({ page, mock }) => {
+  await mock.start({ total: 300 });
+  await page.goto(`${mock.url}/?q=harbour`);
+  const tile = page.locator('li', { has: page.locator('a[data-index="2"]') });
+  const up = tile.getByRole('button', { name: /(?<!not) fits? the search$/ });
+  await expect(up).toBeVisible();
+  expect(await small(page, '#results')).toEqual([]);
+  // On every tile, and between them and above them is the picture.
+  const covered = await page.locator('#results li:has(a)').evaluateAll((tiles) =>
+    tiles.slice(0, 6).flatMap((tile) => {
+      const { left, top, width, height } = tile.getBoundingClientRect();
+      const spots = [[0.5, 0.15], [0.9, 0.1], [0.5, 0.5], [0.5, 0.9]].filter(([, y]) => y! < 0.2 || width >= 104);
+      return spots.filter(([x, y]) => !document.elementFromPoint(left + x! * width, top + y! * height)?.closest('a[data-index]'));
+    }),
+  );
+  expect(covered).toEqual([]);
+  const places = () => page.locator('#results li:has(a)').evaluateAll((tiles) => tiles.slice(0, 6).map((tile) => `${tile.querySelector('img')!.alt} ${Math.round(tile.getBoundingClientRect().top)}`));
+  const before = await places();
+  const noted = page.waitForResponse('**/api/v1/create-feedback');
+  await up.tap();
+  expect((await noted).ok()).toBe(true);
+  await expect(up).toHaveAttribute('aria-pressed', 'true');
+  await expect(page.getByText('Learning from 1 rating.')).toBeVisible();
+  await expect(page.getByRole('dialog')).toBeHidden();
+  // Nothing moves under the finger.
+  expect(await places()).toEqual(before);
+  expect(await small(page, '#results')).toEqual([]);
+  await tile.getByRole('button', { name: /does not fit the search$/ }).tap();
+  await expect(up).toHaveAttribute('aria-pressed', 'false');
+});
+
 test('a long press selects, further taps add', { tag: '@chromium' }, async ({ page, mock }) => {
   await mock.start({ total: 200 });
   await page.goto(`${mock.url}/?q=harbour`);
@@ -86,6 +119,8 @@ test('a long press selects, further taps add', { tag: '@chromium' }, async ({ pa
   await page.locator('a[data-index="4"]').tap();
   await expect(page.getByText('2 selected')).toBeVisible();
   await expect(page.getByRole('dialog')).toBeHidden();
+  // What a tap would do by mistake now is away.
+  await expect(page.getByRole('button', { name: /fits? the search$/ })).toHaveCount(0);
 });
 
 test('can be installed, and opens without a network', { tag: '@chromium' }, async ({ page, mock, context }) => {

@@ -27,6 +27,13 @@ test('ends with what is likely; the rest is shown when asked for', async ({ page
   await expect(page.getByText('50 strong matches')).toBeVisible();
 });
 
+test('says in words when no match is strong', async ({ page, mock }) => {
+  await mock.start({ total: 400 });
+  await page.goto(`${mock.url}/?q=harvest`);
+  await expect(page.getByText('No strong match. These come nearest.')).toBeVisible();
+  await expect(page.getByText('0 strong matches')).toBeHidden();
+});
+
 test('says when nothing really fits, and shows the best guesses', async ({ page, mock }) => {
   await mock.start({ total: 100 });
   await page.goto(`${mock.url}/?q=zxqv+blorf`);

@@ -30,6 +30,7 @@ const GATES: &[(Method, &str, Gate)] = &[
     (Method::GET, "/api/v1/image-info", Key(Search)),
     (Method::GET, "/api/v1/other-names", Key(Search)),
     (Method::GET, "/api/v1/suggestions", Key(Search)),
+    (Method::POST, "/api/v1/facets", Key(Search)),
     (Method::GET, "/api/v1/status", Key(Search)),
     (Method::GET, "/api/v1/events", Key(Search)),
     (Method::GET, "/api/v1/failures", Key(Search)),

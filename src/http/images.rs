@@ -482,8 +482,9 @@ async fn serve_thumbnail(
     asked: &Asked,
 ) -> Result<Response, Problem> {
     let variant = &asked.variant;
-    let hash = row.hash.filter(|_| row.facts.is_some()).ok_or_else(no_image)?;
-    let width = Thumbnails::width(variant.width.unwrap_or(THUMBNAIL_WIDTH_DEFAULT));
+    let (hash, facts) = row.hash.zip(row.facts.as_ref()).ok_or_else(no_image)?;
+    let wanted = variant.width.unwrap_or(THUMBNAIL_WIDTH_DEFAULT);
+    let width = Thumbnails::width(wanted, facts.width, facts.height);
     let etag = format!("\"{hash}-{width}\"");
     if let Some(unchanged) = not_modified(asked, &etag, &hash) {
         return Ok(unchanged);

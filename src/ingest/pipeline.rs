@@ -205,7 +205,7 @@ impl Stages {
         share: Share,
     ) -> Result<(Content, Pixels), Setback> {
         let IngestParts { decoder, embedder, thumbnails, .. } = &self.shared.parts;
-        let wanted = embedder.wanted(thumbnails.early_width());
+        let wanted = embedder.wanted(thumbnails.early_edge());
         let (embedder, thumbnails) = (embedder.clone(), thumbnails.clone());
         let preprocess = move |decoded: clip::Decoded| {
             let preview = thumbnails.make_early(&hash, &decoded);

@@ -2,6 +2,8 @@
 //! first filter is used and brought up to date before each further one by what changed since. It proposes and counts; what is
 //! answered is looked up in the catalog, so a copy that is behind by a moment costs a match and never shows a wrong one.
 
+mod counts;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,6 +11,7 @@ use memchr::memmem::Finder;
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
+pub use self::counts::FacetCounts;
 use super::filter::{ImageFilter, lower};
 use crate::catalog::{Catalog, CatalogError, FacetChanges, ImageFacets, RecentCursor};
 use crate::types::ContentHash;
@@ -58,6 +61,17 @@ impl Facets {
     ) -> Result<(Vec<RecentCursor>, u64), CatalogError> {
         let filter = filter.clone();
         self.look(move |table| table.newest(&filter, after, limit)).await
+    }
+
+    /// How many there are of what the filter can be narrowed down to.
+    pub(super) async fn count(&self, filter: &ImageFilter) -> Result<FacetCounts, CatalogError> {
+        let filter = filter.clone();
+        self.look(move |table| table.count(&filter)).await
+    }
+
+    /// The same of just these images.
+    pub(super) fn count_of(images: Vec<ImageFacets>, filter: &ImageFilter) -> FacetCounts {
+        Table::of(images).count(filter)
     }
 
     /// Keeps the contents of which an image matches. Of what it does not know it keeps nothing.

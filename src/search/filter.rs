@@ -1,6 +1,8 @@
 //! What a search or a list can be limited to. Everything asked must hold of one and the same image: of two copies of a picture,
 //! one in the folder and one taken in the year do not make a match together.
 
+use std::cmp::Ordering;
+
 use crate::catalog::ImageFacets;
 use crate::types::ImageName;
 
@@ -30,7 +32,7 @@ pub struct ImageFilter {
     pub source: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Orientation {
     Landscape,
     Portrait,
@@ -104,12 +106,16 @@ pub(super) fn lower(text: Option<&str>) -> Option<String> {
 }
 
 impl Orientation {
-    fn is_of(self, width: u32, height: u32) -> bool {
-        match self {
-            Self::Landscape => width > height,
-            Self::Portrait => width < height,
-            Self::Square => width == height,
+    pub(super) fn of(width: u32, height: u32) -> Self {
+        match width.cmp(&height) {
+            Ordering::Greater => Self::Landscape,
+            Ordering::Less => Self::Portrait,
+            Ordering::Equal => Self::Square,
         }
+    }
+
+    fn is_of(self, width: u32, height: u32) -> bool {
+        self == Self::of(width, height)
     }
 }
 

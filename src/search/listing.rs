@@ -1,8 +1,13 @@
 //! The list of pictures, those taken last first, limited by a filter. Without one the catalog's own order is all there is to it.
+//! And how many there are of what it can be limited to.
+
+use std::collections::HashSet;
 
 use super::Searcher;
+use super::facets::{FacetCounts, Facets};
 use super::filter::ImageFilter;
 use crate::catalog::{CatalogError, ImageRow, PageStart, RecentCursor, RecentPage};
+use crate::types::ImageName;
 
 impl Searcher {
     /// A page of the images that match.
@@ -31,5 +36,26 @@ impl Searcher {
         // What changed since the copy was brought up to date is left out.
         let images: Vec<ImageRow> = ids.iter().filter_map(|id| by_id.remove(id)).collect();
         Ok(RecentPage { images, total, next: places.last().filter(|_| more).copied() })
+    }
+
+    /// How many images there are of what the filter can be narrowed down to.
+    pub async fn facets(&self, filter: &ImageFilter) -> Result<FacetCounts, CatalogError> {
+        self.facets.count(filter).await
+    }
+
+    /// The same among these images, for example the matches of a search. Those that are not there (any more) do not count.
+    pub async fn facets_among(
+        &self,
+        filter: &ImageFilter,
+        names: HashSet<ImageName>,
+    ) -> Result<FacetCounts, CatalogError> {
+        let mut hashes = HashSet::new();
+        for name in &names {
+            hashes.extend(self.catalog.image(name).await?.and_then(|row| row.hash));
+        }
+        let hashes: Vec<_> = hashes.into_iter().collect();
+        let images = self.catalog.facets_of(&hashes).await?.into_values().flatten();
+        let images = images.filter(|image| names.contains(&image.name)).collect();
+        Ok(Facets::count_of(images, filter))
     }
 }

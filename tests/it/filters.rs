@@ -65,6 +65,33 @@ async fn half_typed_texts_are_finished_by_what_the_library_holds() {
     }
 }
 
+async fn what_can_be_chosen_is_counted(server: &Server) {
+    const FACETS: &str = "/api/v1/facets";
+    let counts = async |body: Value| {
+        ok_json(server.post(FACETS).json(&body).send().await.expect("an answer")).await
+    };
+    let among = json!(["2024/rome/a.jpg", "2019/oslo/b.jpg", "gone.jpg"]);
+    let both = counts(json!({"image_names": among})).await;
+    assert_eq!(both["total"], 2, "{both}");
+    let one = |value: &str| json!({"value": value, "images": 1});
+    assert_eq!(both["months"], json!([one("2019-01"), one("2024-05")]));
+    let folders = ["2019", "2019/oslo", "2024", "2024/rome"].map(one);
+    assert_eq!(both["folders"], json!(folders));
+    let all = counts(json!({})).await;
+    assert_eq!((&all["total"], &all["cameras"]), (&json!(10), &both["cameras"]));
+    let narrowed = counts(json!({"filter": {"camera": "nikon", "folder": "2019"}})).await;
+    assert_eq!((&narrowed["total"], &narrowed["folders"]), (&json!(1), &json!(&folders[..2])));
+    assert_eq!(narrowed["orientations"], json!([one("portrait")]));
+    assert_eq!(narrowed["cameras"], json!([one("NIKON D750")]));
+    for (wrong, code) in [
+        (json!({"filter": {"min_width": 0}}), "invalid_request"),
+        (json!({"image_names": ["../a"]}), "bad_image_name"),
+        (json!({"image_names": vec!["a.jpg"; 201]}), "invalid_request"),
+    ] {
+        problem(server.post(FACETS).json(&wrong), 422, code).await;
+    }
+}
+
 async fn every_filter_is_obeyed(world: &World, server: &Server) {
     server.until_counts(10, 0).await;
     let (rome, oslo) = ("2024/rome/a.jpg", "2019/oslo/b.jpg");
@@ -97,6 +124,7 @@ async fn every_filter_is_obeyed(world: &World, server: &Server) {
     assert_eq!(found(server, json!({"source": source})).await.len(), 10);
     let like = json!({"image_name": rome, "filter": {"folder": "drawings"}});
     assert_eq!(names(&server.search(like).await, "matches").len(), 8);
+    what_can_be_chosen_is_counted(server).await;
     a_form_and_the_list_take_filters_too(server).await;
     // It obeys its new folder within seconds.
     std::fs::create_dir(world.image("moved")).expect("mkdir");

@@ -198,6 +198,10 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
       const next = offset + limit < images.length ? String(offset + limit) : undefined;
       return send(response, 200, { images: images.slice(offset, offset + limit).map(shown), total: images.length, ...(world.rich ? { next } : {}) });
     }
+    if (route === 'POST /facets' && world.rich) {
+      const { filter = {}, image_names } = JSON.parse((await read(request)).toString());
+      return send(response, 200, countFacets(image_names ? world.images.filter(({ image_name }) => image_names.includes(image_name)) : world.images, filter));
+    }
     if (route === 'GET /suggestions') {
       const asked = url.searchParams.get('text');
       return send(response, 200, { suggestions: world.suggestions.filter(({ text }) => text.includes(asked)).slice(0, limit) });
@@ -318,15 +322,35 @@ function filterOfParams(params) {
 
 function fits(image, { folder, taken_after, taken_before, formats, orientation, camera }) {
   const taken = takenOf(image);
-  const shape = image.width > image.height ? 'landscape' : image.width < image.height ? 'portrait' : 'square';
   return (
     (!folder || image.image_name.startsWith(`${folder}/`)) &&
     (!taken_after || taken >= taken_after) &&
     (!taken_before || taken < taken_before) &&
     (!formats || formats.includes('jpeg')) &&
-    (!orientation || shape === orientation) &&
-    (!camera || CAMERAS[digest(image.image_name)[1] % 2] === camera)
+    (!orientation || shapeOf(image) === orientation) &&
+    (!camera || cameraOf(image) === camera)
   );
+}
+
+const cameraOf = ({ image_name }) => CAMERAS[digest(image_name)[1] % 2];
+const shapeOf = ({ width, height }) => (width > height ? 'landscape' : width < height ? 'portrait' : 'square');
+
+/** Each part of the filter is counted as if it were not asked. */
+function countFacets(images, filter) {
+  const count = (of, ...parts) => {
+    const others = { ...filter, ...Object.fromEntries(parts.map((part) => [part, undefined])) };
+    const counts = new Map();
+    for (const image of images.filter((image) => fits(image, others))) counts.set(of(image), (counts.get(of(image)) ?? 0) + 1);
+    return [...counts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([value, images]) => ({ value, images }));
+  };
+  return {
+    total: images.filter((image) => fits(image, filter)).length,
+    months: count((image) => takenOf(image).slice(0, 7), 'taken_after', 'taken_before'),
+    folders: count(({ image_name }) => image_name.split('/')[0], 'folder'),
+    cameras: count(cameraOf, 'camera'),
+    formats: count(() => 'jpeg', 'formats'),
+    orientations: count(shapeOf, 'orientation'),
+  };
 }
 
 const isSignedIn = ({ headers }) => headers.cookie?.includes('mock_session=1') ?? false;

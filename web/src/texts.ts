@@ -42,7 +42,7 @@ const EN = {
 
   suggest: {
     label: 'Suggestions',
-    kinds: { recent: 'Searched before', folder: 'Folder', camera: 'Camera', name: 'Name' },
+    kinds: { recent: 'Searched before', example: 'Found here', folder: 'Folder', camera: 'Camera', name: 'Name' },
   },
 
   pill: {
@@ -137,7 +137,7 @@ const EN = {
   },
 
   results: {
-    strong: (n: number) => of(n, 'strong match', 'strong matches'),
+    strong: (n: number) => (n === 0 ? 'No strong match. These come nearest.' : of(n, 'strong match', 'strong matches')),
     noneFits: 'Nothing really fits. These are the best guesses.',
     less: 'Less likely',
     showLess: 'Show less likely pictures',
@@ -179,6 +179,8 @@ const EN = {
     shapes: { landscape: 'Landscape', portrait: 'Portrait', square: 'Square' } as Record<string, string>,
     near: (km: number) => `Within ${number(km)} km`,
     any: 'Any',
+    cameraLabel: 'Camera',
+    choice: (name: string, n: number) => `${name} (${number(n)})`,
     camera: (name: string) => `Only from ${name}`,
     place: 'Only from around here',
     none: 'Nothing matches this filter',
@@ -382,7 +384,7 @@ const DE: typeof EN = {
 
   suggest: {
     label: 'Vorschläge',
-    kinds: { recent: 'Schon gesucht', folder: 'Ordner', camera: 'Kamera', name: 'Name' },
+    kinds: { recent: 'Schon gesucht', example: 'Gibt es hier', folder: 'Ordner', camera: 'Kamera', name: 'Name' },
   },
 
   pill: {
@@ -477,7 +479,7 @@ const DE: typeof EN = {
   },
 
   results: {
-    strong: (n) => of(n, 'klarer Treffer', 'klare Treffer'),
+    strong: (n) => (n === 0 ? 'Kein klarer Treffer. Diese kommen am nächsten.' : of(n, 'klarer Treffer', 'klare Treffer')),
     noneFits: 'Nichts passt wirklich. Das kommt am nächsten.',
     less: 'Weniger wahrscheinlich',
     showLess: 'Weniger wahrscheinliche zeigen',
@@ -519,6 +521,8 @@ const DE: typeof EN = {
     shapes: { landscape: 'Querformat', portrait: 'Hochformat', square: 'Quadrat' },
     near: (km) => `Im Umkreis von ${number(km)} km`,
     any: 'Alle',
+    cameraLabel: 'Kamera',
+    choice: (name, n) => `${name} (${number(n)})`,
     camera: (name) => `Nur von ${name}`,
     place: 'Nur aus dieser Gegend',
     none: 'Nichts passt zu diesem Filter',

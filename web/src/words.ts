@@ -33,6 +33,7 @@ export function day(ymd: string): string {
 
 /** `2024-05` with its year, or without. */
 export const month = (key: string) => new Date(`${key}-15T12:00:00`).toLocaleDateString(language, { year: 'numeric', month: 'long' });
+export const monthShortYear = (key: string) => new Date(`${key}-15T12:00:00`).toLocaleDateString(language, { year: 'numeric', month: 'short' });
 export const monthShort = (key: string) => new Date(`${key}-15T12:00:00`).toLocaleDateString(language, { month: 'short' });
 
 /** `a/b.jpg` -> `b.jpg` */

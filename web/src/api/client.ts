@@ -76,6 +76,14 @@ export function createFeedback(body: Schemas['FeedbackRequest']): Promise<Schema
   return post('/api/v1/create-feedback', body);
 }
 
+/** The first page at home. */
+export const FIRST_PAGE = 60;
+const EARLY_ADDRESS = `/api/v1/images?limit=${FIRST_PAGE}&offset=0`;
+
+// Asked for before the page is built, so that it can be built with pictures.
+let early: Promise<ImageList> | null = globalThis.location?.pathname === '/' && location.search === '' ? request(EARLY_ADDRESS) : null;
+early?.catch(() => {});
+
 /** `after` is the `next` of the page before, which stays right while pictures come and go; without one, an offset. */
 export function listImages(
   limit: number,
@@ -85,7 +93,10 @@ export function listImages(
 ): Promise<ImageList> {
   const params = new URLSearchParams({ limit: String(limit), ...('after' in from ? { after: from.after } : { offset: String(from.offset) }) });
   for (const [name, value] of Object.entries(filter)) params.set(name, flat(value));
-  return request(`/api/v1/images?${params}`, { signal });
+  const address = `/api/v1/images?${params}`;
+  const asked = early;
+  early = null;
+  return asked && address === EARLY_ADDRESS ? asked : request(address, { signal });
 }
 
 /** As query strings carry it: lists and places with commas. */
@@ -102,6 +113,14 @@ export type Suggestion = Schemas['SuggestionEntry'];
 /** What a half-typed text may become. */
 export function findSuggestions(text: string, limit: number, signal: AbortSignal): Promise<Schemas['Suggestions']> {
   return request(`/api/v1/suggestions?${new URLSearchParams({ text, limit: String(limit) })}`, { signal });
+}
+
+export type FacetCount = Schemas['FacetCount'];
+export type Facets = Schemas['ImageFacetCounts'];
+
+/** How many pictures there are of what a filter can be narrowed down to; of all, or among some. */
+export function countFacets(filter: Record<string, unknown> | undefined, names: string[] | undefined, signal: AbortSignal): Promise<Facets> {
+  return post('/api/v1/facets', { ...(filter ? { filter } : {}), ...(names ? { image_names: names } : {}) }, signal);
 }
 
 export type Quality = Schemas['Quality'];

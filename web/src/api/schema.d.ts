@@ -86,6 +86,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/facets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Count what a filter can be narrowed down to. */
+        post: operations["facets"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/failures": {
         parameters: {
             query?: never;
@@ -469,6 +486,32 @@ export interface components {
             /** @description Names of the images, at most `downloads.pictures_max` of the configuration. */
             image_names: string[];
         };
+        /** @description One choice. */
+        FacetCount: {
+            /**
+             * Format: int64
+             * @description So many images it leaves.
+             */
+            images: number;
+            /**
+             * @description As the filter takes it; of a month, as its days begin.
+             * @example holidays/2024
+             */
+            value: string;
+        };
+        /**
+         * @description Which images are counted: all, if nothing is asked.
+         * @example {
+         *       "filter": {
+         *         "taken_after": "2024-01-01"
+         *       }
+         *     }
+         */
+        FacetsRequest: {
+            filter?: components["schemas"]["FilterRequest"] | null;
+            /** @description Count only among these, for example the matches of a search. Those that are not there do not count. */
+            image_names?: string[] | null;
+        };
         /**
          * @description Tells why a picture cannot be indexed, for programs. Codes are never renamed; later versions may add some.
          * @enum {string}
@@ -638,6 +681,24 @@ export interface components {
              * @description Of sources that are not in the configuration any more. They are hidden, and kept for as long.
              */
             unconfigured: number;
+        };
+        /** @description How many images there are of what the filter can be narrowed down to. */
+        ImageFacetCounts: {
+            /** @description Makers and models of cameras: the 500 with the most images, in alphabetical order. */
+            cameras: components["schemas"]["FacetCount"][];
+            /** @description Folders, each with the images of those below it: the 500 with the most images, in alphabetical order. */
+            folders: components["schemas"]["FacetCount"][];
+            /** @description Formats of files, in alphabetical order. */
+            formats: components["schemas"]["FacetCount"][];
+            /** @description By the month in which they were taken, for example `2024-05` (UTC), in their order; those without images are missing. */
+            months: components["schemas"]["FacetCount"][];
+            /** @description `landscape`, `portrait` and `square`, as far as there are any. */
+            orientations: components["schemas"]["FacetCount"][];
+            /**
+             * Format: int64
+             * @description Images that match the filter.
+             */
+            total: number;
         };
         /** @description Rating of one image of the answer. */
         ImageFeedback: {
@@ -1808,6 +1869,120 @@ export interface operations {
             };
             /** @description The server does not go by the name in Host; server.hosts lists its names. */
             421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    facets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FacetsRequest"];
+            };
+        };
+        responses: {
+            /** @description Counts of images by month, folder, camera, format and shape. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImageFacetCounts"];
+                };
+            };
+            /** @description The body is no JSON, or did not arrive completely. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page of another site made the request, or the API key does not allow it. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not sent as JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The filter is wrong, or a name cannot be that of an image. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -3,14 +3,13 @@
 import { searchImage, type Match, type Status } from '../api/client';
 import { t } from '../texts';
 
-const SHOWN = 6;
 // A handful of pictures says nothing about what fits.
 const PICTURES_MIN = 12;
 // How many results of each are looked at: the first stand out only against the others.
 const LOOKED_AT = 24;
 const KEPT_MS = 24 * 3600 * 1000;
 const START_AFTER_MS = 1200;
-const KEY = 'examples';
+const KEY = 'examples_found';
 
 interface Kept {
   of: string;
@@ -19,6 +18,7 @@ interface Kept {
 }
 
 class Examples {
+  /** All that find something, best first. */
   words = $state.raw<readonly string[]>([]);
   #of = '';
   #running: AbortController | null = null;
@@ -63,7 +63,7 @@ class Examples {
       return;
     }
     found.sort((a, b) => b.merit - a.merit);
-    this.words = found.slice(0, SHOWN).map(({ word }) => word);
+    this.words = found.map(({ word }) => word);
     this.#of = of;
     this.#running = null;
     localStorage.setItem(KEY, JSON.stringify({ of, at: Date.now(), words: [...this.words] } satisfies Kept));

@@ -1,7 +1,7 @@
 // What the grid shows: the answer to the query, page after page, or the newest pictures when nothing is asked.
 // Only the latest request counts: starting one aborts the one before. Lists that were left are kept for a while, so
 // that going back shows them at once.
-import { ApiError, asError, listImages, searchImage, type ListedImage, type Match, type QueryPart, type SearchQuery, type SearchResponse, type Strength } from '../api/client';
+import { ApiError, asError, FIRST_PAGE, listImages, searchImage, type ListedImage, type Match, type QueryPart, type SearchQuery, type SearchResponse, type Strength } from '../api/client';
 import { t } from '../texts';
 import { filterOf, isRefined, MIX_EVEN, sameQuery, type Query, type Search } from './address';
 import { canCombine } from './combining';
@@ -14,8 +14,7 @@ import { live } from './status.svelte';
 export type Picture = ListedImage & { score?: number; strength?: Strength; near_duplicates?: Match[] };
 export type Phase = 'idle' | 'loading' | 'ready' | 'failed';
 
-// Small first, so that pictures appear early; larger while scrolling.
-const FIRST_PAGE = 60;
+// The first page is small, so that pictures appear early; larger while scrolling.
 const LATER_PAGE = 200;
 // Searches are answered no further than this.
 const WINDOW_MAX = 10_000;

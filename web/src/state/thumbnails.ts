@@ -1,9 +1,13 @@
 // Asks for thumbnails a few at a time: what is on screen first, from the top; what has left the screen is cancelled, or
 // never asked for. Few at a time also leaves connections for the search and the live status, which browsers count
-// together with the pictures. The server has the small width of every picture ready, and makes others when they are asked for:
-// large tiles and sharp screens get the small one first, and the sharper one when everybody in sight has something.
+// together with the pictures. Where they come so quickly that nobody waits, more are asked for: browsers keep them in a line of
+// their own, and the next need not wait until the page is at leisure. The server has the small width of every picture ready, and
+// makes others when they are asked for: large tiles and sharp screens get the small one first, and the sharper one when everybody
+// in sight has something.
 
 const AT_ONCE = 4;
+const AT_ONCE_QUICK = 10;
+const QUICK_MS = 120;
 const TRIES_MAX = 4;
 const RETRY_MS = 1500;
 // What is here so soon is not faded in: that would only make it later.
@@ -31,6 +35,7 @@ const running = new Set<Job>();
 // Had before: the browser's cache has it, no turn is needed.
 const had = new Set<string>();
 let scheduled = false;
+let atOnce = AT_ONCE;
 
 /** For `use:`; gives the element its picture when it is its turn, and the class `loaded` when it is there. */
 export function thumbnailTurn(img: HTMLImageElement, widths: Widths) {
@@ -70,15 +75,16 @@ function cancel(job: Job) {
 function schedule() {
   if (scheduled) return;
   scheduled = true;
-  // After the whole screen was drawn, so that the first asked is the topmost and not the first created.
-  requestAnimationFrame(() => {
+  // When all tiles of this change are there, so that the first asked is the topmost and not the first created; a frame later would
+  // only be later.
+  queueMicrotask(() => {
     scheduled = false;
     goOn();
   });
 }
 
 function goOn() {
-  while (running.size < AT_ONCE) {
+  while (running.size < atOnce) {
     const job = mostWanted();
     if (!job) return;
     waiting.delete(job);
@@ -88,12 +94,14 @@ function goOn() {
 
 function begin(job: Job) {
   running.add(job);
+  const begun = performance.now();
   const url = job.hasFirst && job.sharper ? job.sharper : job.url;
   // Beside the first, which stays if the sharper one does not come.
   job.loading = job.hasFirst ? new Image() : job.img;
   job.loading.onload = () => {
     job.loading.onload = job.loading.onerror = null;
     running.delete(job);
+    atOnce = performance.now() - begun < QUICK_MS ? AT_ONCE_QUICK : AT_ONCE;
     if (had.size < REMEMBERED_MAX) had.add(url);
     if (job.hasFirst) job.img.src = url;
     else if (job.sharper) {
@@ -107,6 +115,7 @@ function begin(job: Job) {
   };
   job.loading.onerror = () => {
     running.delete(job);
+    atOnce = AT_ONCE;
     failed(job);
     if (!scheduled) goOn();
   };
