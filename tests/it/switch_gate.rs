@@ -9,7 +9,22 @@ use crate::harness::{Server, World, picture, repository};
 use crate::models::until_answering;
 
 const PICTURES: u32 = 40;
-const QUERIES: usize = 12;
+/// None is in the name of a picture.
+const TEXTS: [&str; 12] = [
+    "a dog",
+    "a cat",
+    "a house",
+    "a tree",
+    "a boat",
+    "a star",
+    "a flower",
+    "a car",
+    "a bird",
+    "a mountain",
+    "a face",
+    "a cake",
+];
+const QUERIES: usize = TEXTS.len();
 
 /// Two small models whose vectors have nothing to do with each other.
 fn golden(name: &str) -> String {
@@ -30,8 +45,7 @@ fn world(gate: &str) -> World {
 
 /// Rates so many queries: what the model puts first is wanted, and what it puts last is not, or the other way round.
 pub(crate) async fn rate(server: &Server, queries: usize, is_first_wanted: bool) {
-    for number in 0..queries {
-        let text = format!("a photo of {number} dogs");
+    for text in &TEXTS[..queries] {
         let answer = server.search(json!({"text": text, "limit": PICTURES, "learn": false})).await;
         let names: Vec<&str> = answer["matches"]
             .as_array()
@@ -40,8 +54,8 @@ pub(crate) async fn rate(server: &Server, queries: usize, is_first_wanted: bool)
             .filter_map(|found| found["image_name"].as_str())
             .collect();
         let thumb = |name: &&str, relevant: bool| json!({"image_name": name, "relevant": relevant});
-        let first = names.iter().take(4).map(|name| thumb(name, is_first_wanted));
-        let last = names.iter().rev().take(4).map(|name| thumb(name, !is_first_wanted));
+        let first = names.iter().take(12).map(|name| thumb(name, is_first_wanted));
+        let last = names.iter().rev().take(12).map(|name| thumb(name, !is_first_wanted));
         let thumbs: Vec<Value> = first.chain(last).collect();
         let rating = json!({"jwt": answer["jwt"], "image_feedback": thumbs});
         let sent = server.post("/api/v1/create-feedback").json(&rating).send().await;
@@ -168,7 +182,7 @@ async fn with_few_ratings_the_next_model_passes_and_a_command_holds_back_too() {
     world.write("new.png", &picture(9_999));
     assert!(world.run("index", &[]).status.success());
     assert_eq!(switches(&world)[0]["outcome"], "held");
-    let found = world.run("search", &["--model", "auto", "--names", "--limit", "100", "a dog"]);
+    let found = world.model("auto").run("search", &["--names", "--limit", "100", "a dog"]);
     let found = String::from_utf8_lossy(&found.stdout).into_owned();
     assert_eq!(found.lines().filter(|name| *name == "new.png").count(), 1, "{found}");
 }
