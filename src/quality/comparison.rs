@@ -1,4 +1,4 @@
-//! Compares two orders of the same pictures by what ratings say of them: nDCG of each on the pictures that are judged, and the
+//! Compares two orders of the same pictures by what ratings say of them: nDCG@10 of each on the pictures that are judged, and the
 //! difference with its bootstrap interval over queries. Gates decide by it.
 
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Of the nDCG of both orders for each query.
+    /// Of the nDCG@10 of both orders for each query.
     pub fn of(pairs: &[(f64, f64)], ratings: u64, change: i64, queries_min: usize) -> Self {
         let count = pairs.len().max(1) as f64;
         let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / count;

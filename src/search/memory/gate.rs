@@ -181,7 +181,7 @@ impl Searcher {
         Ok(Comparison::of(&pairs, count, change, config.gate_queries_min))
     }
 
-    /// nDCG of the pictures that a rating judged, in the order without and with what was learned before it; `None` if it cannot
+    /// nDCG@10 of the pictures that a rating judged, in the order without and with what was learned before it; `None` if it cannot
     /// tell them apart.
     async fn with_and_without(
         &self,
