@@ -112,6 +112,7 @@ impl App {
             decoder.clone(),
             data_dir.calibration(),
         ));
+        serving.judge_with(searcher.clone());
         let access = Access::new(catalog.clone(), &api_key(&config)?);
         let instance = catalog::address::instance(data_dir.path());
         metrics.note_process(config.role.as_str(), &instance);

@@ -8,6 +8,7 @@ mod claims;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod copy;
+mod decisions;
 mod error;
 mod facts;
 mod hints;
@@ -28,6 +29,7 @@ use async_trait::async_trait;
 
 pub use self::api_keys::{ApiKey, ApiKeys, KeyScope, NoSuchScope};
 pub use self::claims::Claims;
+pub use self::decisions::{Decisions, Gate, GateDecision, GateOutcome};
 pub use self::error::CatalogError;
 pub use self::facts::{
     ContentFacts, FacetChanges, Facts, Header, ImageFacets, NamedImage, ReadHeader, UnreadImage,
@@ -60,6 +62,7 @@ pub trait Catalog:
     + Facts
     + Feedback
     + Memory
+    + Decisions
     + StoreLedger
     + Processes
     + ApiKeys

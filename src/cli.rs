@@ -19,6 +19,7 @@ mod forget;
 mod health;
 mod index;
 mod key;
+mod learn;
 mod logs;
 mod manual;
 mod mcp;
@@ -155,6 +156,8 @@ enum Command {
     Key(key::KeyCommand),
     /// Show what the ratings say: over time, by model, and which queries did worst
     Quality(quality::QualityArgs),
+    /// Measure on the newest ratings whether learning from them helps, and switch it on or off
+    Learn(learn::LearnArgs),
     /// Work with ratings
     #[command(subcommand)]
     Feedback(feedback::FeedbackCommand),
@@ -259,6 +262,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Forget(args) => forget::run(config, args).await,
         Command::Key(command) => key::run(config, command).await,
         Command::Quality(args) => quality::run(config, args).await,
+        Command::Learn(args) => learn::run(config, &args).await,
         Command::Feedback(command) => feedback::run(config, command).await,
         Command::Backup(args) => backup::back_up(config, args).await,
         Command::Restore(args) => backup::restore(config, args).await,

@@ -23,7 +23,7 @@ pub use self::access::{AccessConfig, AddressRange};
 pub use self::catalog::{CatalogConfig, PostgresOptions, holds_password, is_postgres};
 pub use self::downloads::DownloadConfig;
 pub use self::in_force::InForce;
-pub use self::learning::LearningConfig;
+pub use self::learning::{LearningConfig, SwitchGate};
 pub use self::role::Role;
 pub use self::search::SearchConfig;
 pub use self::source::{Addressing, S3Config, SourceConfig};

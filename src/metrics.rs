@@ -98,6 +98,10 @@ pub struct Metrics {
     pub feedback: Counter,
     /// Ratings that searches learn from.
     pub remembered_ratings: Gauge,
+    /// 1 as long as searches learn from ratings, 0 where that was switched off because it does harm, or by an operator.
+    pub learning_active: Gauge,
+    /// Number of the decision that it goes by.
+    pub learning_version: Gauge,
     /// Open connections of clients.
     pub connections: Gauge,
     /// Listeners to events.
@@ -131,6 +135,8 @@ impl Default for Metrics {
             searches_waiting: Gauge::default(),
             feedback: Counter::default(),
             remembered_ratings: Gauge::default(),
+            learning_active: Gauge::default(),
+            learning_version: Gauge::default(),
             connections: Gauge::default(),
             event_streams: Gauge::default(),
             model: Family::default(),
@@ -198,6 +204,16 @@ impl Default for Metrics {
             "remembered_ratings",
             "Ratings that searches learn from",
             metrics.remembered_ratings.clone(),
+        );
+        registry.register(
+            "learning_active",
+            "Whether searches learn from ratings (1), or that does harm or was switched off (0)",
+            metrics.learning_active.clone(),
+        );
+        registry.register(
+            "learning_version",
+            "Number of the decision whether searches learn",
+            metrics.learning_version.clone(),
         );
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("event_streams", "Listeners to events", metrics.event_streams.clone());

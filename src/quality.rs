@@ -1,6 +1,8 @@
 //! How well searches did, by the ratings that were given: over time, by model, and which queries did worst. The same report for
 //! `image-search quality` and for the page at `/quality`, so it brings the description for the API with it.
 
+mod comparison;
+mod decided;
 mod statistics;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -11,11 +13,16 @@ use jiff::{Timestamp, ToSpan};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub use self::comparison::{Comparison, Verdict, ndcg};
+pub use self::decided::{Decided, Decision, decided};
 pub use self::statistics::{Mean, Share};
 use self::statistics::{Sum, Votes};
 use crate::catalog::{Catalog, CatalogError, RememberedRating};
+use crate::types::ContentHash;
 
 const PAGE: u32 = 500;
+/// How the text of a query begins that is a picture.
+const PICTURE: &str = "picture:";
 /// Queries that did worst, and models, in one report.
 const QUERIES_MAX: usize = 20;
 const MODELS_MAX: usize = 20;
@@ -51,6 +58,8 @@ pub struct Report {
     pub worst: Vec<OfQuery>,
     /// How much of the library they know of.
     pub coverage: Coverage,
+    /// What was decided by them.
+    pub decided: Decided,
 }
 
 /// Length of a period.
@@ -99,6 +108,9 @@ pub struct OfModel {
 pub struct OfQuery {
     /// Its words, or `picture:` with the hash of a content.
     pub text: String,
+    /// If it is a picture of the library: its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_name: Option<String>,
     /// How many there were.
     pub ratings: u64,
     /// The numbers from 1 to 10; missing if there are none.
@@ -137,7 +149,21 @@ pub async fn report(catalog: &dyn Catalog, ratings_max: usize) -> Result<Report,
             tally.add(rating);
         }
     }
-    Ok(tally.report(catalog.counts().await?.indexed))
+    let mut report = tally.report(catalog.counts().await?.indexed);
+    name_pictures(catalog, &mut report.worst).await?;
+    Ok(Report { decided: decided(catalog).await?, ..report })
+}
+
+/// What the pictures are called that were searched with.
+async fn name_pictures(catalog: &dyn Catalog, queries: &mut [OfQuery]) -> Result<(), CatalogError> {
+    let content = |query: &OfQuery| query.text.strip_prefix(PICTURE)?.parse::<ContentHash>().ok();
+    let contents: Vec<ContentHash> = queries.iter().filter_map(content).collect();
+    let found = catalog.images_of(&contents, 1).await?;
+    for query in queries {
+        let named = content(query).and_then(|hash| found.get(&hash));
+        query.image_name = named.and_then(|named| Some(named.names.first()?.to_string()));
+    }
+    Ok(())
 }
 
 /// Some ratings.
@@ -234,6 +260,7 @@ impl Tally {
                 shown: self.shown.len() as u64,
                 with_thumbs: self.with_thumbs.len() as u64,
             },
+            decided: Decided::default(),
         }
     }
 }
@@ -311,6 +338,7 @@ fn worst(queries: HashMap<String, Group>, usual: f64) -> Vec<OfQuery> {
     queries.truncate(QUERIES_MAX);
     let of_query = |(text, group): (String, Group)| OfQuery {
         text,
+        image_name: None,
         ratings: group.ratings,
         value: group.value(),
         thumbs: group.thumbs.share(),

@@ -15,6 +15,7 @@ mod memory;
 mod names;
 mod nonsense;
 mod pages;
+mod replay;
 mod strength;
 mod suggestions;
 
@@ -31,7 +32,7 @@ pub use self::facets::FacetCounts;
 use self::facets::Facets;
 pub use self::filter::{ImageFilter, Near, Orientation};
 use self::filtered::Space;
-pub use self::memory::Learning;
+pub use self::memory::{JudgedLearning, Learning, LearningVersion, decide_by_hand};
 use self::memory::{Learned, Memory, REORDERED_MAX};
 use self::names::{Called, FUSED_MAX, Named};
 pub use self::pages::{BadCursor, Cursor};

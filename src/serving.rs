@@ -2,17 +2,20 @@
 //! one prepared meanwhile. Search, status, page and readiness subscribe to it; nothing else knows how far the model is.
 //! It also follows the store's active collection, so that a switch made by another process is seen here.
 
+mod gate;
 mod loading;
 mod others;
 mod state;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use self::gate::{ReplayError, SwitchJudge, Switching};
 pub use self::loading::load_embedder;
 pub use self::state::{Answering, NextModel, ServingState};
 use crate::backoff::Backoff;
@@ -68,6 +71,8 @@ pub enum ServingError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Ingest(#[from] IngestError),
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
 }
 
 impl ServingError {
@@ -103,6 +108,12 @@ pub struct Serving {
     wanted_now: AtomicBool,
     /// This process indexes and never answers, so texts need not be read.
     only_indexes: AtomicBool,
+    /// Compares models before one takes the place of another.
+    judge: OnceLock<Arc<dyn SwitchJudge>>,
+    /// The configured model was worse than the one that answers.
+    is_held_back: AtomicBool,
+    /// When a replay that failed is tried again.
+    next_replay: Mutex<Option<Instant>>,
 }
 
 impl Serving {
@@ -110,8 +121,17 @@ impl Serving {
     pub fn new(parts: ServingParts) -> Result<Self, ModelError> {
         let models = Models::open(&parts.config)?;
         let state = watch::Sender::new(ServingState::Loading);
-        let [wanted_now, only_indexes] = [(); 2].map(|()| AtomicBool::new(false));
-        Ok(Self { parts, models, state, wanted_now, only_indexes })
+        let [wanted_now, only_indexes, is_held_back] = [(); 3].map(|()| AtomicBool::new(false));
+        Ok(Self {
+            parts,
+            models,
+            state,
+            wanted_now,
+            only_indexes,
+            judge: OnceLock::new(),
+            is_held_back,
+            next_replay: Mutex::default(),
+        })
     }
 
     /// How far the model is, now.
@@ -221,6 +241,7 @@ impl Serving {
                 }
             }
         };
+        let located = self.in_place_of(located).await?;
         let embedder = Arc::new(self.load(&located).await?);
         Ok((located, embedder))
     }
@@ -295,7 +316,10 @@ impl Serving {
         let name = &adopted.collection.spec().name;
         let (former, is_elsewhere) =
             (self.former(name).await?, self.another_answers_elsewhere(name).await?);
-        if (former.is_none() && !is_elsewhere) || self.parts.catalog.awaiting().await? == 0 {
+        let is_first = former.is_none() && !is_elsewhere;
+        if is_first
+            || (self.parts.catalog.awaiting().await? == 0 && self.has_nothing_to_judge_by().await?)
+        {
             self.switch_to(adopted.clone(), Some(ingest.clone())).await?;
             return Ok(ingest);
         }
@@ -422,25 +446,6 @@ impl Serving {
         }
     }
 
-    /// Lets the next model answer if all its vectors are made. Returns whether none is being indexed any more.
-    pub async fn finish_switch(&self) -> Result<bool, ServingError> {
-        let state = self.state();
-        let Some(NextModel::Indexing(next)) = state.next() else { return Ok(true) };
-        let catalog = &self.parts.catalog;
-        let model = next.located.id.to_string();
-        // Somebody else has begun with yet another one.
-        if catalog.indexing_model().await?.is_some_and(|wanted| wanted != model) {
-            return Ok(false);
-        }
-        // Another process may have indexed with the former model until it heard of this one.
-        if catalog.awaiting().await? > 0 || catalog.require_vectors(&model).await? > 0 {
-            return Ok(false);
-        }
-        self.switch_to(next.clone(), state.ingest().cloned()).await?;
-        tracing::info!(model = %next.located.id, "all vectors are made: this model answers now");
-        Ok(true)
-    }
-
     /// Lets a model that is being prepared answer when it can, looks for the preferred model of `auto` until it is here, and
     /// sees what other processes switched to.
     async fn follow(&self) {
@@ -451,8 +456,15 @@ impl Serving {
             if look_or_told(hints.as_mut()).await {
                 next_look_at_store = Instant::now();
             }
-            if let Err(error) = self.finish_switch().await {
-                tracing::warn!(%error, "could not change over to the next model; trying again");
+            match self.finish_switch().await {
+                Ok(Switching::Held(ingest)) => ingest.spawn(),
+                Ok(Switching::Done | Switching::Waiting) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "could not change over to the next model; trying again");
+                }
+            }
+            if let Err(error) = self.follow_gate().await {
+                tracing::warn!(%error, "could not begin with the model that was held back; trying again");
             }
             let is_wanted = self.wanted_now.swap(false, Ordering::Relaxed);
             let due =
@@ -511,6 +523,7 @@ impl Serving {
         self.parts.config.model == models::AUTO
             && state.answering().is_some_and(is_bundled)
             && state.next().is_none()
+            && !self.is_held_back.load(Ordering::Relaxed)
     }
 
     /// Name and megabytes of the model that the bundled one stands in for, if it can be downloaded.

@@ -29,7 +29,11 @@ test('shows ratings over time and by model, and what the worst queries find with
   await expect(worst.getByRole('img')).toHaveCount(8);
   const asked = mock.world.searches.filter(({ text, limit }) => text === 'harbour' && limit === 8);
   expect(asked.map(({ learn }) => learn)).toEqual([false, undefined]);
-  await expect(page.getByRole('heading', { name: 'A picture' })).toBeVisible();
+  await expect(page.getByRole('heading', { name: 'A picture that is not in the library' })).toBeVisible();
+  const like = page.getByRole('listitem').filter({ has: page.getByRole('heading', { name: /^Like / }) });
+  await expect(like.locator('.asked img')).toHaveAttribute('src', /thumbnail\?width=160/);
+  await expect(page.getByRole('row', { name: /mock@2 → mock@3 held back −0\.120 \(−0\.200 … −0\.030\): worse/ })).toBeVisible();
+  await expect(page.getByRole('row', { name: /^2 .* on \(by hand\)/ })).toBeVisible();
   expect((await new AxeBuilder({ page }).analyze()).violations).toEqual([]);
 });
 

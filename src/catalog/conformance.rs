@@ -3,6 +3,7 @@
 
 pub(crate) mod api_keys;
 pub(crate) mod claims;
+pub(crate) mod decisions;
 pub(crate) mod facts;
 pub(crate) mod feedback;
 pub(crate) mod images;
@@ -100,6 +101,7 @@ macro_rules! conformance {
                 vectors_of_queries_are_kept_for_each_model,
                 ratings_are_forgotten_with_all_that_belongs_to_them,
             ];
+            decisions: [decisions_are_numbered_for_each_gate_by_whoever_decides];
             workers: [
                 two_workers_complete_every_image_once_through_kills,
                 a_vector_is_never_deleted_under_an_image,

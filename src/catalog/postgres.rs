@@ -8,6 +8,7 @@ mod arguments;
 mod claims;
 mod connections;
 mod counts;
+mod decisions;
 mod facts;
 mod failure;
 mod feedback;

@@ -7,8 +7,9 @@ use sqlx::sqlite::SqliteRow;
 pub(super) use super::error::damaged;
 use super::memory::thumbs_of;
 use super::{
-    CatalogError, FailedImage, Failure, FeedbackRow, ImageRating, ImageRow, ImageTaken,
-    LeasedImage, PictureFacts, ProcessRow, Rating, RememberedRating, SourceRow, UsedModel,
+    CatalogError, FailedImage, Failure, FeedbackRow, GateDecision, GateOutcome, ImageRating,
+    ImageRow, ImageTaken, LeasedImage, PictureFacts, ProcessRow, Rating, RememberedRating,
+    SourceRow, UsedModel,
 };
 use crate::types::{
     Away, ContentHash, Fingerprint, ImageName, Impression, ImpressionResult, ModelId,
@@ -210,5 +211,19 @@ pub(super) fn process_at(row: &impl Columns) -> Result<ProcessRow, CatalogError>
         images_indexed: number_at(row, "images_indexed")?,
         images_per_second: there(row.real("images_per_second")?, "images_per_second")?,
         message: row.text("message")?,
+    })
+}
+
+pub(super) fn decision_at(row: &impl Columns) -> Result<GateDecision, CatalogError> {
+    let outcome = text_at(row, "outcome")?;
+    let unknown = || damaged(format_args!("no gate decides {outcome:?}"));
+    Ok(GateDecision {
+        number: integer_at(row, "number")?,
+        model: text_at(row, "model")?,
+        former: text_at(row, "former")?,
+        outcome: GateOutcome::parse(&outcome).ok_or_else(unknown)?,
+        figures: row.text("figures")?,
+        by_operator: boolean_at(row, "by_operator")?,
+        decided_ms: integer_at(row, "decided_ms")?,
     })
 }

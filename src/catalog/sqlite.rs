@@ -7,6 +7,7 @@
 mod api_keys;
 mod arguments;
 mod claims;
+mod decisions;
 mod facts;
 mod feedback;
 mod images;

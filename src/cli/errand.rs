@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::catalog::Catalog;
 use crate::config::{Config, Secret};
 use crate::ingest::Ingest;
+use crate::search::Searcher;
 use crate::vector_store::VectorStore;
 use crate::vector_store::address::open_at;
 
@@ -24,6 +25,8 @@ pub(super) enum Errand {
     Retry,
     /// Delete the vectors of models that do not answer any more.
     Prune,
+    /// Measure whether learning from ratings helps.
+    Learn,
     Verify(VerifyErrand),
     Copy(CopyErrand),
 }
@@ -90,12 +93,20 @@ pub(super) struct Handles {
     pub(super) being_built: Vec<String>,
     /// Goes on with what was made pending.
     ingest: Option<Arc<Ingest>>,
+    searcher: Option<Arc<Searcher>>,
 }
 
 impl Handles {
     /// Those of a command that opened the catalog itself.
     pub(super) fn here(config: Config, catalog: Arc<dyn Catalog>) -> Self {
-        Self { config, catalog, open_store: None, being_built: Vec::new(), ingest: None }
+        Self {
+            config,
+            catalog,
+            open_store: None,
+            being_built: Vec::new(),
+            ingest: None,
+            searcher: None,
+        }
     }
 
     /// Those of a server.
@@ -106,6 +117,7 @@ impl Handles {
             open_store: Some(app.store.clone()),
             being_built: app.serving.being_built(),
             ingest: app.serving.state().ingest().cloned(),
+            searcher: Some(app.searcher.clone()),
         }
     }
 
@@ -128,6 +140,11 @@ impl Handles {
         Ok((opened.context("cannot open a store")?, true))
     }
 
+    /// What answers searches here.
+    pub(super) fn searcher(&self) -> anyhow::Result<&Searcher> {
+        self.searcher.as_deref().context("searches are not answered here")
+    }
+
     /// Whether somebody goes on with pending pictures; if so, it is told that there are some.
     pub(super) fn wake(&self) -> bool {
         if let Some(ingest) = &self.ingest {
@@ -147,6 +164,7 @@ mod tests {
         let errands = [
             Errand::Retry,
             Errand::Prune,
+            Errand::Learn,
             Errand::Verify(VerifyErrand { repair: true, take_over: false }),
             Errand::Copy(CopyErrand {
                 from: "embedded".into(),

@@ -2,6 +2,7 @@
 
 use super::errand::{Errand, Handles, Tell};
 use super::store_errands;
+use crate::search::LearningVersion;
 use crate::store_check;
 
 /// Returns the exit code.
@@ -13,6 +14,7 @@ pub(super) async fn perform(
     match errand {
         Errand::Retry => retry(handles, tell).await,
         Errand::Prune => prune(handles, tell).await,
+        Errand::Learn => measure_learning(handles, tell).await,
         Errand::Verify(errand) => store_errands::verify(handles, errand, tell).await,
         Errand::Copy(errand) => store_errands::copy_stores(handles, errand, tell).await,
     }
@@ -37,5 +39,17 @@ async fn prune(handles: &Handles, tell: &mut dyn Tell) -> anyhow::Result<u8> {
     for name in pruned {
         tell.say(&format!("deleted the vectors of {name}"));
     }
+    Ok(0)
+}
+
+async fn measure_learning(handles: &Handles, tell: &mut dyn Tell) -> anyhow::Result<u8> {
+    let searcher = handles.searcher()?;
+    searcher.recall_ratings().await?;
+    let judged = searcher.judge_learning().await?;
+    tell.say(&format!("Learning, tried on the newest ratings: {}", judged.comparison.in_words()));
+    let LearningVersion { number, is_active, is_fixed } = judged.version;
+    let state = if is_active { "searches learn from ratings" } else { "searches do not learn" };
+    let how = if is_fixed { ", as it was decided by hand (image-search learn --auto)" } else { "" };
+    tell.say(&format!("Version {number}: {state}{how}."));
     Ok(0)
 }

@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::catalog::PageStart;
 use crate::config::Config;
 use crate::printable::printable;
+use crate::serving::Switching;
 
 const FAILURES_SHOWN_MAX: u32 = 10;
 
@@ -24,7 +25,14 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let interrupting = ingest.clone();
     stop_signal::on_signal(move || interrupting.interrupt());
     let outcome = ingest.run_once().await;
-    app.serving.finish_switch().await?;
+    if let Switching::Held(former) = app.serving.finish_switch().await? {
+        // What was added meanwhile is to be found, too.
+        former.run_once().await?;
+        say(
+            "This model is worse on rated queries than the one before, which goes on: image-search quality",
+        );
+        say("Let it answer all the same: image-search model switch --force");
+    }
     showing.abort();
     bar.finish_and_clear();
     let summary =

@@ -2,13 +2,16 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::errand::Errand;
 use super::errand_runner;
-use super::{EXIT_ERROR, download, say};
+use super::{EXIT_ERROR, download, open_catalog, say};
+use crate::catalog::{Gate, GateDecision, GateOutcome};
 use crate::config::Config;
 use crate::models::{BUNDLED, DownloadProgress, Models};
+use crate::types::now_ms;
 
 const PREPARE: &str = "\
 For a machine without a network: pull on another one, copy the folder that `model path NAME` prints with everything
@@ -30,6 +33,15 @@ pub(super) enum ModelCommand {
     Remove(NameArgs),
     /// Delete the vectors of every model but the one that answers
     Prune,
+    /// Have the model that is being changed to compared with the former once more, on replayed ratings
+    Switch(SwitchArgs),
+}
+
+#[derive(Args)]
+pub(super) struct SwitchArgs {
+    /// Let it answer as soon as it can, whatever the ratings say
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Args)]
@@ -45,6 +57,9 @@ pub(super) struct VerifyArgs {
 }
 
 pub(super) async fn run(config: Config, command: ModelCommand) -> anyhow::Result<ExitCode> {
+    if let ModelCommand::Switch(SwitchArgs { force }) = command {
+        return switch(&config, force).await;
+    }
     let models = Models::open(&config)?;
     match command {
         ModelCommand::List => list(&models, &config),
@@ -53,6 +68,8 @@ pub(super) async fn run(config: Config, command: ModelCommand) -> anyhow::Result
         ModelCommand::Verify(args) => return verify(&models, args.name.as_deref()).await,
         ModelCommand::Remove(args) => remove(&models, &args.name)?,
         ModelCommand::Prune => return errand_runner::run(config, Errand::Prune).await,
+        // Needs no files of models, and was done above.
+        ModelCommand::Switch(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -166,4 +183,38 @@ fn remove(models: &Models, name: &str) -> anyhow::Result<()> {
         )),
     }
     Ok(())
+}
+
+/// Whoever changes the model reads it in the catalog.
+async fn switch(config: &Config, force: bool) -> anyhow::Result<ExitCode> {
+    let catalog = open_catalog(config).await?;
+    let last = catalog.decisions(Gate::Switch, 1).await?.into_iter().next();
+    let held = last.filter(|last| last.outcome == GateOutcome::Held);
+    let next = match &held {
+        Some(held) => Some(held.model.clone()),
+        None => catalog.indexing_model().await?,
+    };
+    let next = next.context("no model was ever used here; run: image-search serve")?;
+    let decision = GateDecision {
+        number: 0,
+        model: next.clone(),
+        former: String::new(),
+        outcome: if force { GateOutcome::Forced } else { GateOutcome::Again },
+        figures: None,
+        by_operator: true,
+        decided_ms: now_ms(),
+    };
+    anyhow::ensure!(
+        held.is_some() || force,
+        "no model is held back; what was compared: image-search quality"
+    );
+    catalog.decide(Gate::Switch, &decision).await?;
+    catalog.close().await;
+    say(if force {
+        format!("{next} answers as soon as all its vectors are made, whatever the ratings say.")
+    } else {
+        format!("{next} is compared once more with the model that answers.")
+    });
+    say("A running server begins at once; otherwise run image-search serve or index.");
+    Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{open_catalog, say, say_json};
 use crate::config::Config;
-use crate::quality::{Mean, Report, Share, report};
+use crate::quality::{Decided, Mean, Report, Share, report};
 
 const QUERY_CHARS_MAX: usize = 40;
 
@@ -33,7 +33,7 @@ fn print(report: &Report) {
     let Report { ratings, queries, raters, coverage, .. } = report;
     if *ratings == 0 {
         say("Nothing was rated yet.");
-        return;
+        return print_decided(&report.decided);
     }
     say(format_args!("{ratings} ratings of {queries} queries by {raters} keys or addresses"));
     say(row("", *ratings, report.value, report.thumbs));
@@ -57,6 +57,35 @@ fn print(report: &Report) {
         "Of {} pictures, {} stood in rated answers and {} got a thumb.",
         coverage.images, coverage.shown, coverage.with_thumbs
     ));
+    print_decided(&report.decided);
+}
+
+fn print_decided(decided: &Decided) {
+    let gates = [
+        (
+            "Whether searches learn from ratings, measured on the newest (image-search learn)",
+            &decided.learning,
+        ),
+        ("Models that were to answer next, compared with the former", &decided.switches),
+    ];
+    for (title, decisions) in gates.into_iter().filter(|(_, decisions)| !decisions.is_empty()) {
+        say("");
+        say(title);
+        for decision in decisions {
+            let hand = if decision.by_operator { "by hand, " } else { "" };
+            let former = decision.former.as_ref().map(|former| format!(" after {former}"));
+            let found = decision.comparison.as_ref().map(|found| format!(": {}", found.in_words()));
+            say(format_args!(
+                "  {:>4}  {}  {hand}{} {}{}{}",
+                decision.number,
+                decision.decided,
+                decision.outcome,
+                decision.model,
+                former.unwrap_or_default(),
+                found.unwrap_or_default()
+            ));
+        }
+    }
 }
 
 fn row(title: &str, ratings: u64, value: Option<Mean>, thumbs: Option<Share>) -> String {

@@ -92,6 +92,22 @@ fn print_server(server: &str, status: &Value) {
     if let Some(note) = model["engine_note"].as_str() {
         say(format_args!("         {note}"));
     }
+    if let Some(held) = model["held"]["model"].as_str() {
+        say(format_args!(
+            "         {held} was worse on rated queries and is held back; image-search model switch --force lets it answer"
+        ));
+    }
+    let learning = &status["learning"];
+    if learning["active"] == false {
+        say(format_args!(
+            "learning off, by {} (image-search learn --history)",
+            if learning["by_operator"] == true {
+                "hand"
+            } else {
+                "what was measured, or learning.enabled"
+            }
+        ));
+    }
     let store = &status["store"];
     match store["error"].as_str() {
         Some(error) => {

@@ -1,6 +1,6 @@
 //! `[learning]`: whether searches learn from ratings, from how many, and for how long.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, check};
 
@@ -14,6 +14,20 @@ pub struct LearningConfig {
     pub queries_max: usize,
     pub refresh_interval_ms: u64,
     pub forget_after_days: u32,
+    pub switch_gate: SwitchGate,
+    pub gate_queries_min: usize,
+    pub gate_queries_max: usize,
+    pub gate_every_ratings: u32,
+}
+
+/// What happens to a next model that is worse on replayed ratings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SwitchGate {
+    /// It is told, and the model answers all the same.
+    Report,
+    /// The former model goes on, until an operator forces the switch.
+    Veto,
 }
 
 impl LearningConfig {
@@ -47,6 +61,18 @@ impl LearningConfig {
             "learning.refresh_interval_ms",
             self.refresh_interval_ms.to_string(),
             "at least 100",
+        )?;
+        check(
+            (1..=100_000).contains(&self.gate_queries_min),
+            "learning.gate_queries_min",
+            self.gate_queries_min.to_string(),
+            "1 to 100000",
+        )?;
+        check(
+            (self.gate_queries_min..=100_000).contains(&self.gate_queries_max),
+            "learning.gate_queries_max",
+            self.gate_queries_max.to_string(),
+            "learning.gate_queries_min to 100000",
         )
     }
 }

@@ -111,6 +111,10 @@ pub(super) struct SearchResponse {
     /// How many ratings the order comes from; missing if none.
     #[serde(skip_serializing_if = "Option::is_none")]
     learned_from: Option<u32>,
+    /// Number of the decision that learning goes by (`decided.learning` of the report on quality); missing where nothing was learned, or
+    /// decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learning_version: Option<i64>,
 }
 
 /// One picture found.
@@ -228,6 +232,8 @@ pub(super) async fn search_image(
         })?;
     let search::Answer { model_name, matches, strong_total, jwt, next, learned_from } = answer;
     let learned_from = Some(learned_from).filter(|ratings| *ratings > 0);
+    let version = app.searcher.learning_version().number;
+    let learning_version = learned_from.and(Some(version)).filter(|number| *number > 0);
     let hashes: Vec<_> = matches
         .iter()
         .flat_map(|found| std::iter::once(found).chain(&found.near_duplicates))
@@ -244,6 +250,7 @@ pub(super) async fn search_image(
         jwt,
         next,
         learned_from,
+        learning_version,
     }))
 }
 

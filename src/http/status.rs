@@ -17,10 +17,13 @@ use super::images::Page;
 use super::other_pages::is_from_own_page;
 use super::request::{ApiJson, ApiQuery};
 use crate::catalog::{
-    FailedImage, FailureCode, KeyScope, ProcessRow, SourceRow, StateCounts, UnnameableFile,
+    FailedImage, FailureCode, Gate, GateOutcome, KeyScope, ProcessRow, SourceRow, StateCounts,
+    UnnameableFile,
 };
+use crate::config::SwitchGate;
 use crate::feedback::timestamp;
 use crate::ingest::IngestState;
+use crate::quality::{Comparison, Decision};
 use crate::serving::{Answering, NextModel, ServingState};
 use crate::types::{ImageName, now_ms};
 
@@ -39,6 +42,8 @@ pub(super) struct Status {
     sources: Vec<SourceStatus>,
     /// What indexing is doing.
     ingest: IngestProgress,
+    /// Whether searches learn from ratings.
+    learning: LearningStatus,
     /// The processes that share the catalog; empty where one has it for itself.
     processes: Vec<ProcessStatus>,
     /// Whether pictures may be added over HTTP.
@@ -70,10 +75,34 @@ struct ModelStatus {
     percent: Option<u8>,
     /// The model that will answer when it is ready; the one above answers until then.
     next: Option<NextModelStatus>,
+    /// A model that was to answer next, and is held back since it was worse on rated queries.
+    held: Option<HeldModelStatus>,
     /// What users should know about this model, or why it failed.
     banner: Option<String>,
     /// The model that `POST /api/v1/model/download` fetches, while the small bundled one stands in for it.
     available: Option<AvailableModel>,
+}
+
+/// A model that is held back; `image-search model switch --force` lets it answer all the same.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+struct HeldModelStatus {
+    /// Its name and version.
+    model: String,
+    /// Since when, as RFC 3339.
+    since: String,
+    /// How it was compared with the model that answers.
+    comparison: Option<Comparison>,
+}
+
+/// Whether searches learn from ratings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+struct LearningStatus {
+    /// Whether they do.
+    active: bool,
+    /// Number of the decision that it goes by; 0 as long as nothing was decided.
+    version: i64,
+    /// Whether an operator decided, whatever is measured.
+    by_operator: bool,
 }
 
 /// A model that can be downloaded.
@@ -307,7 +336,11 @@ pub(super) async fn snapshot(app: &SharedApp) -> Result<Status, Problem> {
     let away = sources.iter().filter(|source| source.away.is_some()).map(|source| source.images);
     Ok(Status {
         version: env!("CARGO_PKG_VERSION"),
-        model: ModelStatus { available: available(app), ..model_status(&serving, counts) },
+        model: ModelStatus {
+            available: available(app),
+            held: held(app).await?,
+            ..model_status(&serving, counts)
+        },
         store: store_status(app, &serving).await,
         images: ImageCounts {
             total: counts.pending + counts.indexed + counts.failed,
@@ -326,6 +359,7 @@ pub(super) async fn snapshot(app: &SharedApp) -> Result<Status, Problem> {
             eta_seconds,
             message: ingest.and_then(|ingest| ingest.message),
         },
+        learning: learning_status(app),
         processes: processes.into_iter().map(|row| ProcessStatus::new(row, now)).collect(),
         uploads: UploadStatus {
             enabled: config.uploads.enabled,
@@ -338,6 +372,28 @@ pub(super) async fn snapshot(app: &SharedApp) -> Result<Status, Problem> {
             queries_max: config.search.queries_max,
         },
     })
+}
+
+async fn held(app: &SharedApp) -> Result<Option<HeldModelStatus>, Problem> {
+    let last = app.catalog.decisions(Gate::Switch, 1).await?.into_iter().next();
+    let held = last.filter(|last| {
+        let may_veto = app.config.learning.switch_gate == SwitchGate::Veto;
+        may_veto && last.outcome == GateOutcome::Held
+    });
+    Ok(held.map(Decision::from).map(|held| HeldModelStatus {
+        model: held.model,
+        since: held.decided,
+        comparison: held.comparison,
+    }))
+}
+
+fn learning_status(app: &SharedApp) -> LearningStatus {
+    let version = app.searcher.learning_version();
+    LearningStatus {
+        active: app.config.learning.enabled && version.is_active,
+        version: version.number,
+        by_operator: version.is_fixed,
+    }
 }
 
 fn available(app: &SharedApp) -> Option<AvailableModel> {

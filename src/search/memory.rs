@@ -2,6 +2,7 @@
 //! in memory as an index of rated queries, which follows the catalog, so that other processes' ratings count here too. See
 //! docs/learning.md for what was tried and measured, and decision 25.
 
+mod gate;
 mod index;
 mod learned;
 
@@ -12,7 +13,9 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use self::index::{Asker, Index, Rated, RatedQuery};
+pub use self::gate::{JudgedLearning, LearningVersion, decide_by_hand};
+pub(super) use self::index::Rated;
+use self::index::{Asker, Index, RatedQuery};
 pub(super) use self::learned::{ContentKey, Learned, REORDERED_MAX};
 use super::asked::{Asked, MadeOf, embed_words};
 use super::{Query, SearchError, Searcher, nonsense};
@@ -22,7 +25,7 @@ use crate::serving::Answering;
 use crate::types::{ContentHash, ImageName, ModelId, now_ms};
 
 /// A rating of the whole list says so much of its first picture, against a thumb, …
-const LIST_WEIGHT: f32 = 0.15;
+const LIST_WEIGHT: f32 = 0.5;
 /// … and of the others as likely as they were looked at: place to the power of this (position bias, arXiv 1608.04468).
 const ATTENTION: f32 = -0.6;
 /// The middle of 1 to 10, and how far the ends are from it.
@@ -45,6 +48,8 @@ pub(super) struct Memory {
     index: RwLock<Option<Arc<Indexed>>>,
     /// Somebody rated here.
     rated: Notify,
+    /// What was decided of it last.
+    version: RwLock<LearningVersion>,
     /// What was read of the catalog so far.
     kept: tokio::sync::Mutex<Kept>,
     /// When old ratings were last looked for.
@@ -100,9 +105,14 @@ impl Memory {
             config,
             index: RwLock::default(),
             rated: Notify::new(),
+            version: RwLock::default(),
             kept: tokio::sync::Mutex::default(),
             last_look: Mutex::default(),
         }
+    }
+
+    pub(super) fn config(&self) -> &LearningConfig {
+        &self.config
     }
 
     /// What a query learns of what is remembered, besides the rating of the answer that is refined.
@@ -132,7 +142,8 @@ impl Searcher {
         let mut learned = Learned::default();
         let verify = |token: &String| self.tokens.verify(token).map_err(SearchError::Refine);
         let refined = learning.refine.as_ref().map(verify).transpose()?;
-        if learning.enabled && self.memory.config.enabled {
+        let is_on = self.memory.config.enabled && self.learning_version().is_active;
+        if learning.enabled && is_on {
             let refines = refined.as_ref().map(|impression| impression.id.as_str());
             let who = Viewer { pseudonym: learning.viewer.as_deref(), refines };
             learned = self.memory.recall(serving.embedder.id(), asked, who);
@@ -162,6 +173,9 @@ impl Searcher {
             }
             if let Err(error) = self.recall_ratings().await {
                 tracing::debug!(%error, "cannot bring up to date what was learned from ratings");
+            }
+            if let Err(error) = self.follow_learning_gate().await {
+                tracing::debug!(%error, "cannot measure whether learning from ratings helps");
             }
             tokio::select! {
                 () = self.memory.rated.notified() => tokio::time::sleep(GATHER).await,
@@ -306,21 +320,9 @@ impl Searcher {
         kept: &mut Kept,
         queries: &[Arc<str>],
     ) -> Result<(), SearchError> {
-        let model = serving.embedder.id().to_string();
-        let texts: Vec<String> = queries.iter().map(ToString::to_string).collect();
-        let mut known = self.catalog.query_vectors(&model, &texts).await?;
-        let mut computed = Vec::new();
+        let mut found = self.query_vectors(serving, queries).await?;
         for query in queries {
-            let vector = match known.remove(&**query) {
-                Some(vector) => Some(vector),
-                None => {
-                    let vector = self.vector_of(serving, query).await?;
-                    computed.extend(vector.clone().map(|vector| (query.to_string(), vector)));
-                    vector
-                }
-            };
-            let is_ours = |vector: &Vec<f32>| vector.len() == serving.embedder.info().dim;
-            match vector.filter(is_ours) {
+            match found.remove(query) {
                 Some(vector) => {
                     let is_picture = query.starts_with(PICTURE);
                     kept.queries
@@ -331,10 +333,51 @@ impl Searcher {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Vectors of queries in a model, as far as tokens name enough of them; those that are not known yet are computed and kept.
+    pub(super) async fn query_vectors(
+        &self,
+        serving: &Answering,
+        queries: &[Arc<str>],
+    ) -> Result<HashMap<Arc<str>, Vec<f32>>, SearchError> {
+        let model = serving.embedder.id().to_string();
+        let texts: Vec<String> = queries.iter().map(ToString::to_string).collect();
+        let mut known = self.catalog.query_vectors(&model, &texts).await?;
+        let (mut computed, mut found) = (Vec::new(), HashMap::new());
+        for query in queries {
+            let vector = match known.remove(&**query) {
+                Some(vector) => Some(vector),
+                None => {
+                    let vector = self.vector_of(serving, query).await?;
+                    computed.extend(vector.clone().map(|vector| (query.to_string(), vector)));
+                    vector
+                }
+            };
+            let is_ours = |vector: &Vec<f32>| vector.len() == serving.embedder.info().dim;
+            found.extend(vector.filter(is_ours).map(|vector| (query.clone(), vector)));
+        }
         if !computed.is_empty() {
             self.catalog.keep_query_vectors(&model, &computed).await?;
         }
-        Ok(())
+        Ok(found)
+    }
+
+    /// The newest ratings, oldest first, and the number of the last change.
+    pub(super) async fn newest_ratings(&self) -> Result<(Vec<Rated>, i64), SearchError> {
+        let state = self.catalog.memory_state().await?;
+        let most = self.memory.config.ratings_max as i64;
+        let mut after = state.change.saturating_sub(most).max(0);
+        let mut rated = Vec::new();
+        loop {
+            let page = self.catalog.remembered(after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok((rated, state.change)) };
+            after = last.change;
+            for rating in &page {
+                rated.push(self.as_rated(rating).await?);
+            }
+        }
     }
 
     /// The vector of a query that a token names; `None` if it names too little of it.

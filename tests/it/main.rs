@@ -43,6 +43,7 @@ mod search;
 mod serving;
 mod sources;
 mod store_truth;
+mod switch_gate;
 mod through_server;
 mod upgrade;
 mod uploads;

@@ -225,6 +225,45 @@ async fn a_switch_made_by_one_is_followed_by_all_and_no_answer_mixes_models() {
     fleet.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: make test-postgres"]
+async fn a_worse_model_is_held_back_by_one_worker_for_all_until_it_is_forced() {
+    let (openclip, clip) = (golden("openclip"), golden("hf-clip"));
+    let fleet = Fleet::new().await;
+    add(&fleet, 0..40);
+    let careful = |world: World| {
+        world.set("LEARNING__SWITCH_GATE", "veto").set("LEARNING__GATE_QUERIES_MIN", "8")
+    };
+    let [one, two] = [0, 1].map(|_| careful(fleet.machine("worker", &openclip)));
+    let api = careful(fleet.machine("api", &openclip)).model("auto");
+    let workers = [one.serve().await, two.serve().await];
+    let replica = api.serve().await;
+    replica.until_counts(40, 0).await;
+    crate::switch_gate::rate(&replica, 10, true).await;
+    for worker in workers {
+        assert!(worker.terminate().await.success());
+    }
+    let hf_clip = clip.display().to_string();
+    let [one, two] = [one, two].map(|machine| machine.model(&hf_clip));
+    let workers = [one.serve().await, two.serve().await];
+    let model = crate::switch_gate::until_held(&replica).await;
+    assert_eq!(
+        (&model["name"], &model["held"]["comparison"]["verdict"]),
+        (&json!("openclip"), &json!("worse"))
+    );
+    add(&fleet, 40..45);
+    replica.until_counts(45, 0).await;
+    let decisions = "SELECT count(*) FROM gate_decisions WHERE gate = 'switch'";
+    assert_eq!(fleet.sql(decisions), "1", "one of them decided");
+    assert!(one.run("model", &["switch", "--force"]).status.success());
+    crate::models::until_answering(&replica, "hf-clip").await;
+    replica.until_counts(45, 0).await;
+    for server in workers.into_iter().chain([replica]) {
+        assert!(server.terminate().await.success());
+    }
+    fleet.close().await;
+}
+
 #[test]
 #[ignore = "needs PostgreSQL: make test-postgres"]
 fn tables_are_migrated_on_demand_and_those_of_a_later_version_are_left_alone() {

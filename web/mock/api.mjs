@@ -86,8 +86,16 @@ function report() {
     { model: 'mock', revision: '2', ratings: 30, value: mean(6.9, 30), thumbs: share(0.7, 80) },
     { model: 'mock', revision: '1', ratings: 9, value: mean(4.8, 9) },
   ];
-  const worst = ['harbour', 'zxqv', 'picture:00'].map((text, n) => ({ text, ratings: 3 - n, value: mean(2 + n, 3 - n), ...(n === 0 ? { thumbs: share(0.25, 8) } : {}), last_searched: '2026-11-20T09:00:00Z' }));
-  return { ratings: 39, raters: 5, queries: 17, value: mean(6.1, 39), thumbs: share(0.66, 120), period: 'week', over_time, by_model, worst, coverage: { images: 10_000, shown: 812, with_thumbs: 97 }, searches: { judged: 120, without_strong_match: 18 } };
+  const worst = ['harbour', 'zxqv', 'picture:00', 'picture:01'].map((text, n) => ({ text, ...(n === 3 ? { image_name: picture(5).image_name } : {}), ratings: 4 - n, value: mean(2 + n, 4 - n), ...(n === 0 ? { thumbs: share(0.25, 8) } : {}), last_searched: '2026-11-20T09:00:00Z' }));
+  const compared = (verdict, gain, low, high) => ({ verdict, queries: 24, ratings: 60, before: 0.61, after: 0.61 + gain, gain, low, high, improved: 9, worsened: 4, change: 300 });
+  const decided = {
+    learning: [
+      { number: 2, decided: '2026-11-20T09:00:00Z', outcome: 'on', by_operator: true, model: 'mock@2' },
+      { number: 1, decided: '2026-11-19T09:00:00Z', outcome: 'on', by_operator: false, model: 'mock@2', comparison: compared('better', 0.05, 0.01, 0.09) },
+    ],
+    switches: [{ number: 1, decided: '2026-11-18T09:00:00Z', outcome: 'held', by_operator: false, model: 'mock@3', former: 'mock@2', comparison: compared('worse', -0.12, -0.2, -0.03) }],
+  };
+  return { ratings: 39, raters: 5, queries: 17, value: mean(6.1, 39), thumbs: share(0.66, 120), period: 'week', over_time, by_model, worst, decided, coverage: { images: 10_000, shown: 812, with_thumbs: 97 }, searches: { judged: 120, without_strong_match: 18 } };
 }
 
 /** Answers /api requests; returns false for everything else. `mock.world` is what it answers from, and may be changed. */

@@ -216,6 +216,20 @@ pub(super) const TABLES: &[Table] = &[
         key_columns: 0,
     },
     Table {
+        name: "gate_decisions",
+        columns: &[
+            ("gate", Text),
+            ("number", Integer),
+            ("model", Text),
+            ("former", Text),
+            ("outcome", Text),
+            ("figures", Text),
+            ("by_operator", Boolean),
+            ("decided_ms", Integer),
+        ],
+        key_columns: 2,
+    },
+    Table {
         name: "used_models",
         columns: &[("name", Text), ("revision", Text), ("display_name", Text), ("banner", Text)],
         key_columns: 2,

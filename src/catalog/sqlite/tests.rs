@@ -229,6 +229,7 @@ async fn no_statement_walks_over_the_library() {
         super::facts::STATEMENTS,
         super::api_keys::STATEMENTS,
         super::claims::STATEMENTS,
+        super::decisions::STATEMENTS,
         super::feedback::STATEMENTS,
         super::images::STATEMENTS,
         super::leases::STATEMENTS,

@@ -25,13 +25,13 @@ const MS_PER_DAY: f32 = 86_400_000.0;
 
 /// A rating as it counts.
 #[derive(Debug, Clone)]
-pub(super) struct Rated {
+pub(in crate::search) struct Rated {
     pub(super) impression: Arc<str>,
-    pub(super) query: Arc<str>,
+    pub(in crate::search) query: Arc<str>,
     /// Pseudonym of who rated.
-    pub(super) source: Arc<str>,
+    pub(in crate::search) source: Arc<str>,
     /// What it says of each content, from -1 to 1.
-    pub(super) says: Vec<(ContentKey, f32)>,
+    pub(in crate::search) says: Vec<(ContentKey, f32)>,
     pub(super) at_ms: i64,
 }
 

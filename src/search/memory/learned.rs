@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use crate::types::ContentHash;
 
 /// The best of a ranking are ordered again; the rest follows as it is.
-pub(in crate::search) const REORDERED_MAX: usize = 256;
+pub(in crate::search) const REORDERED_MAX: usize = 128;
 /// How far a content moves at most that everybody likes, or dislikes: this share of the way from the last candidate to the first.
 /// Less and more were worse on the demonstration pictures (tools/simulate-users).
 const BOOST_SHARE: f32 = 1.2;
@@ -23,6 +23,13 @@ impl ContentKey {
         let mut first = [0; 8];
         first.copy_from_slice(&hash.as_bytes()[..8]);
         Self(u64::from_be_bytes(first))
+    }
+
+    /// What comes right before all hashes that begin so.
+    pub(in crate::search) fn first(self) -> ContentHash {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&self.0.to_be_bytes());
+        ContentHash::from_bytes(bytes)
     }
 
     /// From 16 hexadecimal digits.

@@ -1,8 +1,9 @@
 //! Learning in the whole application, with a stand-in model: a text finds pictures of the colour that it names.
 
 use super::*;
-use crate::catalog::{ImageRating, RatingChange};
+use crate::catalog::{Gate, GateOutcome, ImageRating, RatingChange};
 use crate::feedback::{self, Rater};
+use crate::quality::{Comparison, Verdict};
 use crate::search::{Answer, Paging, SearchOptions, Window};
 use crate::test_app::{TestApp, name_of};
 
@@ -185,4 +186,80 @@ fn a_list_says_little_and_less_the_further_down() {
     assert_eq!(said.len(), 3);
     assert!((said[0] - LIST_WEIGHT).abs() < 1e-6 && (said[1] + 1.0).abs() < 1e-6);
     assert!(0.0 < said[2] && said[2] < said[0]);
+}
+
+/// So many rated once each, by somebody else each time: this one is wanted, and that one is not.
+async fn rate_often(test: &TestApp, from: usize, times: usize, wanted: &str, unwanted: &str) {
+    for number in from..from + times {
+        let answer = ask(test, "red", Learning::default()).await;
+        let thumbs = [(wanted, true), (unwanted, false)];
+        rate(test, &format!("somebody {number}"), &answer.jwt, &thumbs).await;
+    }
+}
+
+fn gated(config: &mut crate::config::Config) {
+    let learning = &mut config.learning;
+    (learning.sources_min, learning.gate_queries_min, learning.gate_every_ratings) = (1, 4, 20);
+}
+
+#[tokio::test]
+async fn learning_that_does_harm_switches_itself_off_and_on_again_when_it_helps() {
+    let test = shades(gated).await;
+    let searcher = &test.app.searcher;
+    rate_often(&test, 0, 16, "05.png", "00.png").await;
+    searcher.follow_learning_gate().await.expect("nothing is due");
+    assert_eq!(searcher.learning_version(), LearningVersion::default());
+    // The newest find that the order without was better.
+    rate_often(&test, 16, 4, "00.png", "05.png").await;
+    assert_eq!(order(&ask(&test, "red", Learning::default()).await)[0], "05.png");
+    searcher.follow_learning_gate().await.expect("measured");
+    let off = LearningVersion { number: 1, is_active: false, is_fixed: false };
+    assert_eq!(searcher.learning_version(), off);
+    let plain = ask(&test, "red", seen_by("somebody 1")).await;
+    assert_eq!((order(&plain)[0].as_str(), plain.learned_from), ("00.png", 0));
+    assert!(test.app.metrics.encode().contains("learning_active 0"));
+    // Whoever refines says so for this search alone.
+    let refine = Learning { refine: Some(plain.jwt.clone()), ..Learning::default() };
+    rate(&test, "anna", &plain.jwt, &[("07.png", true)]).await;
+    assert_eq!(order(&ask(&test, "red", refine).await)[0], "07.png");
+
+    let test = test.restart().await;
+    let searcher = &test.app.searcher;
+    searcher.recall_ratings().await.expect("recalled");
+    searcher.follow_learning_gate().await.expect("read");
+    assert_eq!(searcher.learning_version(), off, "it is kept");
+    rate_often(&test, 20, 40, "05.png", "00.png").await;
+    searcher.follow_learning_gate().await.expect("measured");
+    let on = LearningVersion { number: 2, is_active: true, is_fixed: false };
+    assert_eq!(searcher.learning_version(), on);
+    assert_eq!(order(&ask(&test, "red", Learning::default()).await)[0], "05.png");
+    let kept = test.app.catalog.decisions(Gate::Learning, 9).await.expect("asked");
+    let figures: Vec<Comparison> = kept
+        .iter()
+        .map(|row| serde_json::from_str(row.figures.as_deref().expect("measured")).expect("JSON"))
+        .collect();
+    assert_eq!((figures[0].verdict, figures[1].verdict), (Verdict::Better, Verdict::Worse));
+    assert_eq!((figures[1].queries, figures[1].worsened, figures[1].change), (4, 4, 20));
+    test.finish().await;
+}
+
+#[tokio::test]
+async fn an_operator_switches_learning_off_and_on_whatever_is_measured() {
+    let test = shades(gated).await;
+    let (searcher, catalog) = (&test.app.searcher, &test.app.catalog);
+    rate_often(&test, 0, 19, "05.png", "00.png").await;
+    decide_by_hand(&**catalog, GateOutcome::Off).await.expect("decided");
+    searcher.follow_learning_gate().await.expect("read");
+    assert_eq!(ask(&test, "red", Learning::default()).await.learned_from, 0);
+    let judged = searcher.judge_learning().await.expect("measured");
+    assert_eq!(judged.comparison.verdict, Verdict::TooFew, "19 / 5 is 3");
+    rate_often(&test, 19, 6, "05.png", "00.png").await;
+    let judged = searcher.judge_learning().await.expect("measured");
+    let off = LearningVersion { number: 3, is_active: false, is_fixed: true };
+    assert_eq!((judged.comparison.verdict, judged.version), (Verdict::Better, off));
+    decide_by_hand(&**catalog, GateOutcome::Auto).await.expect("decided");
+    searcher.follow_learning_gate().await.expect("read");
+    assert!(searcher.learning_version().is_active && !searcher.learning_version().is_fixed);
+    assert!(ask(&test, "red", Learning::default()).await.learned_from > 0);
+    test.finish().await;
 }

@@ -436,6 +436,61 @@ export interface components {
             /** @description Whether it can be used. */
             ok: boolean;
         };
+        /** @description Two orders compared, by nDCG@10 of the pictures that are judged. */
+        Comparison: {
+            /**
+             * Format: double
+             * @description That of the second one.
+             */
+            after: number;
+            /**
+             * Format: double
+             * @description nDCG@10 of the first one, from 0 to 1.
+             */
+            before: number;
+            /**
+             * Format: int64
+             * @description Number of the last change of a rating that it knows of.
+             */
+            change: number;
+            /**
+             * Format: double
+             * @description By how much the second one is better.
+             */
+            gain: number;
+            /**
+             * Format: double
+             * @description The upper end.
+             */
+            high: number;
+            /**
+             * Format: int64
+             * @description How many queries got better.
+             */
+            improved: number;
+            /**
+             * Format: double
+             * @description The lower end of the interval that the gain lies in with a confidence of 95 %.
+             */
+            low: number;
+            /**
+             * Format: int64
+             * @description How many queries were replayed that can tell the two apart.
+             */
+            queries: number;
+            /**
+             * Format: int64
+             * @description From how many ratings it is known what is wanted.
+             */
+            ratings: number;
+            /** @description `better` or `worse` with a confidence of 95 %, `alike`, or `too_few` queries to say. */
+            verdict: components["schemas"]["Verdict"];
+            /**
+             * Format: int64
+             * @description How many queries got worse.
+             */
+            worsened: number;
+        };
         /** @description How much of the library the ratings know of. */
         Coverage: {
             /**
@@ -453,6 +508,35 @@ export interface components {
              * @description Different pictures that got a thumb.
              */
             with_thumbs: number;
+        };
+        /** @description What was decided from replayed ratings, or by an operator; newest first, at most ten of each. */
+        Decided: {
+            /** @description Whether searches learn from ratings. */
+            learning: components["schemas"]["Decision"][];
+            /** @description Whether another model may answer in the place of the former. */
+            switches: components["schemas"]["Decision"][];
+        };
+        /** @description One decision. */
+        Decision: {
+            /** @description Whether an operator decided. */
+            by_operator: boolean;
+            comparison?: components["schemas"]["Comparison"] | null;
+            /** @description When, as in RFC 3339. */
+            decided: string;
+            /** @description The model that it was compared with; missing if with none. */
+            former?: string | null;
+            /** @description The model that answered, or that was to answer, with its version. */
+            model: string;
+            /**
+             * Format: int64
+             * @description Its number; of learning, the version.
+             */
+            number: number;
+            /**
+             * @description Of learning `on`, `off`, or `auto` (as long as it does no harm); of another model `passed`, `held` (the former goes on), `forced`, or
+             *     `again` (it is to be compared once more).
+             */
+            outcome: string;
         };
         /** @description Which ratings to forget: exactly one of these. */
         DeleteFeedbackRequest: {
@@ -623,6 +707,14 @@ export interface components {
              * @description In degrees; east is positive.
              */
             lon: number;
+        };
+        /** @description A model that is held back; `image-search model switch --force` lets it answer all the same. */
+        HeldModelStatus: {
+            comparison?: components["schemas"]["Comparison"] | null;
+            /** @description Its name and version. */
+            model: string;
+            /** @description Since when, as RFC 3339. */
+            since: string;
         };
         /** @description What is done with the changes that were told. */
         HintsResponse: {
@@ -803,6 +895,18 @@ export interface components {
              */
             without_strong_match: number;
         };
+        /** @description Whether searches learn from ratings. */
+        LearningStatus: {
+            /** @description Whether they do. */
+            active: boolean;
+            /** @description Whether an operator decided, whatever is measured. */
+            by_operator: boolean;
+            /**
+             * Format: int64
+             * @description Number of the decision that it goes by; 0 as long as nothing was decided.
+             */
+            version: number;
+        };
         /** @description What requests may ask for. */
         Limits: {
             /**
@@ -920,6 +1024,7 @@ export interface components {
             engine?: string | null;
             /** @description What the other engine would give, or why it is not used. */
             engine_note?: string | null;
+            held?: components["schemas"]["HeldModelStatus"] | null;
             /** @description What answers of searches call it. */
             model_name?: string | null;
             /** @description Short name of the model. */
@@ -1000,6 +1105,8 @@ export interface components {
         };
         /** @description The ratings of a query. */
         OfQuery: {
+            /** @description If it is a picture of the library: its name. */
+            image_name?: string | null;
             /** @description When it was searched for last and then rated, as in RFC 3339. */
             last_searched: string;
             /**
@@ -1119,6 +1226,8 @@ export interface components {
             by_model: components["schemas"]["OfModel"][];
             /** @description How much of the library they know of. */
             coverage: components["schemas"]["Coverage"];
+            /** @description What was decided by them. */
+            decided: components["schemas"]["Decided"];
             /** @description Oldest first; periods without ratings are left out. */
             over_time: components["schemas"]["OfPeriod"][];
             /** @description How long a period of `over_time` is: `day`, `week` or `month`. */
@@ -1238,6 +1347,12 @@ export interface components {
              * @description How many ratings the order comes from; missing if none.
              */
             learned_from?: number | null;
+            /**
+             * Format: int64
+             * @description Number of the decision that learning goes by (`decided.learning` of the report on quality); missing where nothing was learned, or
+             *     decided.
+             */
+            learning_version?: number | null;
             /** @description The pictures found, best first. */
             matches: components["schemas"]["Match"][];
             /**
@@ -1330,6 +1445,8 @@ export interface components {
             images: components["schemas"]["ImageCounts"];
             /** @description What indexing is doing. */
             ingest: components["schemas"]["IngestProgress"];
+            /** @description Whether searches learn from ratings. */
+            learning: components["schemas"]["LearningStatus"];
             /** @description What requests may ask for. */
             limits: components["schemas"]["Limits"];
             /** @description The model that turns words and pictures into vectors. */
@@ -1434,6 +1551,11 @@ export interface components {
              */
             status: number;
         };
+        /**
+         * @description What was found.
+         * @enum {string}
+         */
+        Verdict: "better" | "worse" | "alike" | "too_few";
     };
     responses: never;
     parameters: never;

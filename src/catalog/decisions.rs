@@ -1,0 +1,92 @@
+//! What gates decided: whether the next model may answer, and whether searches learn. Numbered for each gate, so that all processes
+//! that share a catalog go by the same decision, and kept for a while, so that one can see how it came to it.
+
+use async_trait::async_trait;
+
+use super::CatalogError;
+
+/// Older decisions of a gate are forgotten.
+pub(super) const DECISIONS_KEPT: i64 = 100;
+
+/// What is decided about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// Whether the next model may answer in the place of the former.
+    Switch,
+    /// Whether searches learn from ratings.
+    Learning,
+}
+
+impl Gate {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Switch => "switch",
+            Self::Learning => "learning",
+        }
+    }
+}
+
+/// How it was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateOutcome {
+    /// The next model may answer.
+    Passed,
+    /// The former model goes on.
+    Held,
+    /// The next model may answer, whatever is measured.
+    Forced,
+    /// Whatever was decided before, the next model is to be measured once more.
+    Again,
+    /// Searches learn.
+    On,
+    /// Searches do not learn.
+    Off,
+    /// Searches learn until the gate says otherwise: what an operator decided counts no more.
+    Auto,
+}
+
+const OUTCOMES: [(GateOutcome, &str); 7] = [
+    (GateOutcome::Passed, "passed"),
+    (GateOutcome::Held, "held"),
+    (GateOutcome::Forced, "forced"),
+    (GateOutcome::Again, "again"),
+    (GateOutcome::On, "on"),
+    (GateOutcome::Off, "off"),
+    (GateOutcome::Auto, "auto"),
+];
+
+impl GateOutcome {
+    pub fn as_str(self) -> &'static str {
+        OUTCOMES.iter().find(|(outcome, _)| *outcome == self).map_or("", |(_, word)| word)
+    }
+
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        OUTCOMES.iter().find(|(_, known)| *known == word).map(|(outcome, _)| *outcome)
+    }
+}
+
+/// One decision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GateDecision {
+    /// Given by the catalog when it is noted.
+    pub number: i64,
+    /// The model (with its revision) that is let in, or that answers.
+    pub model: String,
+    /// The one that it would follow; empty for any, or none.
+    pub former: String,
+    pub outcome: GateOutcome,
+    /// What was measured, as JSON.
+    pub figures: Option<String>,
+    pub by_operator: bool,
+    pub decided_ms: i64,
+}
+
+/// See the head of this file.
+#[async_trait]
+pub trait Decisions: Send + Sync + 'static {
+    /// Notes a decision under the next number of its gate, which is returned.
+    async fn decide(&self, gate: Gate, decision: &GateDecision) -> Result<i64, CatalogError>;
+
+    /// The last ones, newest first.
+    async fn decisions(&self, gate: Gate, limit: u32) -> Result<Vec<GateDecision>, CatalogError>;
+}

@@ -1,0 +1,93 @@
+//! `learn`: measures whether learning from ratings helps, and switches it on and off.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::errand::Errand;
+use super::{errand_runner, open_catalog, say};
+use crate::catalog::{Gate, GateOutcome};
+use crate::config::Config;
+use crate::feedback::timestamp;
+use crate::quality::Comparison;
+use crate::search::decide_by_hand;
+
+const HISTORY_MAX: u32 = 100;
+
+#[derive(Args)]
+pub(super) struct LearnArgs {
+    #[command(flatten)]
+    by_hand: ByHand,
+    /// List what was decided, newest first
+    #[arg(long, conflicts_with_all = ["on", "off", "auto"])]
+    history: bool,
+}
+
+#[derive(Args)]
+#[group(multiple = false)]
+struct ByHand {
+    /// Learn from ratings, whatever is measured
+    #[arg(long)]
+    on: bool,
+    /// Do not learn from ratings, whatever is measured; they are kept all the same
+    #[arg(long)]
+    off: bool,
+    /// Learn as long as it does no harm (the default)
+    #[arg(long)]
+    auto: bool,
+}
+
+impl ByHand {
+    fn wanted(&self) -> Option<GateOutcome> {
+        match self {
+            Self { on: true, .. } => Some(GateOutcome::On),
+            Self { off: true, .. } => Some(GateOutcome::Off),
+            Self { auto: true, .. } => Some(GateOutcome::Auto),
+            _ => None,
+        }
+    }
+}
+
+pub(super) async fn run(config: Config, args: &LearnArgs) -> anyhow::Result<ExitCode> {
+    if args.history {
+        return history(&config).await;
+    }
+    let Some(outcome) = args.by_hand.wanted() else {
+        return Box::pin(errand_runner::run(config, Errand::Learn)).await;
+    };
+    let catalog = open_catalog(&config).await?;
+    let number = decide_by_hand(&*catalog, outcome).await?;
+    catalog.close().await;
+    say(format_args!(
+        "Version {number}: {}. Running servers go by it within {} s.",
+        match outcome {
+            GateOutcome::On => "searches learn from ratings, whatever is measured",
+            GateOutcome::Off => "searches do not learn from ratings",
+            _ => "searches learn from ratings as long as that does no harm",
+        },
+        config.learning.refresh_interval_ms.div_ceil(1000)
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn history(config: &Config) -> anyhow::Result<ExitCode> {
+    let catalog = open_catalog(config).await?;
+    let decisions = catalog.decisions(Gate::Learning, HISTORY_MAX).await?;
+    catalog.close().await;
+    if decisions.is_empty() {
+        say("Nothing was decided yet: searches learn from ratings.");
+    }
+    for decision in decisions {
+        let figures = decision.figures.as_deref();
+        let figures = figures.and_then(|text| serde_json::from_str::<Comparison>(text).ok());
+        say(format_args!(
+            "{:>5}  {}  {:<4}  {}{}",
+            decision.number,
+            timestamp(decision.decided_ms),
+            decision.outcome.as_str(),
+            if decision.by_operator { "by hand  " } else { "" },
+            figures.map(|figures| figures.in_words()).unwrap_or_default()
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
