@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::{Answering, NextModel, Serving, ServingError};
+use super::{Answering, NextModel, Serving, ServingError, loading};
 use crate::catalog::{Gate, GateDecision, GateOutcome};
 use crate::config::SwitchGate;
 use crate::ingest::Ingest;
@@ -148,8 +148,10 @@ impl Serving {
             former,
             "all vectors are made: rated queries are replayed with both models"
         );
-        let compared = match self.answering_as(active).await {
-            Ok(former) => judge.compare_models(&former, next).await.map_err(ServingError::from),
+        let compared = match self.both_whole(active, next).await {
+            Ok((former, next)) => {
+                judge.compare_models(&former, &next).await.map_err(ServingError::from)
+            }
             Err(error) => Err(error),
         };
         let comparison = match compared {
@@ -203,6 +205,24 @@ impl Serving {
         }
         let opened = self.open_anywhere(collection).await?;
         opened.ok_or_else(|| ServingError::NotHere(collection.to_owned()))
+    }
+
+    /// Both models, also with the half that reads texts, which a process that only indexes has not loaded.
+    async fn both_whole(
+        &self,
+        active: &str,
+        next: &Answering,
+    ) -> Result<(Answering, Answering), ServingError> {
+        let former = self.answering_as(active).await?;
+        if !self.only_indexes.load(Ordering::Relaxed) {
+            return Ok((former, next.clone()));
+        }
+        Ok((self.whole(former).await?, self.whole(next.clone()).await?))
+    }
+
+    async fn whole(&self, model: Answering) -> Result<Answering, ServingError> {
+        let embedder = loading::load(&self.parts.config, model.located.clone(), false).await?;
+        Ok(Answering { embedder: Arc::new(embedder), ..model })
     }
 
     /// Indexes with the model that answers, instead of with the one that was to follow it.
