@@ -129,7 +129,7 @@ mod tests {
         write(dir.path(), "b-320.jpg", 1);
         let room = |bytes_max| Room::new(dir.path().to_owned(), bytes_max);
         assert!(!room(400).is_ample());
-        let room = room(401);
+        let room = room(402);
         assert!(room.is_ample());
         room.note(1);
         assert!(!room.is_ample());
