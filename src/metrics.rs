@@ -117,6 +117,7 @@ fn seconds() -> Histogram {
 }
 
 impl Default for Metrics {
+    #[expect(clippy::too_many_lines, reason = "a line for each metric, twice")]
     fn default() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("image_search"),

@@ -1,9 +1,11 @@
 //! `index`: one pass over the folders with a progress bar, a summary, and an exit code that tells.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use parking_lot::Mutex;
 
 use super::progress_bar::{PICTURES, progress_bar};
 use super::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, download, say, stop_signal};
@@ -22,12 +24,17 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let bar = progress_bar(PICTURES);
     let showing = tokio::spawn(show(app.clone(), bar.clone()));
-    let interrupting = ingest.clone();
-    stop_signal::on_signal(move || interrupting.interrupt());
+    let running = Arc::new(Mutex::new(ingest.clone()));
+    let interrupting = running.clone();
+    stop_signal::on_signal(move || interrupting.lock().interrupt());
     let outcome = ingest.run_once().await;
+    // Who is replaced by the former model is stopped, too.
+    let mut is_interrupted = ingest.is_interrupted();
     if let Switching::Held(former) = app.serving.finish_switch().await? {
+        running.lock().clone_from(&former);
         // What was added meanwhile is to be found, too.
         former.run_once().await?;
+        is_interrupted |= former.is_interrupted();
         say(
             "This model is worse on rated queries than the one before, which goes on: image-search quality",
         );
@@ -37,7 +44,6 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     let summary =
         summarize(&app, app.metrics.indexed.get() - indexed_before, started.elapsed()).await;
-    let is_interrupted = ingest.is_interrupted();
     app.shut_down().await;
     if is_interrupted {
         summary?;
@@ -47,7 +53,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     summary
 }
 
-async fn show(app: std::sync::Arc<App>, bar: ProgressBar) {
+async fn show(app: Arc<App>, bar: ProgressBar) {
     loop {
         if let (Ok(counts), Some(ingest)) = (app.counts().await, app.serving.state().ingest()) {
             let status = ingest.status(counts.pending);

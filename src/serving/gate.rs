@@ -237,9 +237,13 @@ impl Serving {
     /// A switch is done: what was decided of it by hand, or under another configuration, counts no more.
     async fn settle(&self, next: &Answering) -> Result<(), ServingError> {
         let model = next.located.id.to_string();
+        let open = self.last_decision().await?.filter(|last| last.outcome != GateOutcome::Passed);
+        // A process that only indexes comes back to the former model in this way, too: the other one is still held back.
+        if open.as_ref().is_some_and(|last| last.model != model) {
+            return Ok(());
+        }
         self.is_held_back.store(false, Ordering::Relaxed);
-        let last = self.last_decision().await?.filter(|last| last.model == model);
-        if last.is_some_and(|last| last.outcome != GateOutcome::Passed) {
+        if open.is_some() {
             self.note_switch(&model, "", GateOutcome::Passed, None).await?;
         }
         Ok(())
@@ -293,12 +297,12 @@ impl Serving {
         let Some(NextModel::Indexing(next)) = state.next() else { return Ok(Switching::Done) };
         let catalog = &self.parts.catalog;
         let model = next.located.id.to_string();
+        if self.is_held(next).await? {
+            return Ok(Switching::Held(self.return_to_former().await?));
+        }
         // Somebody else has begun with yet another one.
         if catalog.indexing_model().await?.is_some_and(|wanted| wanted != model) {
             return Ok(Switching::Waiting);
-        }
-        if self.is_held(next).await? {
-            return Ok(Switching::Held(self.return_to_former().await?));
         }
         // Another process may have indexed with the former model until it heard of this one.
         if catalog.awaiting().await? > 0 || catalog.require_vectors(&model).await? > 0 {

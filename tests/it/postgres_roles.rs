@@ -235,15 +235,18 @@ async fn a_worse_model_is_held_back_by_one_worker_for_all_until_it_is_forced() {
         world.set("LEARNING__SWITCH_GATE", "veto").set("LEARNING__GATE_QUERIES_MIN", "8")
     };
     let [one, two] = [0, 1].map(|_| careful(fleet.machine("worker", &openclip)));
-    let api = careful(fleet.machine("api", &openclip)).model("auto");
+    let api = careful(fleet.machine("api", &openclip));
     let workers = [one.serve().await, two.serve().await];
     let replica = api.serve().await;
     replica.until_counts(40, 0).await;
     crate::switch_gate::rate(&replica, 10, true).await;
-    for worker in workers {
-        assert!(worker.terminate().await.success());
+    for server in workers.into_iter().chain([replica]) {
+        assert!(server.terminate().await.success());
     }
+    // A replica answers with the model that is active, and learns here where the next one is.
     let hf_clip = clip.display().to_string();
+    let api = api.model(&hf_clip);
+    let replica = api.serve().await;
     let [one, two] = [one, two].map(|machine| machine.model(&hf_clip));
     let workers = [one.serve().await, two.serve().await];
     let model = crate::switch_gate::until_held(&replica).await;

@@ -180,7 +180,8 @@ async fn with_few_ratings_the_next_model_passes_and_a_command_holds_back_too() {
 
     let world = rated("veto", QUERIES, true).await;
     world.write("new.png", &picture(9_999));
-    assert!(world.run("index", &[]).status.success());
+    let indexed = world.run("index", &[]);
+    assert!(indexed.status.success(), "{indexed:?}");
     assert_eq!(switches(&world)[0]["outcome"], "held");
     let found = world.model("auto").run("search", &["--names", "--limit", "100", "a dog"]);
     let found = String::from_utf8_lossy(&found.stdout).into_owned();

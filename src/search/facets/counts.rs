@@ -51,7 +51,7 @@ impl Table {
             Some(Orientation::of(row.width, row.height))
         });
         let text = |texts: &super::Texts, number: u32| {
-            texts.texts.get(number as usize).map(|text| text.to_string())
+            texts.texts.get(number as usize).map(ToString::to_string)
         };
         let named = |texts: &super::Texts, counts: HashMap<u32, u64>| {
             let named = counts.into_iter();

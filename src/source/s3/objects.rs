@@ -58,7 +58,7 @@ impl Objects {
         within: Duration,
     ) -> Result<Option<Vec<u8>>, ObjectsError> {
         let key = format!("{}{key}", self.prefix);
-        let get = self.request(Method::GET, &key, within);
+        let get = request(Method::GET, &key, within);
         let got = async {
             match self.client.send(&get).await {
                 Ok(response) => read(response, bytes_max, within).await.map(Some),
@@ -78,7 +78,7 @@ impl Objects {
         within: Duration,
     ) -> Result<(), ObjectsError> {
         let key = format!("{}{key}", self.prefix);
-        let put = self.request(Method::PUT, &key, within);
+        let put = request(Method::PUT, &key, within);
         let put = put.with_header(CONTENT_TYPE, media_type.to_owned());
         let put = Request { body: Some(bytes), ..put };
         let sent = async { self.client.send(&put).await.map(drop) };
@@ -88,7 +88,7 @@ impl Objects {
     /// To delete what is not there is no error.
     pub async fn delete(&self, key: &str, within: Duration) -> Result<(), ObjectsError> {
         let key = format!("{}{key}", self.prefix);
-        let delete = self.request(Method::DELETE, &key, within);
+        let delete = request(Method::DELETE, &key, within);
         let sent = async {
             match self.client.send(&delete).await {
                 Ok(_) | Err(Fault::NotFound) => Ok(()),
@@ -110,10 +110,6 @@ impl Objects {
         let (objects, next) = self.timed(within, "s3:ListBucket", listed).await?;
         let keys = objects.iter().filter_map(|(key, _)| key.strip_prefix(self.prefix.as_str()));
         Ok(ObjectsPage { keys: keys.map(str::to_owned).collect(), next })
-    }
-
-    fn request<'a>(&self, method: Method, key: &'a str, within: Duration) -> Request<'a> {
-        Request { retry_for: Some(within), ..Request::new(method, Some(key)) }
     }
 
     async fn timed<T>(
@@ -147,4 +143,8 @@ fn words(fault: Fault, permission: &str) -> String {
         | Fault::Unsupported(words)
         | Fault::Other(words) => words,
     }
+}
+
+fn request(method: Method, key: &str, within: Duration) -> Request<'_> {
+    Request { retry_for: Some(within), ..Request::new(method, Some(key)) }
 }
