@@ -357,7 +357,7 @@ mod tests {
     #[test]
     fn where_room_is_short_only_the_narrow_width_is_made_before_it_is_asked_for() {
         let dir = tempfile::tempdir().expect("temp");
-        std::fs::write(dir.path().join("other-320.jpg"), [0; 60_000]).expect("written");
+        std::fs::write(dir.path().join("other-320.jpg"), vec![0; 60_000]).expect("written");
         let thumbnails = thumbnails(dir.path(), 100_000);
         let hash = ContentHash::of(b"one");
         assert!(thumbnails.make_early(&hash, &picture(1000, 750)).is_some());

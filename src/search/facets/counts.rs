@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_largest_are_named_in_their_order() {
-        let many = (0..TEXTS_MAX as u64 + 1).map(|n| (format!("{n:04}"), n + 1)).collect();
+        let many = (0..=TEXTS_MAX as u64).map(|n| (format!("{n:04}"), n + 1)).collect();
         let named = largest(many);
         assert_eq!(named.len(), TEXTS_MAX);
         assert_eq!(named.first(), Some(&("0001".to_owned(), 2)));

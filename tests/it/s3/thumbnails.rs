@@ -125,7 +125,7 @@ async fn a_command_leaves_them_there_and_doctor_says_and_mends_what_is_wrong() {
 
     let stray = format!("small/{}-320.jpg", "0".repeat(64));
     let others = ["small/notes.txt".to_owned(), "small/0-320.jpg".to_owned()];
-    thumbnails.put(&[&[stray.clone()], &others[..]].concat(), b"x").await;
+    thumbnails.put(&[std::slice::from_ref(&stray), &others[..]].concat(), b"x").await;
     let (_, said) = run(&world, "doctor", &["--repair"]);
     assert!(said.contains("1 of no known picture were deleted from s3://"), "{said}");
     assert!(said.contains("can be read and written"), "{said}");
