@@ -67,7 +67,7 @@ async fn what_one_process_makes_others_serve_and_a_bucket_that_is_away_costs_no_
     // From now on it has them itself.
     thumbnails.fault(403, "AccessDenied", -1).await;
     assert_eq!(thumbnail(&other.1, 0, 320).await.0, 200);
-    assert_ne!(thumbnail(&other.1, 0, 640).await.0, 200, "nobody has made that one");
+    assert_ne!(thumbnail(&other.1, 0, 160).await.0, 200, "nobody has made that one");
     pictures.fault(403, "AccessDenied", 0).await;
 
     away_and_back(&thumbnails, &other).await;
@@ -81,7 +81,7 @@ async fn what_one_process_makes_others_serve_and_a_bucket_that_is_away_costs_no_
 /// The bucket refuses, and serves again after a while.
 async fn away_and_back(thumbnails: &Bucket, (world, server): &(World, Server)) {
     for number in 0..PICTURES {
-        assert_eq!(thumbnail(server, number, 640).await.0, 200, "{}", server.log_text());
+        assert_eq!(thumbnail(server, number, 160).await.0, 200, "{}", server.log_text());
     }
     let log = server.log_text();
     assert_eq!(log.matches(WARNING).count(), 1, "{log}");
