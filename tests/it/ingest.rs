@@ -301,7 +301,7 @@ fn start_indexing(world: &World) -> Child {
 }
 
 /// Halts it (SIGSTOP) at a moment when some pictures are indexed and others are not. It runs in short slices, so that a fast
-/// machine does not reach the end before a slow look at it says so.
+/// machine does not reach the end before a slow look at it says so. At low priority it would get nowhere in them beside others.
 fn halt_amid(world: &World, indexing: &Child) {
     let started = Instant::now();
     loop {
@@ -327,7 +327,7 @@ fn send(signal: &str, process: &Child) {
 
 #[test]
 fn index_ends_at_ctrl_c_and_goes_on_the_next_time() {
-    let world = World::new();
+    let world = World::new().set("INGEST__LOW_PRIORITY", "false");
     let indexing = start_indexing(&world);
     halt_amid(&world, &indexing);
     send("INT", &indexing);
@@ -344,7 +344,7 @@ fn index_ends_at_ctrl_c_and_goes_on_the_next_time() {
 /// Two signals wait for it when it wakes up: the second one does not wait for what the first one began.
 #[test]
 fn a_second_signal_ends_index_at_once() {
-    let world = World::new();
+    let world = World::new().set("INGEST__LOW_PRIORITY", "false");
     let indexing = start_indexing(&world);
     halt_amid(&world, &indexing);
     for signal in ["INT", "TERM", "CONT"] {
