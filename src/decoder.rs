@@ -60,6 +60,13 @@ pub struct Share(#[expect(dead_code, reason = "held for its effect")] Arc<Permit
 
 type Permits = Vec<OwnedSemaphorePermit>;
 
+/// For whom a picture is decoded: who waits for one does not wait behind those for the index, for which nobody does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    Person,
+    Index,
+}
+
 /// Why a picture was not decoded.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DecodeFailure {
@@ -136,33 +143,16 @@ impl Decoder {
     /// may be scaled down, unless [`Wanted::Full`] is wanted.
     pub async fn decode<T: Send + 'static>(
         &self,
+        whose: Whose,
         bytes: impl AsRef<[u8]> + Send + 'static,
         share: Share,
         wanted: Wanted,
         then: impl FnOnce(Decoded) -> T + Send + 'static,
     ) -> Result<T, DecodeFailure> {
-        self.decode_in(&self.people, bytes, share, wanted, then).await
-    }
-
-    /// The same for the index, for which nobody waits: whoever waits for a picture does not wait behind these.
-    pub async fn decode_for_index<T: Send + 'static>(
-        &self,
-        bytes: impl AsRef<[u8]> + Send + 'static,
-        share: Share,
-        wanted: Wanted,
-        then: impl FnOnce(Decoded) -> T + Send + 'static,
-    ) -> Result<T, DecodeFailure> {
-        self.decode_in(&self.index, bytes, share, wanted, then).await
-    }
-
-    async fn decode_in<T: Send + 'static>(
-        &self,
-        lane: &Lane,
-        bytes: impl AsRef<[u8]> + Send + 'static,
-        share: Share,
-        wanted: Wanted,
-        then: impl FnOnce(Decoded) -> T + Send + 'static,
-    ) -> Result<T, DecodeFailure> {
+        let lane = match whose {
+            Whose::Person => &self.people,
+            Whose::Index => &self.index,
+        };
         let wanted = if self.scaled { wanted } else { Wanted::Full };
         let needed = clip::memory_needed(bytes.as_ref(), &self.limits, wanted);
         // The turn first: whoever waits for one keeps no memory from others.
@@ -309,7 +299,7 @@ mod tests {
                     let _ = started.send(());
                     let _ = may_go_on.recv();
                 };
-                decoder.decode(png(256), share, Wanted::Full, hold).await
+                decoder.decode(Whose::Person, png(256), share, Wanted::Full, hold).await
             })
         };
         tokio::task::spawn_blocking(move || has_started.recv()).await.expect("ran").expect("sent");
@@ -317,7 +307,10 @@ mod tests {
         drop(go_on);
         first.await.expect("joined").expect("decoded");
         let share = decoder.share_for_file(1).await;
-        decoder.decode(png(256), share, Wanted::Full, |_| ()).await.expect("there is room again");
+        decoder
+            .decode(Whose::Person, png(256), share, Wanted::Full, |_| ())
+            .await
+            .expect("there is room again");
     }
 
     #[tokio::test]
@@ -328,7 +321,7 @@ mod tests {
         let stuck = move |_: Decoded| {
             let _ = may_go_on.recv();
         };
-        let late = decoder.decode(png(8), share, Wanted::Full, stuck).await;
+        let late = decoder.decode(Whose::Person, png(8), share, Wanted::Full, stuck).await;
         assert!(matches!(late, Err(DecodeFailure::Stuck(_))), "{late:?}");
         assert_eq!(decoder.people.turns.available_permits(), 0, "it is still at work");
         drop(go_on);
@@ -340,7 +333,7 @@ mod tests {
     async fn what_would_take_more_than_the_budget_is_refused_by_its_header() {
         let decoder = decoder(|config| config.memory_bytes_max = 1 << 20);
         let share = decoder.share_for_file(1).await;
-        let refused = decoder.decode(png(1024), share, Wanted::Full, |_| ()).await;
+        let refused = decoder.decode(Whose::Person, png(1024), share, Wanted::Full, |_| ()).await;
         let error = refused.expect_err("it needs six times as much");
         assert_eq!(error.code(), "too_much_memory");
     }

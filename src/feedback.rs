@@ -12,6 +12,7 @@ use crate::catalog::{
     Catalog, CatalogError, FeedbackRow, ImageRating, RatingChange, SavedRating, Thumb,
 };
 use crate::metrics::Metrics;
+use crate::moment::timestamp;
 use crate::search_token::{TokenError, TokenSigner};
 use crate::types::{ImageName, now_ms};
 
@@ -213,11 +214,6 @@ fn spreadsheet_safe(text: &str) -> String {
     } else {
         text.to_owned()
     }
-}
-
-/// RFC 3339, UTC.
-pub fn timestamp(ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| String::new(), |time| time.to_string())
 }
 
 #[cfg(test)]

@@ -11,6 +11,11 @@ pub fn parse_ms(text: &str) -> Option<i64> {
     Some(moment.as_millisecond())
 }
 
+/// RFC 3339, UTC; empty for what is no moment that can be written.
+pub fn timestamp(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| String::new(), |time| time.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,7 @@ pub use self::decided::{Decided, Decision, decided};
 pub use self::statistics::{Mean, Share};
 use self::statistics::{Sum, Votes};
 use crate::catalog::{Catalog, CatalogError, RememberedRating};
+use crate::moment::timestamp;
 use crate::types::ContentHash;
 
 const PAGE: u32 = 500;
@@ -342,9 +343,7 @@ fn worst(queries: HashMap<String, Group>, usual: f64) -> Vec<OfQuery> {
         ratings: group.ratings,
         value: group.value(),
         thumbs: group.thumbs.share(),
-        last_searched: Timestamp::from_millisecond(group.last_searched_ms)
-            .map(|time| time.to_string())
-            .unwrap_or_default(),
+        last_searched: timestamp(group.last_searched_ms),
     };
     queries.into_iter().map(of_query).collect()
 }

@@ -41,7 +41,7 @@ pub use self::strength::Strength;
 pub use self::suggestions::{Suggestion, SuggestionKind};
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::{LearningConfig, SearchConfig};
-use crate::decoder::{DecodeFailure, Decoder, Share};
+use crate::decoder::{DecodeFailure, Decoder, Share, Whose};
 use crate::embedder::EmbedError;
 use crate::metrics::{Metrics, Outcome};
 use crate::search_token::{TokenError, TokenSigner};
@@ -406,7 +406,7 @@ impl Searcher {
         let embedder = serving.embedder.clone();
         let wanted = embedder.wanted(0);
         let preprocess = move |decoded: Decoded| embedder.preprocess(&decoded);
-        Ok(self.decoder.decode(bytes, share, wanted, preprocess).await?)
+        Ok(self.decoder.decode(Whose::Person, bytes, share, wanted, preprocess).await?)
     }
 
     async fn find(

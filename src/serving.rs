@@ -385,10 +385,18 @@ impl Serving {
     }
 
     async fn open(&self, located: LocatedModel) -> Result<Answering, ServingError> {
-        let embedder = Arc::new(self.load(&located).await?);
+        let embedder = self.load(&located).await?;
+        self.open_with(located, embedder).await
+    }
+
+    async fn open_with(
+        &self,
+        located: LocatedModel,
+        embedder: Embedder,
+    ) -> Result<Answering, ServingError> {
         let spec = collection_spec(embedder.id(), embedder.info().dim);
         let collection = self.parts.store.open(&spec).await?;
-        Ok(Answering { located, embedder, collection })
+        Ok(Answering { located, embedder: Arc::new(embedder), collection })
     }
 
     /// See [`Self::only_answer`].

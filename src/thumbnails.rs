@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 
 pub use self::shared::SharedThumbnails;
 use crate::config::ThumbnailConfig;
-use crate::decoder::{DecodeFailure, Decoder};
+use crate::decoder::{DecodeFailure, Decoder, Whose};
 use crate::types::{ContentHash, Preview};
 use room::Room;
 
@@ -225,13 +225,16 @@ impl Thumbnails {
             }
             Ok(jpeg)
         };
-        let made = self.decoder.decode(bytes, share, Wanted::ShortEdge(width), shrink).await;
+        let made = self
+            .decoder
+            .decode(Whose::Person, bytes, share, Wanted::ShortEdge(width), shrink)
+            .await;
         Ok(made.map_err(ThumbnailError::from)??)
     }
 
     fn path(&self, hash: &ContentHash, width: u32) -> PathBuf {
-        let hex = hash.to_string();
-        self.dir.join(&hex[..2]).join(format!("{hex}-{width}.jpg"))
+        let name = kept::name(hash, width);
+        self.dir.join(&name[..2]).join(name)
     }
 
     fn keep(&self, hash: &ContentHash, width: u32, jpeg: &[u8]) {

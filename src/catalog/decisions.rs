@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 
 use super::CatalogError;
+use crate::types::now_ms;
 
 /// Older decisions of a gate are forgotten.
 pub(super) const DECISIONS_KEPT: i64 = 100;
@@ -81,6 +82,14 @@ pub struct GateDecision {
     pub decided_ms: i64,
 }
 
+impl GateDecision {
+    /// One that is made now by a gate, from nothing that was measured.
+    pub fn now(model: String, outcome: GateOutcome) -> Self {
+        let (number, former, figures, by_operator) = (0, String::new(), None, false);
+        Self { number, model, former, outcome, figures, by_operator, decided_ms: now_ms() }
+    }
+}
+
 /// See the head of this file.
 #[async_trait]
 pub trait Decisions: Send + Sync + 'static {
@@ -89,4 +98,9 @@ pub trait Decisions: Send + Sync + 'static {
 
     /// The last ones, newest first.
     async fn decisions(&self, gate: Gate, limit: u32) -> Result<Vec<GateDecision>, CatalogError>;
+
+    /// The last one.
+    async fn last_decision(&self, gate: Gate) -> Result<Option<GateDecision>, CatalogError> {
+        Ok(self.decisions(gate, 1).await?.into_iter().next())
+    }
 }

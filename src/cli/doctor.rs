@@ -14,7 +14,7 @@ use crate::catalog;
 use crate::catalog::sqlite::snapshot;
 use crate::config::Config;
 use crate::data_dir::{self, running_server};
-use crate::feedback::timestamp;
+use crate::moment::timestamp;
 use crate::repair;
 use crate::serving::load_embedder;
 use crate::source::address::is_remote;

@@ -16,18 +16,15 @@ pub(super) async fn run(config: Config, errand: Errand) -> anyhow::Result<ExitCo
         return Ok(server.ask(&errand, &mut terminal).await?.into());
     }
     let code = match errand {
-        Errand::Learn => {
+        Errand::Learn | Errand::Prune => {
             let app = Box::pin(App::open(config)).await?;
-            let done = match app.serving.only_answer().await {
-                Ok(()) => Box::pin(perform(&errand, &Handles::of(&app), &mut terminal)).await,
-                Err(error) => Err(error.into()),
+            let perform = async {
+                if matches!(errand, Errand::Learn) {
+                    app.serving.only_answer().await?;
+                }
+                perform(&errand, &Handles::of(&app), &mut terminal).await
             };
-            app.shut_down().await;
-            done?
-        }
-        Errand::Prune => {
-            let app = Box::pin(App::open(config)).await?;
-            let done = Box::pin(perform(&errand, &Handles::of(&app), &mut terminal)).await;
+            let done = Box::pin(perform).await;
             app.shut_down().await;
             done?
         }

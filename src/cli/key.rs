@@ -13,7 +13,7 @@ use crate::app::token_key_file;
 use crate::catalog::{self, KeyScope};
 use crate::config::Config;
 use crate::data_dir;
-use crate::feedback::timestamp;
+use crate::moment::timestamp;
 use crate::search_token::TokenSigner;
 use crate::types::now_ms;
 

@@ -8,8 +8,7 @@ use super::errand::Errand;
 use super::{errand_runner, open_catalog, say};
 use crate::catalog::{Gate, GateOutcome};
 use crate::config::Config;
-use crate::feedback::timestamp;
-use crate::quality::Comparison;
+use crate::quality::Decision;
 use crate::search::decide_by_hand;
 
 const HISTORY_MAX: u32 = 100;
@@ -77,16 +76,14 @@ async fn history(config: &Config) -> anyhow::Result<ExitCode> {
     if decisions.is_empty() {
         say("Nothing was decided yet: searches learn from ratings.");
     }
-    for decision in decisions {
-        let figures = decision.figures.as_deref();
-        let figures = figures.and_then(|text| serde_json::from_str::<Comparison>(text).ok());
+    for decision in decisions.into_iter().map(Decision::from) {
         say(format_args!(
             "{:>5}  {}  {:<4}  {}{}",
             decision.number,
-            timestamp(decision.decided_ms),
-            decision.outcome.as_str(),
+            decision.decided,
+            decision.outcome,
             if decision.by_operator { "by hand  " } else { "" },
-            figures.map(|figures| figures.in_words()).unwrap_or_default()
+            decision.comparison.map(|found| found.in_words()).unwrap_or_default()
         ));
     }
     Ok(ExitCode::SUCCESS)

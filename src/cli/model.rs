@@ -11,7 +11,6 @@ use super::{EXIT_ERROR, download, open_catalog, say};
 use crate::catalog::{Gate, GateDecision, GateOutcome};
 use crate::config::Config;
 use crate::models::{BUNDLED, DownloadProgress, Models};
-use crate::types::now_ms;
 
 const PREPARE: &str = "\
 For a machine without a network: pull on another one, copy the folder that `model path NAME` prints with everything
@@ -57,9 +56,6 @@ pub(super) struct VerifyArgs {
 }
 
 pub(super) async fn run(config: Config, command: ModelCommand) -> anyhow::Result<ExitCode> {
-    if let ModelCommand::Switch(SwitchArgs { force }) = command {
-        return switch(&config, force).await;
-    }
     let models = Models::open(&config)?;
     match command {
         ModelCommand::List => list(&models, &config),
@@ -68,8 +64,7 @@ pub(super) async fn run(config: Config, command: ModelCommand) -> anyhow::Result
         ModelCommand::Verify(args) => return verify(&models, args.name.as_deref()).await,
         ModelCommand::Remove(args) => remove(&models, &args.name)?,
         ModelCommand::Prune => return errand_runner::run(config, Errand::Prune).await,
-        // Needs no files of models, and was done above.
-        ModelCommand::Switch(_) => {}
+        ModelCommand::Switch(args) => return switch(&config, args.force).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -188,22 +183,15 @@ fn remove(models: &Models, name: &str) -> anyhow::Result<()> {
 /// Whoever changes the model reads it in the catalog.
 async fn switch(config: &Config, force: bool) -> anyhow::Result<ExitCode> {
     let catalog = open_catalog(config).await?;
-    let last = catalog.decisions(Gate::Switch, 1).await?.into_iter().next();
+    let last = catalog.last_decision(Gate::Switch).await?;
     let held = last.filter(|last| last.outcome == GateOutcome::Held);
     let next = match &held {
         Some(held) => Some(held.model.clone()),
         None => catalog.indexing_model().await?,
     };
     let next = next.context("no model was ever used here; run: image-search serve")?;
-    let decision = GateDecision {
-        number: 0,
-        model: next.clone(),
-        former: String::new(),
-        outcome: if force { GateOutcome::Forced } else { GateOutcome::Again },
-        figures: None,
-        by_operator: true,
-        decided_ms: now_ms(),
-    };
+    let outcome = if force { GateOutcome::Forced } else { GateOutcome::Again };
+    let decision = GateDecision { by_operator: true, ..GateDecision::now(next.clone(), outcome) };
     anyhow::ensure!(
         held.is_some() || force,
         "no model is held back; what was compared: image-search quality"

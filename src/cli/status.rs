@@ -9,7 +9,7 @@ use super::{open_catalog, remote, say, say_json};
 use crate::catalog::SourceRow;
 use crate::config::Config;
 use crate::data_dir::running_server;
-use crate::feedback::timestamp;
+use crate::moment::timestamp;
 
 #[derive(Args)]
 pub(super) struct StatusArgs {

@@ -48,12 +48,11 @@ pub enum Addressing {
 
 impl S3Config {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        for (key, endpoint) in [
-            ("source.s3.endpoint", self.endpoint.as_str()),
-            ("source.s3.google_endpoint", self.google_endpoint.as_str()),
+        for (key, endpoint, may_be_empty) in [
+            ("source.s3.endpoint", self.endpoint.as_str(), true),
+            ("source.s3.google_endpoint", self.google_endpoint.as_str(), false),
         ] {
             let is_address = endpoint.starts_with("https://") || endpoint.starts_with("http://");
-            let may_be_empty = key == "source.s3.endpoint";
             // What may be a password is not repeated.
             check(
                 !endpoint.contains('@'),

@@ -18,7 +18,7 @@ use super::range::Wanted;
 use super::request::{ApiPath, ApiQuery};
 use super::{SharedApp, image_url, ingest, previews, thumbnail_url, version, viewable_url};
 use crate::catalog::{ImageRow, ImageTaken, PageStart, RecentCursor};
-use crate::feedback::timestamp;
+use crate::moment::timestamp;
 use crate::source::{Opened, Source, SourceError};
 use crate::thumbnails::Thumbnails;
 use crate::types::{ContentHash, ImageName};

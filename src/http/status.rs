@@ -17,12 +17,10 @@ use super::images::Page;
 use super::other_pages::is_from_own_page;
 use super::request::{ApiJson, ApiQuery};
 use crate::catalog::{
-    FailedImage, FailureCode, Gate, GateOutcome, KeyScope, ProcessRow, SourceRow, StateCounts,
-    UnnameableFile,
+    FailedImage, FailureCode, KeyScope, ProcessRow, SourceRow, StateCounts, UnnameableFile,
 };
-use crate::config::SwitchGate;
-use crate::feedback::timestamp;
 use crate::ingest::IngestState;
+use crate::moment::timestamp;
 use crate::quality::{Comparison, Decision};
 use crate::serving::{Answering, NextModel, ServingState};
 use crate::types::{ImageName, now_ms};
@@ -375,12 +373,7 @@ pub(super) async fn snapshot(app: &SharedApp) -> Result<Status, Problem> {
 }
 
 async fn held(app: &SharedApp) -> Result<Option<HeldModelStatus>, Problem> {
-    let last = app.catalog.decisions(Gate::Switch, 1).await?.into_iter().next();
-    let held = last.filter(|last| {
-        let may_veto = app.config.learning.switch_gate == SwitchGate::Veto;
-        may_veto && last.outcome == GateOutcome::Held
-    });
-    Ok(held.map(Decision::from).map(|held| HeldModelStatus {
+    Ok(app.serving.held().await?.map(Decision::from).map(|held| HeldModelStatus {
         model: held.model,
         since: held.decided,
         comparison: held.comparison,
@@ -390,7 +383,7 @@ async fn held(app: &SharedApp) -> Result<Option<HeldModelStatus>, Problem> {
 fn learning_status(app: &SharedApp) -> LearningStatus {
     let version = app.searcher.learning_version();
     LearningStatus {
-        active: app.config.learning.enabled && version.is_active,
+        active: app.searcher.learns(),
         version: version.number,
         by_operator: version.is_fixed,
     }

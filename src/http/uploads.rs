@@ -19,7 +19,7 @@ use super::forms::Form;
 use super::images::no_image;
 use super::request::ApiPath;
 use super::{SharedApp, ingest};
-use crate::decoder::Share;
+use crate::decoder::{Share, Whose};
 use crate::ingest::Ingest;
 use crate::printable::is_harmful;
 use crate::source::{Source, SourceError};
@@ -209,7 +209,8 @@ impl<'a> Upload<'a> {
         }
         let bytes = Bytes::from(bytes);
         let decoder = &self.app.decoder;
-        let checked = decoder.decode(bytes.clone(), share, Wanted::Full, |_picture| ()).await;
+        let checked =
+            decoder.decode(Whose::Person, bytes.clone(), share, Wanted::Full, |_picture| ()).await;
         checked.map_err(|error| {
             Problem::new(ProblemCode::of_picture(&error), format!("{wanted}: {error}"))
         })?;

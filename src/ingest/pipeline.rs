@@ -18,7 +18,7 @@ use super::{IngestError, IngestParts, Shared, pauses};
 use crate::catalog::{
     CatalogError, CompletedImage, Failure, FailureCode, Header, LeasedImage, PictureFacts,
 };
-use crate::decoder::Share;
+use crate::decoder::{Share, Whose};
 use crate::metrics::Stage;
 use crate::source::SourceError;
 use crate::types::{ContentHash, Fingerprint, Preview, now_ms};
@@ -215,7 +215,7 @@ impl Stages {
             let header = Header { is_grey: Some(is_grey(&decoded)), facts: decoded.facts };
             (Content { hash, facts, header, preview }, pixels)
         };
-        decoder.decode_for_index(bytes, share, wanted, preprocess).await.map_err(|error| {
+        decoder.decode(Whose::Index, bytes, share, wanted, preprocess).await.map_err(|error| {
             Setback::Permanent(Failure { code: error.code().into(), reason: error.to_string() })
         })
     }

@@ -217,10 +217,10 @@ impl LeaseBook {
     /// in flight is dropped, done or not.
     fn note(&self, lease: &Arc<Lease>, stop: &CancellationToken) {
         let mut leases = self.leases.lock();
-        let in_flight: Vec<bool> = leases.iter().map(|(_, it)| it.strong_count() > 0).collect();
-        if !stop.is_cancelled() {
-            let mut in_flight = in_flight.into_iter();
-            leases.retain(|_| in_flight.next().unwrap_or(true));
+        // Looked for before it is asked whether we are to stop: what ended before that was done.
+        let ended: Vec<_> = leases.extract_if(.., |(_, it)| it.strong_count() == 0).collect();
+        if stop.is_cancelled() {
+            leases.extend(ended);
         }
         leases.push((lease.token.clone(), Arc::downgrade(lease)));
     }

@@ -83,6 +83,11 @@ impl Comparison {
         }
     }
 
+    /// As it is kept with what was decided by it; `None` if that was another version's.
+    pub fn parse(figures: &str) -> Option<Self> {
+        serde_json::from_str(figures).ok()
+    }
+
     /// In a few words, for people.
     pub fn in_words(&self) -> String {
         let Self { queries, ratings, before, after, gain, low, high, .. } = self;

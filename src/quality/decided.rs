@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::Comparison;
 use crate::catalog::{Catalog, CatalogError, Gate, GateDecision};
+use crate::moment::timestamp;
 
 /// Decisions of each gate in one report.
 const SHOWN: u32 = 10;
@@ -42,17 +43,14 @@ pub struct Decision {
 
 impl From<GateDecision> for Decision {
     fn from(row: GateDecision) -> Self {
-        let figures = row.figures.as_deref();
         Self {
             number: row.number,
-            decided: jiff::Timestamp::from_millisecond(row.decided_ms)
-                .map(|time| time.to_string())
-                .unwrap_or_default(),
+            decided: timestamp(row.decided_ms),
             outcome: row.outcome.as_str(),
             by_operator: row.by_operator,
             model: row.model,
             former: Some(row.former).filter(|former| !former.is_empty()),
-            comparison: figures.and_then(|figures| serde_json::from_str(figures).ok()),
+            comparison: row.figures.as_deref().and_then(Comparison::parse),
         }
     }
 }

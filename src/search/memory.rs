@@ -142,8 +142,7 @@ impl Searcher {
         let mut learned = Learned::default();
         let verify = |token: &String| self.tokens.verify(token).map_err(SearchError::Refine);
         let refined = learning.refine.as_ref().map(verify).transpose()?;
-        let is_on = self.memory.config.enabled && self.learning_version().is_active;
-        if learning.enabled && is_on {
+        if learning.enabled && self.learns() {
             let refines = refined.as_ref().map(|impression| impression.id.as_str());
             let who = Viewer { pseudonym: learning.viewer.as_deref(), refines };
             learned = self.memory.recall(serving.embedder.id(), asked, who);
@@ -365,19 +364,10 @@ impl Searcher {
     }
 
     /// The newest ratings, oldest first, and the number of the last change.
-    pub(super) async fn newest_ratings(&self) -> Result<(Vec<Rated>, i64), SearchError> {
-        let state = self.catalog.memory_state().await?;
-        let most = self.memory.config.ratings_max as i64;
-        let mut after = state.change.saturating_sub(most).max(0);
-        let mut rated = Vec::new();
-        loop {
-            let page = self.catalog.remembered(after, PAGE).await?;
-            let Some(last) = page.last() else { return Ok((rated, state.change)) };
-            after = last.change;
-            for rating in &page {
-                rated.push(self.as_rated(rating).await?);
-            }
-        }
+    pub(super) async fn newest_ratings(&self) -> Result<(Vec<Arc<Rated>>, i64), SearchError> {
+        let (state, mut kept) = (self.catalog.memory_state().await?, Kept::default());
+        self.read_ratings(&mut kept, state).await?;
+        Ok((kept.ratings.into_values().collect(), state.change))
     }
 
     /// The vector of a query that a token names; `None` if it names too little of it.

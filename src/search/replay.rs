@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::memory::{ContentKey, Rated};
+use super::strength::dot;
 use super::{SearchError, Searcher};
 use crate::quality::{Comparison, ndcg};
 use crate::serving::{Answering, ReplayError, SwitchJudge};
@@ -97,7 +98,7 @@ impl Searcher {
 }
 
 /// The queries that were rated last, each with its ratings.
-fn by_query(rated: &[Rated], most: usize) -> Vec<(Arc<str>, Vec<&Rated>)> {
+fn by_query(rated: &[Arc<Rated>], most: usize) -> Vec<(Arc<str>, Vec<&Rated>)> {
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut queries: Vec<(Arc<str>, Vec<&Rated>)> = Vec::new();
     // Newest first.
@@ -114,7 +115,7 @@ fn by_query(rated: &[Rated], most: usize) -> Vec<(Arc<str>, Vec<&Rated>)> {
 }
 
 /// How much each judged content is wanted, from 0 to 1: the mean of what its sources say, each of which says one thing.
-pub(super) fn wanted(rated: &[&Rated]) -> HashMap<ContentKey, f32> {
+fn wanted(rated: &[&Rated]) -> HashMap<ContentKey, f32> {
     let mut sources: HashMap<(ContentKey, &str), (f32, f32)> = HashMap::new();
     for rated in rated {
         for (content, value) in &rated.says {
@@ -173,10 +174,6 @@ async fn vectors_in(
         .into_iter()
         .filter_map(|point| Some((of_id.remove(&point.id)?, point.vector)))
         .collect())
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// Of pictures with their scores, and how much each is wanted.

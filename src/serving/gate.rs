@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::{Answering, NextModel, Serving, ServingError, loading};
-use crate::catalog::{Gate, GateDecision, GateOutcome};
+use crate::catalog::{CatalogError, Gate, GateDecision, GateOutcome};
 use crate::config::SwitchGate;
 use crate::ingest::Ingest;
 use crate::models::{Choice, LocatedModel};
@@ -47,12 +47,6 @@ pub enum Switching {
     Held(Arc<Ingest>),
 }
 
-impl Switching {
-    pub fn is_done(&self) -> bool {
-        matches!(self, Self::Done)
-    }
-}
-
 /// What the gate says of the next model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
@@ -78,8 +72,16 @@ impl Serving {
         self.parts.config.learning.switch_gate == SwitchGate::Veto
     }
 
-    async fn last_decision(&self) -> Result<Option<GateDecision>, ServingError> {
-        Ok(self.parts.catalog.decisions(Gate::Switch, 1).await?.into_iter().next())
+    async fn last_decision(&self) -> Result<Option<GateDecision>, CatalogError> {
+        self.parts.catalog.last_decision(Gate::Switch).await
+    }
+
+    /// What was decided of the model that is held back, if one is.
+    pub async fn held(&self) -> Result<Option<GateDecision>, CatalogError> {
+        if self.judge.get().is_none() || !self.may_veto() {
+            return Ok(None);
+        }
+        Ok(self.last_decision().await?.filter(|last| last.outcome == GateOutcome::Held))
     }
 
     /// What was decided already of a switch from one model to another.
@@ -99,12 +101,8 @@ impl Serving {
 
     /// Whether a model is held back, as it was decided before.
     pub(super) async fn is_held(&self, next: &Answering) -> Result<bool, ServingError> {
-        if self.judge.get().is_none() || !self.may_veto() {
-            return Ok(false);
-        }
-        let last = self.last_decision().await?;
         let next = next.located.id.to_string();
-        Ok(last.is_some_and(|last| last.outcome == GateOutcome::Held && last.model == next))
+        Ok(self.held().await?.is_some_and(|held| held.model == next))
     }
 
     /// Finds out whether the next model, all of whose vectors are made, may answer.
@@ -184,15 +182,9 @@ impl Serving {
         outcome: GateOutcome,
         figures: Option<String>,
     ) -> Result<(), ServingError> {
-        let decision = GateDecision {
-            number: 0,
-            model: model.to_owned(),
-            former: former.to_owned(),
-            outcome,
-            figures,
-            by_operator: false,
-            decided_ms: now_ms(),
-        };
+        let former = former.to_owned();
+        let made = GateDecision::now(model.to_owned(), outcome);
+        let decision = GateDecision { former, figures, ..made };
         self.parts.catalog.decide(Gate::Switch, &decision).await?;
         Ok(())
     }
@@ -213,16 +205,16 @@ impl Serving {
         active: &str,
         next: &Answering,
     ) -> Result<(Answering, Answering), ServingError> {
-        let former = self.answering_as(active).await?;
         if !self.only_indexes.load(Ordering::Relaxed) {
-            return Ok((former, next.clone()));
+            return Ok((self.answering_as(active).await?, next.clone()));
         }
-        Ok((self.whole(former).await?, self.whole(next.clone()).await?))
-    }
-
-    async fn whole(&self, model: Answering) -> Result<Answering, ServingError> {
-        let embedder = loading::load(&self.parts.config, model.located.clone(), false).await?;
-        Ok(Answering { embedder: Arc::new(embedder), ..model })
+        let former = self.locate_anywhere(active).await?;
+        let former = former.ok_or_else(|| ServingError::NotHere(active.to_owned()))?;
+        let whole = async |located: LocatedModel| {
+            let embedder = loading::load(&self.parts.config, located.clone(), false).await?;
+            self.open_with(located, embedder).await
+        };
+        Ok((whole(former).await?, whole(next.located.clone()).await?))
     }
 
     /// Indexes with the model that answers, instead of with the one that was to follow it.
@@ -254,12 +246,9 @@ impl Serving {
         &self,
         located: LocatedModel,
     ) -> Result<LocatedModel, ServingError> {
-        if self.judge.get().is_none() || !self.may_veto() {
-            return Ok(located);
-        }
         let model = located.id.to_string();
-        let is_it = |last: &GateDecision| last.outcome == GateOutcome::Held && last.model == model;
-        let Some(held) = self.last_decision().await?.filter(is_it) else { return Ok(located) };
+        let held = self.held().await?.filter(|held| held.model == model);
+        let Some(held) = held else { return Ok(located) };
         let used = self.parts.catalog.used_models().await?;
         let Some(former) = used.into_iter().find(|used| used.id.to_string() == held.former) else {
             return Ok(located);

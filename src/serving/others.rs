@@ -64,11 +64,22 @@ impl Serving {
         &self,
         collection: &str,
     ) -> Result<Option<Answering>, ServingError> {
+        match self.locate_anywhere(collection).await? {
+            Some(located) => Ok(Some(self.open(located).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The same without loading it.
+    pub(super) async fn locate_anywhere(
+        &self,
+        collection: &str,
+    ) -> Result<Option<LocatedModel>, ServingError> {
         let Some(used) = self.used_as(collection).await? else { return Ok(None) };
         let located = self.obtain_used(&used).await?;
         // A folder that the configuration names now is found again when it does not any more.
         self.models.note(&located);
-        Ok(Some(self.open(located).await?))
+        Ok(Some(located))
     }
 
     /// Whether other processes answer with another model than that of this collection, whether or not this one can.

@@ -147,9 +147,12 @@ async fn the_former_model_answers_until_the_vectors_of_the_next_are_made() {
     let state = serving.state();
     assert_eq!(name_of(&state), Some("model-a"));
     assert_eq!(state.next().map(NextModel::name), Some("model-b"));
-    assert!(!serving.finish_switch().await.expect("asked").is_done(), "nothing is indexed yet");
+    assert!(
+        !matches!(serving.finish_switch().await.expect("asked"), Switching::Done),
+        "nothing is indexed yet"
+    );
     ingest.run_once().await.expect("indexed");
-    assert!(serving.finish_switch().await.expect("switched").is_done());
+    assert!(matches!(serving.finish_switch().await.expect("switched"), Switching::Done));
     assert_eq!(name_of(&serving.state()), Some("model-b"));
     assert!(serving.state().next().is_none());
     world.close(serving).await;

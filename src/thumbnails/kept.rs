@@ -42,6 +42,11 @@ pub fn remove_others(
     Ok(removed)
 }
 
+/// What a thumbnail is called, on the disk and in a bucket.
+pub(super) fn name(hash: &ContentHash, width: u32) -> String {
+    format!("{hash}-{width}.jpg")
+}
+
 /// Of which content a thumbnail of this name is.
 pub(super) fn content_of(name: &str) -> Option<ContentHash> {
     let (hash, width) = name.strip_suffix(".jpg")?.split_once('-')?;

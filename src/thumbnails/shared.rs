@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::{TryStreamExt, stream};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
-use super::kept::{content_of, is_whole};
+use super::kept::{content_of, is_whole, name};
 use super::outage::Outage;
 use super::{LARGE_EDGE, Thumbnails, WIDTHS};
 use crate::config::Config;
@@ -83,7 +83,7 @@ impl SharedThumbnails {
             return None;
         }
         let location = self.objects.location();
-        match self.objects.get(&key(hash, width), JPEG_BYTES_MAX, self.timeout).await {
+        match self.objects.get(&name(hash, width), JPEG_BYTES_MAX, self.timeout).await {
             Ok(found) => {
                 self.reading.note_served(location);
                 found.filter(|jpeg| is_whole(jpeg))
@@ -102,7 +102,7 @@ impl SharedThumbnails {
             tracing::debug!(width, "too many thumbnails wait to be put into their bucket");
             return;
         };
-        let (shared, key, jpeg) = (self.clone(), key(hash, width), Arc::<[u8]>::from(jpeg));
+        let (shared, key, jpeg) = (self.clone(), name(hash, width), Arc::<[u8]>::from(jpeg));
         self.runtime.spawn(async move {
             let _turn = shared.putting.acquire().await;
             if shared.writing.may_ask(Instant::now(), PUT_WITHIN) {
@@ -130,25 +130,17 @@ impl SharedThumbnails {
     }
 
     /// While the bucket is away they stay, until `doctor --repair` finds them.
-    async fn delete(self: &Arc<Self>, hashes: &[ContentHash]) {
-        let mut deleting: JoinSet<Result<(), ObjectsError>> = JoinSet::new();
-        for hash in hashes {
-            for width in widths() {
-                let (shared, key) = (self.clone(), key(hash, width));
-                deleting.spawn(async move { shared.objects.delete(&key, PUT_WITHIN).await });
-            }
-            while deleting.len() >= DELETED_AT_ONCE {
-                if let Some(Ok(Err(error))) = deleting.join_next().await {
-                    tell_of_leftovers(&error);
-                    return;
-                }
-            }
-        }
-        while let Some(ended) = deleting.join_next().await {
-            if let Ok(Err(error)) = ended {
-                tell_of_leftovers(&error);
-                return;
-            }
+    async fn delete(&self, hashes: &[ContentHash]) {
+        let keys = hashes.iter().flat_map(|hash| widths().map(|width| name(hash, width)));
+        let deleted = stream::iter(keys.map(Ok))
+            .try_for_each_concurrent(DELETED_AT_ONCE, async |key: String| {
+                self.objects.delete(&key, PUT_WITHIN).await
+            });
+        if let Err(error) = deleted.await {
+            tracing::warn!(
+                %error,
+                "thumbnails of pictures that are gone stay there; image-search doctor --repair deletes them"
+            );
         }
     }
 
@@ -169,17 +161,6 @@ impl SharedThumbnails {
     pub async fn delete_key(&self, key: &str) -> Result<(), ObjectsError> {
         self.objects.delete(key, PUT_WITHIN).await
     }
-}
-
-fn tell_of_leftovers(error: &ObjectsError) {
-    tracing::warn!(
-        %error,
-        "thumbnails of pictures that are gone stay there; image-search doctor --repair deletes them"
-    );
-}
-
-fn key(hash: &ContentHash, width: u32) -> String {
-    format!("{hash}-{width}.jpg")
 }
 
 fn widths() -> impl Iterator<Item = u32> {

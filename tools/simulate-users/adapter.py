@@ -6,13 +6,11 @@ The adapter is the closed-form ridge solution W that brings each rated query q t
 gate holds back one rating in five, fits on the rest, and replays: of each pair of one liked and one disliked picture of a held-back rating, is
 the liked one above? It lets the adapter in if that improves with 95 % confidence, bootstrapped over ratings."""
 
-import argparse
-import pathlib
 import random
 
 import numpy as np
-from formulas import Offline, Pictures, ndcg, read_vectors, votes
-from simulate import ROOT, Plan, Truth, Users
+from formulas import Offline, Pictures, arguments, ndcg, parse, read_vectors, votes
+from simulate import Plan, Truth, Users
 
 SHARES = ((100, 1.0), (10, 0.3), (10, 1.0), (1, 0.1), (1, 0.3))
 HELD_BACK = 5
@@ -116,15 +114,9 @@ def one_seed(options, seed, vectors, texts):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--binary", default=ROOT / "target/release/image-search", type=pathlib.Path)
-    parser.add_argument("--pictures", default=ROOT / "demo/pictures", type=pathlib.Path)
-    parser.add_argument("--labels", default=ROOT / "models/emoji-clip/eval/demo.json", type=pathlib.Path)
-    parser.add_argument("--seeds", default=[101, 102, 103], type=lambda text: [int(seed) for seed in text.split(",")])
+    parser = arguments(__doc__, [101, 102, 103])
     parser.add_argument("--ratings", default=200, type=int)
-    parser.add_argument("--liars", default=0.0, type=float)
-    options = parser.parse_args()
-    options.pictures, options.binary = options.pictures.resolve(), options.binary.resolve()
+    options = parse(parser)
     vectors, texts = read_vectors(options)
     runs = [one_seed(options, seed, vectors, texts) for seed in options.seeds]
     print(f"what the adapter adds after {options.ratings} ratings (nDCG@10); what the gate saw, one interval a seed")

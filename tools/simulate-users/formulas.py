@@ -203,15 +203,26 @@ def read_vectors(options):
     return embed(options.binary, "image", files), texts
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments(description, seeds):
+    """What every comparison without a server takes."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--binary", default=ROOT / "target/release/image-search", type=pathlib.Path)
     parser.add_argument("--pictures", default=ROOT / "demo/pictures", type=pathlib.Path)
     parser.add_argument("--labels", default=ROOT / "models/emoji-clip/eval/demo.json", type=pathlib.Path)
-    parser.add_argument("--seeds", default=[1, 2, 3], type=lambda text: [int(seed) for seed in text.split(",")])
+    parser.add_argument("--seeds", default=seeds, type=lambda text: [int(seed) for seed in text.split(",")])
     parser.add_argument("--liars", default=0.0, type=float)
+    return parser
+
+
+def parse(parser):
     options = parser.parse_args()
     options.pictures, options.binary = options.pictures.resolve(), options.binary.resolve()
+    return options
+
+
+def main():
+    parser = arguments(__doc__, [1, 2, 3])
+    options = parse(parser)
     vectors, texts = read_vectors(options)
     runs = [gains(options, seed, vectors, texts) for seed in options.seeds]
     print(f"{'gain of nDCG@10 after 200 ratings':34} {'a':>8}{'b1':>8}{'b2':>8}{'c':>8}{'d':>8}")

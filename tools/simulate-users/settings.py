@@ -4,14 +4,12 @@
 Beside formulas.py it knows how far sources are trusted, and that only the first candidates are ordered again. Each setting that is named
 (`list_weight=0.5,depth=128`) is compared with answers before the first rating."""
 
-import argparse
-import pathlib
 import random
 from collections import defaultdict
 
 import numpy as np
-from formulas import Pictures, ndcg, read_vectors
-from simulate import ROOT, Plan, Truth, Users
+from formulas import Pictures, arguments, ndcg, parse, read_vectors
+from simulate import Plan, Truth, Users
 
 SETTINGS = {"near": 0.65, "list_weight": 0.5, "attention": 0.6, "doubt": 1.0, "boost": 1.2, "depth": 128, "sources_min": 2,
             "strangers": 0.8, "prior_agreed": 1.8, "prior_compared": 2.0}
@@ -125,15 +123,9 @@ def one_seed(options, settings, seed, vectors, texts):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--binary", default=ROOT / "target/release/image-search", type=pathlib.Path)
-    parser.add_argument("--pictures", default=ROOT / "demo/pictures", type=pathlib.Path)
-    parser.add_argument("--labels", default=ROOT / "models/emoji-clip/eval/demo.json", type=pathlib.Path)
-    parser.add_argument("--seeds", default=[1, 2, 3], type=lambda text: [int(seed) for seed in text.split(",")])
-    parser.add_argument("--liars", default=0.0, type=float)
+    parser = arguments(__doc__, [1, 2, 3])
     parser.add_argument("--setting", action="append", default=[], help="for example list_weight=0.5,depth=128; several times for several")
-    options = parser.parse_args()
-    options.pictures, options.binary = options.pictures.resolve(), options.binary.resolve()
+    options = parse(parser)
     vectors, texts = read_vectors(options)
     print(f"{'gain of nDCG@10':34}" + "".join(f"{g + ' after ' + n:>16}" for n in ("200", "1000") for g in ("a", "b1", "b2", "c")))
     for text in options.setting or [""]:

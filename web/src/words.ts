@@ -32,9 +32,10 @@ export function day(ymd: string): string {
 }
 
 /** `2024-05` with its year, or without. */
-export const month = (key: string) => new Date(`${key}-15T12:00:00`).toLocaleDateString(language, { year: 'numeric', month: 'long' });
-export const monthShortYear = (key: string) => new Date(`${key}-15T12:00:00`).toLocaleDateString(language, { year: 'numeric', month: 'short' });
-export const monthShort = (key: string) => new Date(`${key}-15T12:00:00`).toLocaleDateString(language, { month: 'short' });
+const monthAs = (format: Intl.DateTimeFormatOptions) => (key: string) => new Date(`${key}-15T12:00:00`).toLocaleDateString(language, format);
+export const month = monthAs({ year: 'numeric', month: 'long' });
+export const monthShortYear = monthAs({ year: 'numeric', month: 'short' });
+export const monthShort = monthAs({ month: 'short' });
 
 /** `a/b.jpg` -> `b.jpg` */
 export function fileName(imageName: string): string {

@@ -63,16 +63,9 @@ pub async fn decide_by_hand(
     catalog: &dyn Decisions,
     outcome: GateOutcome,
 ) -> Result<i64, crate::catalog::CatalogError> {
-    let last = catalog.decisions(Gate::Learning, 1).await?.into_iter().next();
-    let decision = GateDecision {
-        number: 0,
-        model: last.map(|last| last.model).unwrap_or_default(),
-        former: String::new(),
-        outcome,
-        figures: None,
-        by_operator: true,
-        decided_ms: now_ms(),
-    };
+    let last = catalog.last_decision(Gate::Learning).await?;
+    let model = last.map(|last| last.model).unwrap_or_default();
+    let decision = GateDecision { by_operator: true, ..GateDecision::now(model, outcome) };
     catalog.decide(Gate::Learning, &decision).await
 }
 
@@ -91,8 +84,7 @@ impl Searcher {
             return Ok(());
         }
         let figures = decisions.iter().find_map(|decision| decision.figures.as_deref());
-        let known = figures.and_then(|text| serde_json::from_str::<Comparison>(text).ok());
-        let known = known.map_or(0, |known| known.change);
+        let known = figures.and_then(Comparison::parse).map_or(0, |known| known.change);
         if self.catalog.memory_state().await?.change - known < every {
             return Ok(());
         }
@@ -103,6 +95,11 @@ impl Searcher {
         let judged = self.judge_learning().await;
         self.catalog.end_claim(CLAIM).await?;
         judged.map(drop)
+    }
+
+    /// Whether searches learn, by the configuration and by what was decided.
+    pub fn learns(&self) -> bool {
+        self.memory.config.enabled && self.learning_version().is_active
     }
 
     fn go_by(&self, version: LearningVersion) {
@@ -116,7 +113,7 @@ impl Searcher {
         let answering = self.serving.borrow().answering().cloned();
         let serving = answering.ok_or(SearchError::ModelNotReady)?;
         let comparison = self.measure_learning(&serving).await?;
-        let last = self.catalog.decisions(Gate::Learning, 1).await?.into_iter().next();
+        let last = self.catalog.last_decision(Gate::Learning).await?;
         let former = LearningVersion::of(last.as_ref());
         let is_active = match comparison.verdict {
             _ if former.is_fixed => former.is_active,
@@ -124,14 +121,11 @@ impl Searcher {
             Verdict::Worse => false,
             Verdict::Alike | Verdict::TooFew => former.is_active,
         };
+        let outcome = if is_active { GateOutcome::On } else { GateOutcome::Off };
         let decision = GateDecision {
-            number: 0,
-            model: serving.embedder.id().to_string(),
-            former: String::new(),
-            outcome: if is_active { GateOutcome::On } else { GateOutcome::Off },
             figures: serde_json::to_string(&comparison).ok(),
             by_operator: former.is_fixed,
-            decided_ms: now_ms(),
+            ..GateDecision::now(serving.embedder.id().to_string(), outcome)
         };
         let number = self.catalog.decide(Gate::Learning, &decision).await?;
         let version = LearningVersion { number, is_active, is_fixed: former.is_fixed };
@@ -170,15 +164,15 @@ impl Searcher {
             tokio::task::spawn_blocking(move || Index::new(&older, &known, middle, half_life_days));
         // It only fails if the program is about to end.
         let Ok(index) = index.await else { return Err(SearchError::ModelNotReady) };
-        let (mut pairs, mut count) = (Vec::new(), 0);
+        let mut pairs = Vec::new();
         for rated in &held_back {
             let Some(query) = queries.get(&rated.query) else { continue };
             if let Some(pair) = self.with_and_without(serving, &index, rated, query).await? {
                 pairs.push(pair);
-                count += 1;
             }
         }
-        Ok(Comparison::of(&pairs, count, change, config.gate_queries_min))
+        // Each pair is of one rating.
+        Ok(Comparison::of(&pairs, pairs.len() as u64, change, config.gate_queries_min))
     }
 
     /// nDCG@10 of the pictures that a rating judged, in the order without and with what was learned before it; `None` if it cannot

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::super::strength::dot;
 use super::learned::{ContentKey, Learned, Opinion};
 
 /// Queries nearer than this are about the same. Of words it is the cosine after the middle of all words is taken away, since
@@ -266,20 +267,6 @@ fn compare(votes: &[(u32, f32)], trust: &[f32], compared: &mut [(f32, f32)]) {
             *agreed += if others * vote.1 > 0.0 { weight } else { 0.0 };
         }
     }
-}
-
-/// In eight lanes, which compilers turn into the processor's own.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (a, a_rest) = a.as_chunks::<8>();
-    let (b, b_rest) = b.as_chunks::<8>();
-    let mut lanes = [0.0_f32; 8];
-    for (a, b) in a.iter().zip(b) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += a * b;
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    lanes.iter().sum::<f32>() + rest
 }
 
 #[cfg(test)]

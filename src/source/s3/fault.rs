@@ -98,22 +98,29 @@ impl Fault {
 
     /// What it means for the whole source, when it was asked to list.
     pub(super) fn of_source(self, location: String) -> SourceError {
-        let reason = match self {
+        let waits = if matches!(self, Self::SlowDown { .. }) { "; waiting" } else { "" };
+        let reason = self
+            .in_words("to list it", "s3:ListBucket on the bucket and s3:GetObject on its objects");
+        SourceError::Away { location, reason: format!("{reason}{waits}") }
+    }
+
+    /// For people, after the bucket was asked for `what`, which takes the `permission`.
+    pub(super) fn in_words(self, what: &str, permission: &str) -> String {
+        match self {
             Self::NotFound => "there is no such bucket".to_owned(),
-            Self::Denied(words) => format!(
-                "the store refuses to list it ({words}); allow s3:ListBucket on the bucket and s3:GetObject on its objects for these credentials"
-            ),
-            Self::SlowDown { words, .. } => {
-                format!("the store asks for fewer requests ({words}); waiting")
+            Self::Denied(words) => {
+                format!(
+                    "the store refuses {what} ({words}); allow {permission} for these credentials"
+                )
             }
+            Self::SlowDown { words, .. } => format!("the store asks for fewer requests ({words})"),
             Self::Refused(words)
             | Self::Passing(words)
             | Self::Full(words)
             | Self::Unsupported(words)
             | Self::Other(words) => words,
             Self::Condition | Self::Range => "the store's answer makes no sense".to_owned(),
-        };
-        SourceError::Away { location, reason }
+        }
     }
 
     /// What it means for one picture that is read.

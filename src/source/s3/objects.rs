@@ -120,28 +120,12 @@ impl Objects {
     ) -> Result<T, ObjectsError> {
         let failed = |reason: String| ObjectsError { location: self.location.clone(), reason };
         match tokio::time::timeout(within, asking).await {
-            Ok(answered) => answered.map_err(|fault| failed(words(fault, permission))),
+            Ok(answered) => answered.map_err(|fault| failed(fault.in_words("that", permission))),
             Err(_) => {
                 let reason = format!("no answer within {} ms", within.as_millis());
                 Err(failed(reason))
             }
         }
-    }
-}
-
-fn words(fault: Fault, permission: &str) -> String {
-    match fault {
-        Fault::Denied(words) => {
-            format!("the store refuses that ({words}); allow {permission} for these credentials")
-        }
-        Fault::SlowDown { words, .. } => format!("the store asks for fewer requests ({words})"),
-        Fault::NotFound => "there is no such bucket".to_owned(),
-        Fault::Condition | Fault::Range => "the store's answer makes no sense".to_owned(),
-        Fault::Refused(words)
-        | Fault::Passing(words)
-        | Fault::Full(words)
-        | Fault::Unsupported(words)
-        | Fault::Other(words) => words,
     }
 }
 
