@@ -217,11 +217,8 @@ impl Ingest {
         let work_stop = self.stop.child_token();
         let worker = tokio::spawn(worker::run(self.shared.clone(), work_stop.clone()));
         let done = self.until_nothing_can_be_done().await;
-        if done.is_ok()
-            && let Some(read) =
-                work_stop.run_until_cancelled(headers::read_all(&self.shared, 0.0)).await
-        {
-            read?;
+        if done.is_ok() {
+            headers::read_all(&self.shared, 0.0, &work_stop).await?;
         }
         work_stop.cancel();
         let _ = worker.await;

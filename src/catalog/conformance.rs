@@ -69,6 +69,7 @@ macro_rules! conformance {
                 failures_are_counted_shown_and_retried,
                 what_is_no_picture_is_skipped_until_it_changes,
                 a_vanished_image_counts_only_under_its_lease,
+                a_lease_ends_with_the_last_image_that_was_taken_from_it,
             ];
             claims: [
                 work_is_claimed_by_one_at_a_time,

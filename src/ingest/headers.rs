@@ -29,10 +29,8 @@ const ROUND: Duration = Duration::from_mins(1);
 pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     loop {
         let rest = f64::from(shared.parts.config.headers_share_max_percent);
-        match stop.run_until_cancelled(read_all(&shared, 100.0 / rest - 1.0)).await {
-            None => return,
-            Some(Ok(())) => {}
-            Some(Err(error)) => tracing::warn!(%error, "reading headers failed; trying again"),
+        if let Err(error) = read_all(&shared, 100.0 / rest - 1.0, &stop).await {
+            tracing::warn!(%error, "reading headers failed; trying again");
         }
         if stop.run_until_cancelled(tokio::time::sleep(ROUND)).await.is_none() {
             return;
@@ -40,10 +38,15 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
-/// One round over all sources that can be read. After each page it rests for `rest` times as long as that took.
-pub(super) async fn read_all(shared: &Shared, rest: f64) -> Result<(), IngestError> {
+/// One round over all sources that can be read, until `stop`. After each page it rests for `rest` times as long as that took.
+pub(super) async fn read_all(
+    shared: &Shared,
+    rest: f64,
+    stop: &CancellationToken,
+) -> Result<(), IngestError> {
+    let (catalog, lease_ms) = (&*shared.parts.catalog, shared.parts.config.lease_ms);
     for followed in &shared.followed {
-        read_source(&*shared.parts.catalog, followed, shared.parts.config.lease_ms, rest).await?;
+        read_source(catalog, followed, lease_ms, rest, stop).await?;
     }
     Ok(())
 }
@@ -53,35 +56,48 @@ async fn read_source(
     followed: &Followed,
     lease_ms: u64,
     rest: f64,
+    stop: &CancellationToken,
 ) -> Result<(), IngestError> {
     let source = &followed.source;
+    // Nothing is written when there is nothing to do, which is nearly always.
+    if catalog.without_facts(source.id(), 0, 1).await?.is_empty() {
+        return Ok(());
+    }
     let claim = format!("headers of {}", source.id());
+    let pages = read_pages(catalog, followed, &claim, lease_ms, rest);
+    let read = stop.run_until_cancelled(pages).await;
+    // However that ended: nobody is to wait until the claim runs out.
+    let ended = catalog.end_claim(&claim).await;
+    if let Some(noted @ 1..) = read.transpose()? {
+        tracing::info!(source = %source.location(), images = noted, "read when and where pictures were taken");
+    }
+    Ok(ended?)
+}
+
+/// Returns of how many something was noted. Ends when another process reads, or the source is in trouble.
+async fn read_pages(
+    catalog: &dyn Catalog,
+    followed: &Followed,
+    claim: &str,
+    lease_ms: u64,
+    rest: f64,
+) -> Result<u64, IngestError> {
     let (mut after, mut noted) = (0, 0);
     while followed.problem().is_none() {
-        let started = Instant::now();
-        // Nothing is written when there is nothing to do, which is nearly always.
-        if catalog.without_facts(source.id(), after, 1).await?.is_empty() {
+        let (started, now) = (Instant::now(), now_ms());
+        if !catalog.claim(claim, now, now + lease_ms as i64).await? {
             break;
         }
-        let now = now_ms();
-        if !catalog.claim(&claim, now, now + lease_ms as i64).await? {
-            break;
-        }
-        let unread = catalog.without_facts(source.id(), after, PAGE).await?;
-        after = unread.last().map_or(after, |last| last.id);
+        let unread = catalog.without_facts(followed.source.id(), after, PAGE).await?;
+        let Some(last) = unread.last() else { break };
+        after = last.id;
         let read = read_page(followed, &unread).await;
         if !read.is_empty() {
             noted += catalog.note_headers(&read).await?;
         }
         tokio::time::sleep(started.elapsed().mul_f64(rest)).await;
     }
-    if after > 0 {
-        catalog.end_claim(&claim).await?;
-    }
-    if noted > 0 {
-        tracing::info!(source = %source.location(), images = noted, "read when and where pictures were taken");
-    }
-    Ok(())
+    Ok(noted)
 }
 
 /// Reads until the source is in trouble. A picture that alone cannot be read is left for the next round.
@@ -194,15 +210,26 @@ mod tests {
         let options = SqliteOptions { holder: "two".into(), ..SqliteOptions::default() };
         let two = SqliteCatalog::open(&dir.path().join("catalog.db"), options).await.expect("two");
         let unread = async || one.without_facts(source.id(), 0, 1000).await.expect("listed").len();
-        let claim = format!("headers of {}", source.id());
+        let (claim, stop) = (format!("headers of {}", source.id()), CancellationToken::new());
         assert!(two.claim(&claim, now_ms(), now_ms() + 600_000).await.expect("claimed"));
-        read_source(&one, &followed, LEASE_MS, 0.0).await.expect("left alone");
+        read_source(&one, &followed, LEASE_MS, 0.0, &stop).await.expect("left alone");
         assert_eq!(unread().await, count, "the other process reads");
         two.end_claim(&claim).await.expect("ended");
-        read_source(&one, &followed, LEASE_MS, 0.0).await.expect("read");
+        // Stopped while it rests after its first page.
+        let stopping = async {
+            while unread().await == count {
+                tokio::task::yield_now().await;
+            }
+            stop.cancel();
+        };
+        let (read, ()) = tokio::join!(read_source(&one, &followed, LEASE_MS, 1e9, &stop), stopping);
+        read.expect("stopped");
+        assert_eq!(unread().await, count - PAGE as usize);
+        let again = CancellationToken::new();
+        read_source(&two, &followed, LEASE_MS, 0.0, &again).await.expect("read");
         assert_eq!(unread().await, 0);
         assert!(
-            two.claim(&claim, now_ms(), now_ms() + 1).await.expect("asked"),
+            one.claim(&claim, now_ms(), now_ms() + 1).await.expect("asked"),
             "it is given back"
         );
     }

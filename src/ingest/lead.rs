@@ -136,29 +136,34 @@ impl Leader<'_> {
         tracing::debug!(claim, "this process does it for all");
         let stop_work = stop.child_token();
         let doing = work.begin(self.shared, stop_work.clone());
-        let lost = stop.run_until_cancelled(self.keep()).await;
+        let is_lost = self.keep(stop).await;
         stop_work.cancel();
         if let Err(error) = doing.await {
             tracing::error!(claim, %error, "it ended in the middle and is begun again");
         }
-        if lost.is_some() {
+        if is_lost {
             tracing::warn!(claim, "another process may have taken this over");
         } else if let Err(error) = self.shared.parts.catalog.end_claim(claim).await {
             tracing::debug!(claim, %error, "it could not be given back, and runs out by itself");
         }
     }
 
-    /// Prolongs the claim; ends when it is lost, or may be.
-    async fn keep(&self) {
+    /// Prolongs the claim until `stop`, or until it is lost, or may be: returns whether it is. To prolong it is not given up
+    /// half-way: a database that was asked does it, perhaps after the claim was given back.
+    async fn keep(&self, stop: &CancellationToken) -> bool {
         let (is_shared, pause) = (self.shared.parts.catalog.is_shared(), self.term / TRIES);
         let mut claimed = Instant::now();
         loop {
-            tokio::time::sleep(pause).await;
+            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return false;
+            }
             let asked = Instant::now();
             match tokio::time::timeout(pause, self.claim()).await {
                 Ok(Ok(true)) => claimed = asked,
-                Ok(Ok(false)) => return,
-                Ok(Err(_)) | Err(_) if is_shared && claimed.elapsed() + pause > self.term => return,
+                Ok(Ok(false)) => return true,
+                Ok(Err(_)) | Err(_) if is_shared && claimed.elapsed() + pause > self.term => {
+                    return true;
+                }
                 Ok(Err(_)) | Err(_) => {}
             }
         }

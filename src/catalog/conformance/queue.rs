@@ -136,3 +136,26 @@ pub(crate) async fn a_vanished_image_counts_only_under_its_lease(fixture: &dyn F
     catalog.gone("t", leased[0].id, 31).await.expect("gone");
     assert_eq!(counts(&*catalog).await, (0, 0, 0, 1, 0), "it was read once, so it is kept");
 }
+
+pub(crate) async fn a_lease_ends_with_the_last_image_that_was_taken_from_it(fixture: &dyn Fixture) {
+    let catalog = fixture.open().await;
+    for (number, told) in ["fail", "skip", "gone", "defer", "complete"].into_iter().enumerate() {
+        record(&*catalog, &[told]).await;
+        let leased = catalog.lease(9, told, 1, 500, false).await.expect("lease");
+        let id = leased[0].id;
+        // Whoever lists the source sees that it went, while another still works on it.
+        catalog.record(SOURCE, &[], &[name(told)], 2).await.expect("record");
+        match number {
+            0 => catalog.fail(told, id, &corrupt(), None, 3).await.expect("fail"),
+            1 => catalog.skip(told, id, "a document", 3).await.expect("skip"),
+            2 => catalog.gone(told, id, 3).await.expect("gone"),
+            3 => catalog.defer(told, id, &fingerprint("2"), 3).await.expect("defer"),
+            _ => {
+                let (hash, header) = (ContentHash::of(b"x"), Header::default());
+                let done = CompletedImage { image_id: id, hash, facts: facts(), header };
+                assert_eq!(catalog.complete(MODEL, told, &[done], 3).await.expect("complete"), 0);
+            }
+        }
+        assert_eq!(catalog.next_due_ms().await.expect("due"), None, "after {told}");
+    }
+}

@@ -173,6 +173,12 @@ async fn end_empty_lease(write: &mut Write<'_>, token: &str) -> Result<(), Faile
     write.execute(sqlx::query(END_EMPTY_LEASE).bind(token)).await.map(drop)
 }
 
+/// The image was taken from the lease, which may have held nothing else.
+async fn end_what_was_taken(mut write: Write<'_>, token: &str) -> Result<(), Failed> {
+    end_empty_lease(&mut write, token).await?;
+    write.commit().await
+}
+
 async fn mark_complete(
     write: &mut Write<'_>,
     done: &[&CompletedImage],
@@ -255,7 +261,7 @@ impl PostgresCatalog {
     ) -> Result<(), Failed> {
         let mut write = self.connections.begin().await?;
         let Some(before) = held_one(&mut write, token, image_id).await? else {
-            return write.give_up().await;
+            return end_what_was_taken(write, token).await;
         };
         let fail = sqlx::query(FAIL)
             .bind(image_id)
@@ -281,7 +287,7 @@ impl PostgresCatalog {
     ) -> Result<(), Failed> {
         let mut write = self.connections.begin().await?;
         let Some(before) = held_one(&mut write, token, image_id).await? else {
-            return write.give_up().await;
+            return end_what_was_taken(write, token).await;
         };
         write.execute(sqlx::query(SKIP).bind(image_id).bind(text(what))).await?;
         note_orphans(&mut write, before.hash.as_slice(), now_ms).await?;
@@ -313,7 +319,7 @@ impl PostgresCatalog {
     async fn try_gone(&self, token: &str, image_id: i64, now_ms: i64) -> Result<(), Failed> {
         let mut write = self.connections.begin().await?;
         if held_one(&mut write, token, image_id).await?.is_none() {
-            return write.give_up().await;
+            return end_what_was_taken(write, token).await;
         }
         if write.execute(sqlx::query(FORGET_UNREAD).bind(image_id)).await? == 0 {
             write.execute(sqlx::query(MARK_MISSING).bind(image_id).bind(now_ms)).await?;

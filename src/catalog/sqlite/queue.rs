@@ -132,6 +132,12 @@ async fn held(
         .transpose()
 }
 
+/// The image was taken from the lease, which may have held nothing else.
+async fn end_what_was_taken(mut write: Write<'_>, token: &str) -> Result<(), CatalogError> {
+    end_empty_lease(&mut write, token).await?;
+    write.commit().await
+}
+
 #[async_trait]
 impl Queue for SqliteCatalog {
     async fn lease(
@@ -237,7 +243,7 @@ impl Queue for SqliteCatalog {
     ) -> Result<(), CatalogError> {
         let mut write = self.writer.begin(Purpose::Settle).await?;
         let Some(before) = held(&mut write, token, image_id).await? else {
-            return write.commit().await;
+            return end_what_was_taken(write, token).await;
         };
         let fail = sqlx::query(FAIL)
             .bind(image_id)
@@ -263,7 +269,7 @@ impl Queue for SqliteCatalog {
     ) -> Result<(), CatalogError> {
         let mut write = self.writer.begin(Purpose::Settle).await?;
         let Some(before) = held(&mut write, token, image_id).await? else {
-            return write.commit().await;
+            return end_what_was_taken(write, token).await;
         };
         write.execute(sqlx::query(SKIP).bind(image_id).bind(what)).await?;
         write.execute(sqlx::query(DROP_CONTENT).bind(image_id)).await?;
@@ -295,7 +301,7 @@ impl Queue for SqliteCatalog {
     async fn gone(&self, token: &str, image_id: i64, now_ms: i64) -> Result<(), CatalogError> {
         let mut write = self.writer.begin(Purpose::Settle).await?;
         if held(&mut write, token, image_id).await?.is_none() {
-            return write.commit().await;
+            return end_what_was_taken(write, token).await;
         }
         if write.execute(sqlx::query(FORGET_UNREAD).bind(image_id)).await? == 0 {
             write.execute(sqlx::query(MARK_MISSING).bind(image_id).bind(now_ms)).await?;
