@@ -41,8 +41,9 @@ const OF_TIME: &str =
 const FORGET_MEMORY: &str = "DELETE FROM remembered_ratings WHERE impression_id = ANY ($1)";
 const FORGET_FEEDBACK: &str = "DELETE FROM feedback WHERE impression_id = ANY ($1)";
 const FORGET_IMPRESSIONS: &str = "DELETE FROM impressions WHERE id = ANY ($1)";
+/// Compared as the index of impressions does; with the column's own collation it would be of no use.
 const FORGET_VECTORS: &str = "DELETE FROM query_vectors WHERE query = ANY ($1)
-    AND NOT EXISTS (SELECT 1 FROM impressions WHERE impressions.query = query_vectors.query)";
+    AND NOT EXISTS (SELECT 1 FROM impressions WHERE impressions.query = query_vectors.query COLLATE \"default\")";
 const COUNT_FORGOTTEN: &str = "UPDATE memory_state SET forgotten = forgotten + 1";
 
 impl PostgresCatalog {

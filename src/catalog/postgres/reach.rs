@@ -14,7 +14,7 @@ use super::CatalogError;
 
 /// Waiting for longer than this is a reason to look.
 pub(super) const SUSPICIOUS: Duration = Duration::from_millis(500);
-/// While it is known to be away: it may be back before anybody has noticed.
+/// While it is known to be away: it may be back before anybody has noticed. A look that finds nobody takes less.
 const GRACE: Duration = Duration::from_millis(500);
 /// From one try to the next while it is away.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -39,8 +39,10 @@ impl Reach {
         asked: impl Future<Output = T>,
     ) -> Result<T, CatalogError> {
         let mut told = self.away.subscribe();
-        // In time, or told as away below.
-        let _ = tokio::time::timeout(GRACE, told.wait_for(Option::is_none)).await.is_ok();
+        // What the next look finds is worth waiting for; then it is asked, or told as away below.
+        if told.borrow_and_update().is_some() {
+            let _ = tokio::time::timeout(GRACE, told.changed()).await;
+        }
         let suspicion = async {
             tokio::time::sleep(SUSPICIOUS).await;
             self.suspect();

@@ -1,6 +1,8 @@
 //! The conformance suite on a real PostgreSQL, and what only PostgreSQL has: passwords, restarts, many writers at once, news.
 //! `make test-postgres` runs these; without the server's binaries they are left out.
 
+mod plans;
+
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
