@@ -127,6 +127,9 @@ pub trait Facts: Send + Sync + 'static {
         hashes: &[ContentHash],
     ) -> Result<HashMap<ContentHash, Vec<ImageFacets>>, CatalogError>;
 
+    /// Facets of those of these images that are there.
+    async fn facets_named(&self, names: &[ImageName]) -> Result<Vec<ImageFacets>, CatalogError>;
+
     /// Images that are there, by id.
     async fn images_by_id(&self, ids: &[i64]) -> Result<HashMap<i64, ImageRow>, CatalogError>;
 

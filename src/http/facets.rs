@@ -1,8 +1,6 @@
 //! `/api/v1/facets`: how many images there are of what a filter can be narrowed down to, for the bar of filters of a page.
 //! Counted in `search/facets/counts.rs`.
 
-use std::collections::HashSet;
-
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -108,8 +106,8 @@ pub(super) async fn facets(
             )));
         }
         Some(names) => {
-            let names = names.into_iter().map(ImageName::new).collect::<Result<HashSet<_>, _>>()?;
-            app.searcher.facets_among(&filter, names).await?
+            let names = names.into_iter().map(ImageName::new).collect::<Result<Vec<_>, _>>()?;
+            app.searcher.facets_among(&filter, &names).await?
         }
         None => app.searcher.facets(&filter).await?,
     };

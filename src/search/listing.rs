@@ -1,8 +1,6 @@
 //! The list of pictures, those taken last first, limited by a filter. Without one the catalog's own order is all there is to it.
 //! And how many there are of what it can be limited to.
 
-use std::collections::HashSet;
-
 use super::Searcher;
 use super::facets::{FacetCounts, Facets};
 use super::filter::ImageFilter;
@@ -47,15 +45,9 @@ impl Searcher {
     pub async fn facets_among(
         &self,
         filter: &ImageFilter,
-        names: HashSet<ImageName>,
+        names: &[ImageName],
     ) -> Result<FacetCounts, CatalogError> {
-        let mut hashes = HashSet::new();
-        for name in &names {
-            hashes.extend(self.catalog.image(name).await?.and_then(|row| row.hash));
-        }
-        let hashes: Vec<_> = hashes.into_iter().collect();
-        let images = self.catalog.facets_of(&hashes).await?.into_values().flatten();
-        let images = images.filter(|image| names.contains(&image.name)).collect();
+        let images = self.catalog.facets_named(names).await?;
         Ok(Facets::count_of(images, filter))
     }
 }

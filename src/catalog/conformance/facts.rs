@@ -117,6 +117,9 @@ pub(crate) async fn changes_of_facets_are_told_once_each(fixture: &dyn Fixture) 
     assert_eq!(gone.len(), 1);
     catalog.forget_missing(100, 9, 101).await.expect("forget");
     assert_eq!(changes(&*catalog, last).await.1, [] as [i64; 0]);
+    let named = catalog.facets_named(&["a", "c", "never read"].map(name)).await.expect("facets");
+    let [ref named] = named[..] else { panic!("only a is there: {named:?}") };
+    assert_eq!((named.name.as_str(), named.hash), ("a", a.hash));
     let rows = catalog.images_by_id(&[a.image_id, 999]).await.expect("rows");
     assert_eq!(rows.len(), 1);
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use super::arguments::{hash_list, optional_text};
+use super::arguments::{hash_list, name_list, optional_text};
 use super::connections::{Write, settled};
 use super::failure::Failed;
 use super::{PostgresCatalog, words};
@@ -81,6 +81,15 @@ const FACETS_OF: &str = concat!(
     WHERE ",
     answering!(),
     " ORDER BY images.name"
+);
+const FACETS_NAMED: &str = concat!(
+    "SELECT ",
+    facets!(),
+    "
+    FROM images JOIN sources ON sources.key = images.source AND unconfigured_since_ms IS NULL
+        LEFT JOIN content_facts ON content_facts.content_hash = images.content_hash
+    WHERE name = ANY ($1) AND ",
+    answering!()
 );
 const BY_ID: &str = concat!(
     "SELECT images.*, sources.id AS source_id FROM images
@@ -297,6 +306,11 @@ impl Facts for PostgresCatalog {
             contents.entry(facets.hash).or_default().push(facets);
         }
         Ok(contents)
+    }
+
+    async fn facets_named(&self, names: &[ImageName]) -> Result<Vec<ImageFacets>, CatalogError> {
+        let named = sqlx::query(FACETS_NAMED).bind(name_list(names));
+        self.connections.fetch(named).await?.iter().map(facets_at).collect()
     }
 
     async fn images_by_id(&self, ids: &[i64]) -> Result<HashMap<i64, ImageRow>, CatalogError> {

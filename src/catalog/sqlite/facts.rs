@@ -8,7 +8,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::SqliteCatalog;
-use super::arguments::hex_list;
+use super::arguments::{hex_list, name_list};
 use super::statements;
 use super::writer::{Purpose, Write};
 use crate::catalog::rows::{fingerprint_at, hash_at, image_at, name_at};
@@ -53,6 +53,11 @@ statements! {
             JOIN sources ON sources.key = images.source AND unconfigured_since_ms IS NULL
             LEFT JOIN content_facts ON content_facts.content_hash = images.content_hash
         WHERE ", answering!(), " ORDER BY images.name");
+    FACETS_NAMED = concat!("SELECT ", facets!(), "
+        FROM json_each(?1) CROSS JOIN images ON images.name = json_each.value
+            JOIN sources ON sources.key = images.source AND unconfigured_since_ms IS NULL
+            LEFT JOIN content_facts ON content_facts.content_hash = images.content_hash
+        WHERE ", answering!());
     BY_ID = concat!("SELECT images.*, sources.id AS source_id FROM json_each(?1) CROSS JOIN images ON images.id = json_each.value
             JOIN sources ON sources.key = images.source AND unconfigured_since_ms IS NULL
         WHERE ", answering!());
@@ -204,6 +209,11 @@ impl Facts for SqliteCatalog {
             contents.entry(facets.hash).or_default().push(facets);
         }
         Ok(contents)
+    }
+
+    async fn facets_named(&self, names: &[ImageName]) -> Result<Vec<ImageFacets>, CatalogError> {
+        let named = sqlx::query(FACETS_NAMED).bind(name_list(names));
+        named.fetch_all(&self.readers).await?.iter().map(facets_at).collect()
     }
 
     async fn images_by_id(&self, ids: &[i64]) -> Result<HashMap<i64, ImageRow>, CatalogError> {

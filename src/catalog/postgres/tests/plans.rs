@@ -224,6 +224,8 @@ async fn answer(catalog: &PostgresCatalog, round: i64) {
     let last = catalog.facets_since(ROWS / 2, 100).await.expect("a page").last;
     catalog.facets_since(last, 1_000).await.expect("a page");
     catalog.facets_of(&hashes).await.expect("asked");
+    let names: Vec<ImageName> = indexed(200).map(image).collect();
+    catalog.facets_named(&names).await.expect("asked");
     catalog.images_by_id(&indexed(20).collect::<Vec<_>>()).await.expect("asked");
     let words = ["folder".to_owned(), "7005".to_owned()];
     catalog.images_with_words(&words, false, 100).await.expect("asked");
