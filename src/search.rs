@@ -28,7 +28,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use self::calibration::Calibrations;
 pub use self::combined::{Part, parts_of};
-pub use self::facets::FacetCounts;
+pub use self::facets::{FacetCounts, PlaceCount};
 use self::facets::Facets;
 pub use self::filter::{ImageFilter, Near, Orientation};
 use self::filtered::Space;

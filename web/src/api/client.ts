@@ -169,6 +169,11 @@ export function imageUrlOf(name: string): string {
   return imagePath(name);
 }
 
+/** In the file manager of the machine that server and browser are on. */
+export function showInFolder(name: string): Promise<null> {
+  return post('/api/v1/show-in-folder', { image_name: name });
+}
+
 export function deleteImage(name: string): Promise<null> {
   return request(imagePath(name), { method: 'DELETE' });
 }
