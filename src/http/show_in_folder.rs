@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use axum::http::{StatusCode, header};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -53,7 +54,7 @@ fn comes_from_this_machine(parts: &Parts) -> bool {
     let peer = parts.extensions.get::<Peer>();
     let is_near = peer.is_some_and(|peer| peer.0.to_canonical().is_loopback());
     let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
+    let host = host.or_else(|| parts.uri.authority().map(Authority::as_str));
     is_near
         && host.is_some_and(is_loopback_name)
         && !PASSED_ON.iter().any(|name| parts.headers.contains_key(*name))
