@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Programs that were started and have not ended; some file managers run as long as their window is open.
 const PROGRAMS_MAX: usize = 8;
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Everything that means something to D-Bus tools (commas, quotes) is escaped, too.
 const PATH_ESCAPES: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -177,9 +177,8 @@ fn is_own(name: &OsStr) -> bool {
 }
 
 fn is_program(file: &Path) -> bool {
-    let is_executable = |data: std::fs::Metadata| {
-        data.is_file() && data.permissions().mode() & 0o111 != 0
-    };
+    let is_executable =
+        |data: std::fs::Metadata| data.is_file() && data.permissions().mode() & 0o111 != 0;
     std::fs::metadata(file).is_ok_and(is_executable)
 }
 
@@ -241,7 +240,10 @@ mod tests {
         let dir = programs(&[("dbus-send", "exit 1"), ("xdg-open", "exit 3")]);
         let failed = on(":0", dir.path()).expect("a desktop").show(file).await;
         let text = failed.expect_err("both fail").to_string();
-        assert!(text.contains("dbus-send: it ended with 1; ") && text.ends_with("with 3"), "{text}");
+        assert!(
+            text.contains("dbus-send: it ended with 1; ") && text.ends_with("with 3"),
+            "{text}"
+        );
     }
 
     #[tokio::test]

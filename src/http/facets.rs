@@ -111,7 +111,7 @@ fn name(orientation: Orientation) -> &'static str {
 #[utoipa::path(
     post, path = "/api/v1/facets", tag = "images", request_body = FacetsRequest,
     responses(
-        (status = 200, body = ImageFacetCounts, description = "Counts of images by month, folder, camera, format and shape."),
+        (status = 200, body = ImageFacetCounts, description = "Counts of images by month, folder, camera, format, shape and place."),
         (status = 400, body = Problem, content_type = "application/problem+json", description = "The body is no JSON, or did not arrive completely."),
         (status = 413, body = Problem, content_type = "application/problem+json", description = "The body is too large."),
         (status = 415, body = Problem, content_type = "application/problem+json", description = "The body is not sent as JSON."),

@@ -109,7 +109,8 @@ pub(super) async fn create_session(
     scopes.retain(|scope| matches!(scope, KeyScope::Search | KeyScope::Feedback) && caller.is_open);
     scopes.extend(&key.scopes);
     let caller = Caller { key: Some(key.name.clone()), scopes, ..caller };
-    let mut response = (StatusCode::CREATED, axum::Json(Session::of(&caller, show_in_folder))).into_response();
+    let mut response =
+        (StatusCode::CREATED, axum::Json(Session::of(&caller, show_in_folder))).into_response();
     set_cookie(&mut response, &token, lifetime_s, is_secure);
     Ok(response)
 }

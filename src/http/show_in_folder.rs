@@ -36,8 +36,8 @@ pub(super) struct Desktop(Option<FileManager>);
 
 impl Desktop {
     pub(super) fn new(app: &SharedApp) -> Self {
-        let is_wanted = app.config.server.show_in_folder
-            && app.sources.iter().any(|source| source.is_folder());
+        let is_wanted =
+            app.config.server.show_in_folder && app.sources.iter().any(|source| source.is_folder());
         let found = || FileManager::find(|name| std::env::var_os(name));
         Self(is_wanted.then(found).flatten())
     }

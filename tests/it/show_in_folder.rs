@@ -27,8 +27,7 @@ fn desktop(programs: &[(&str, &str)]) -> World {
 }
 
 /// Writes down each argument in a line of its own, and what it sees of our secrets.
-const WRITES_DOWN: &str =
-    "for argument; do echo \"$argument\"; done >>\"$TOLD\"\necho \"secret: $IMAGE_SEARCH_UPLOADS__API_KEY\" >>\"$TOLD\"";
+const WRITES_DOWN: &str = "for argument; do echo \"$argument\"; done >>\"$TOLD\"\necho \"secret: $IMAGE_SEARCH_UPLOADS__API_KEY\" >>\"$TOLD\"";
 
 fn show(server: &Server, name: &str) -> RequestBuilder {
     server.post("/api/v1/show-in-folder").json(&json!({"image_name": name}))

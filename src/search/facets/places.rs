@@ -152,7 +152,7 @@ mod tests {
         let is_at = |latitude: f64| {
             places.iter().any(|place| place.near.km_to(latitude, 8.0) <= place.near.km)
         };
-        assert!((0..600).all(|n| is_at(50.0 + n as f64 / 1110.0)), "{places:?}");
+        assert!((0..600).all(|n| is_at(50.0 + f64::from(n) / 1110.0)), "{places:?}");
         let world = (0..100).map(|n| image(n, "", Some((n as f64 - 50.0, n as f64))));
         let places = Table::of(world.collect()).places(&ImageFilter::default());
         assert_eq!(places.len(), PLACES_MAX);

@@ -2098,7 +2098,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Counts of images by month, folder, camera, format and shape. */
+            /** @description Counts of images by month, folder, camera, format, shape and place. */
             200: {
                 headers: {
                     [name: string]: unknown;
