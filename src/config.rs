@@ -80,6 +80,7 @@ pub struct ServerConfig {
     pub json_bytes_max: usize,
     pub query_picture_bytes_max: usize,
     pub hosts: Vec<String>,
+    pub show_in_folder: bool,
     pub trusted_proxies: Vec<AddressRange>,
     pub connections_max: usize,
     pub connections_per_address_max: usize,

@@ -29,6 +29,7 @@ mod request;
 mod search;
 pub mod server;
 mod session;
+mod show_in_folder;
 mod status;
 mod suggestions;
 mod uploads;
@@ -95,6 +96,7 @@ fn api(app: &SharedApp) -> OpenApiRouter<SharedApp> {
                 .routes(routes!(feedback::delete_feedback))
                 .routes(routes!(status::retry_failures))
                 .routes(routes!(facets::facets))
+                .routes(routes!(show_in_folder::show_in_folder))
                 .routes(routes!(
                     session::get_session,
                     session::create_session,
@@ -129,6 +131,7 @@ pub fn router(app: Arc<App>, bound: IpAddr) -> Router {
     let guard = Arc::new(access::Guard::new(&app));
     let listeners = Arc::new(events::Listeners::new(&app));
     let downloads = Arc::new(downloads::Downloads::new(app.config.downloads.concurrent_max));
+    let desktop = Arc::new(show_in_folder::Desktop::new(&app));
     let timeout = Duration::from_millis(app.config.server.request_timeout_ms);
     let policy = content_security_policy(&app);
     let compress = SizeAbove::new(1024)
@@ -162,6 +165,7 @@ pub fn router(app: Arc<App>, bound: IpAddr) -> Router {
         }))
         .layer(axum::Extension(listeners))
         .layer(axum::Extension(downloads))
+        .layer(axum::Extension(desktop))
         // What went wrong is logged where it is known why; a 503 while the model loads is nothing to shout about.
         .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(app)

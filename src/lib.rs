@@ -19,6 +19,7 @@ pub mod decoder;
 pub mod disk_space;
 pub mod embedder;
 pub mod feedback;
+pub mod file_manager;
 pub mod http;
 pub mod ingest;
 pub mod metrics;

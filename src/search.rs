@@ -28,8 +28,8 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use self::calibration::Calibrations;
 pub use self::combined::{Part, parts_of};
-pub use self::facets::FacetCounts;
 use self::facets::Facets;
+pub use self::facets::{FacetCounts, PlaceCount};
 pub use self::filter::{ImageFilter, Near, Orientation};
 use self::filtered::Space;
 pub use self::memory::{JudgedLearning, Learning, LearningVersion, decide_by_hand};

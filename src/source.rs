@@ -16,6 +16,7 @@ pub mod presence;
 pub mod s3;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -57,6 +58,16 @@ pub trait Source: Send + Sync + 'static {
 
     /// Opens a picture's bytes, together with their fingerprint at that moment.
     async fn open(&self, name: &ImageName) -> Result<Opened, SourceError>;
+
+    /// Whether its pictures are files that programs of this machine reach.
+    fn is_folder(&self) -> bool {
+        false
+    }
+
+    /// Where in this machine's files a picture is that is there now; `None` if this source is no folder.
+    async fn path(&self, _name: &ImageName) -> Result<Option<PathBuf>, SourceError> {
+        Ok(None)
+    }
 
     /// Fails if no picture of that name could be stored, listed and deleted here.
     fn check_name(&self, name: &ImageName) -> Result<(), SourceError>;

@@ -1,12 +1,13 @@
 //! Small JPEG pictures for lists, made while indexing or on first request and kept below the data folder by content hash and
 //! width; `shared` with other processes in a bucket, if one is configured. Bounded in widths, in bytes on disk (`room`) and in
-//! how many are made at once.
+//! how many are made at once (`turns`: the newest request first).
 
 pub mod kept;
 mod outage;
 mod preview;
 mod room;
 mod shared;
+mod turns;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use crate::config::ThumbnailConfig;
 use crate::decoder::{DecodeFailure, Decoder, Whose};
 use crate::types::{ContentHash, Preview};
 use room::Room;
+use turns::Turns;
 
 /// The widths there are; a request is rounded up to the next.
 pub const WIDTHS: [u32; 4] = [160, 320, 640, 1280];
@@ -40,17 +42,18 @@ const EARLY_SHORT_EDGE: u32 = EARLY_WIDE * 3 / 4;
 /// A thumbnail is at most this many times as high as wide; longer strips are scaled further down.
 const HEIGHT_FACTOR_MAX: u32 = 4;
 
+type Key = (ContentHash, u32);
 /// Held by the one who makes a thumbnail.
-type Turn = Arc<tokio::sync::Mutex<()>>;
+type Alone = Arc<tokio::sync::Mutex<()>>;
 
 /// Makes and keeps thumbnails.
 pub struct Thumbnails {
     dir: PathBuf,
     config: ThumbnailConfig,
     decoder: Arc<Decoder>,
-    turns: Semaphore,
+    turns: Arc<Turns<Key>>,
     /// One at work for each thumbnail; whoever else wants it waits and then finds it.
-    making: Mutex<HashMap<(ContentHash, u32), Turn>>,
+    making: Mutex<HashMap<Key, Alone>>,
     room: Room,
     filling: Semaphore,
     shared: Option<Arc<SharedThumbnails>>,
@@ -70,7 +73,7 @@ pub enum ThumbnailError {
 impl Thumbnails {
     /// With its files in `dir`, which is made when needed.
     pub fn new(dir: PathBuf, config: ThumbnailConfig, decoder: Arc<Decoder>) -> Self {
-        let turns = Semaphore::new(config.concurrent_max);
+        let turns = Arc::new(Turns::new(config.concurrent_max));
         let room = Room::new(dir.clone(), config.cache_bytes_max);
         let (making, filling) = (Mutex::default(), Semaphore::new(1));
         Self { dir, config, decoder, turns, making, room, filling, shared: None }
@@ -111,21 +114,12 @@ impl Thumbnails {
         if let Some(kept) = self.cached(&hash, width).await {
             return Ok(kept);
         }
-        let key = (hash, width);
-        let mine = self.making.lock().entry(key).or_default().clone();
-        let made = {
-            let _alone = mine.lock().await;
-            match self.kept_anywhere(&hash, width).await {
-                Some(kept) => Ok(kept),
-                None => self.make(hash, width, size_bytes, read).await,
-            }
-        };
-        let mut making = self.making.lock();
-        // Two: this one and the map's. Whoever else waits for it takes it out later.
-        if making.get(&key).is_some_and(|entry| Arc::strong_count(entry) <= 2) {
-            making.remove(&key);
+        let wanted = Wanting::new(self, (hash, width));
+        let _alone = wanted.alone.lock().await;
+        match self.kept_anywhere(&hash, width).await {
+            Some(kept) => Ok(kept),
+            None => self.make(hash, width, size_bytes, read).await,
         }
-        made
     }
 
     /// Which shorter edge a picture has to be decoded with so that [`Self::make_early`] can use it; 0 if thumbnails are only made when
@@ -209,7 +203,7 @@ impl Thumbnails {
         size_bytes: u64,
         read: impl AsyncFnOnce() -> Result<Vec<u8>, E>,
     ) -> Result<Vec<u8>, E> {
-        let _turn = self.turns.acquire().await;
+        let _turn = self.turns.take((hash, width)).await;
         // The large one is itself as large as a picture.
         let own_bytes = if width == LARGE_EDGE { u64::from(width * width) * 3 } else { 0 };
         let share = self.decoder.share_for_file(size_bytes + own_bytes).await;
@@ -254,6 +248,31 @@ impl Thumbnails {
             tracing::debug!(%error, path = %path.display(), "could not keep a thumbnail");
         }
         self.room.note(jpeg.len() as u64);
+    }
+}
+
+/// Somebody wants this thumbnail now, until it is there or they hang up.
+struct Wanting<'a> {
+    thumbnails: &'a Thumbnails,
+    key: Key,
+    alone: Alone,
+}
+
+impl<'a> Wanting<'a> {
+    fn new(thumbnails: &'a Thumbnails, key: Key) -> Self {
+        let alone = thumbnails.making.lock().entry(key).or_default().clone();
+        thumbnails.turns.renew(&key);
+        Self { thumbnails, key, alone }
+    }
+}
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        let mut making = self.thumbnails.making.lock();
+        // Two: this one and the map's. Whoever else wants it takes it out later.
+        if making.get(&self.key).is_some_and(|entry| Arc::strong_count(entry) <= 2) {
+            making.remove(&self.key);
+        }
     }
 }
 
@@ -379,5 +398,64 @@ mod tests {
         let read = async || Ok::<_, ThumbnailError>(png);
         thumbnails.get(hash, 1280, size_bytes, read).await.expect("made");
         assert_eq!(kept(&thumbnails, &hash), [(320, (320, 160)), (1280, (1280, 640))]);
+    }
+
+    fn png(width: u32, height: u32) -> Vec<u8> {
+        let mut png = std::io::Cursor::new(Vec::new());
+        RgbImage::new(width, height).write_to(&mut png, ImageFormat::Png).expect("a PNG");
+        png.into_inner()
+    }
+
+    #[tokio::test]
+    async fn the_newest_request_is_served_first_and_one_that_hung_up_never() {
+        let dir = tempfile::tempdir().expect("temp");
+        let mut made = thumbnails(dir.path(), 1 << 20);
+        made.turns = Arc::new(Turns::new(1));
+        let thumbnails = Arc::new(made);
+        let (go_on, may_go_on) = tokio::sync::oneshot::channel::<()>();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let get = |number: u32, before: Option<tokio::sync::oneshot::Receiver<()>>| {
+            let (thumbnails, order) = (thumbnails.clone(), order.clone());
+            async move {
+                let png = png(number, 9);
+                let read = async || {
+                    order.lock().push(number);
+                    if let Some(before) = before {
+                        let _ = before.await;
+                    }
+                    Ok::<_, ThumbnailError>(png.clone())
+                };
+                let hash = ContentHash::of(&png);
+                thumbnails.get(hash, 320, png.len() as u64, read).await.expect("made");
+            }
+        };
+        // The first is held up while it reads; the others come meanwhile, each when the one before stands in the line.
+        let mut asked = vec![tokio::spawn(get(1, Some(may_go_on)))];
+        let reads = async || {
+            while order.lock().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        reads().await;
+        for number in 2..=6 {
+            asked.push(tokio::spawn(get(number, None)));
+            while thumbnails.turns.waiting() + 1 < asked.len() {
+                tokio::task::yield_now().await;
+            }
+        }
+        // The second asks for what is waited for already, which then counts as new; the fifth hangs up.
+        let again = tokio::spawn(get(2, None));
+        while thumbnails.making.lock().values().all(|alone| Arc::strong_count(alone) < 3) {
+            tokio::task::yield_now().await;
+        }
+        let hung_up = asked.remove(4);
+        hung_up.abort();
+        assert!(hung_up.await.expect_err("aborted").is_cancelled());
+        go_on.send(()).expect("it waits");
+        for one in asked.into_iter().chain([again]) {
+            one.await.expect("made");
+        }
+        assert_eq!(*order.lock(), [1, 2, 6, 4, 3]);
+        assert!(thumbnails.making.lock().is_empty(), "nobody wants any");
     }
 }

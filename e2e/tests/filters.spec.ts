@@ -115,6 +115,26 @@ test('folder, camera and place are chosen from the large picture', async ({ page
   expect(new URL(page.url()).searchParams.get('near')).toBe('48.1,11.6,10');
 });
 
+test('places are offered where pictures have them, each with its number of pictures', async ({ page, mock }) => {
+  await mock.start({ total: 200 });
+  await page.goto(mock.url);
+  await page.getByRole('button', { name: 'Filter', exact: true }).click();
+  const place = page.getByLabel('Place');
+  await expect(place.getByRole('option')).toHaveText(['Any', /^(48\.1° N, 11\.6° E|coast: 33\.92° S, 18\.42° E) \(\d+\)$/, /\(\d+\)$/]);
+  const label = await place.getByRole('option').filter({ hasText: 'coast' }).textContent();
+  await place.selectOption({ label: label! });
+  await expect.poll(() => new URL(page.url()).searchParams.get('near')).toBe('-33.92,18.42,25');
+  const chip = page.getByRole('list', { name: 'Only these' });
+  await expect(chip.getByText('Within 25 km (33.92° S, 18.42° E)')).toBeVisible();
+  const last = Number(label!.match(/\((\d+)\)/)![1]) - 1;
+  await expect(page.locator('a[data-index]').first()).toBeVisible();
+  await page.evaluate(() => window.scrollTo(0, document.documentElement.scrollHeight));
+  await expect(page.locator(`a[data-index="${last}"]`)).toBeVisible();
+  await expect(page.locator(`a[data-index="${last + 1}"]`)).toHaveCount(0);
+  await place.selectOption({ label: 'Any' });
+  await expect(chip).toBeHidden();
+});
+
 test('a filter that leaves nothing says so, and is taken away with one press', async ({ page, mock }) => {
   await mock.start({ total: 50 });
   await page.goto(`${mock.url}/?from=1990-01-01&to=1990-12-31`);

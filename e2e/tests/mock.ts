@@ -21,6 +21,9 @@ export interface World {
   /** Bodies of the searches, oldest first. */
   searches: any[];
   refusesZip?: boolean;
+  hasDesktop: boolean;
+  shownInFolder: string[];
+  refusesToShow: boolean;
   suggestions: { kind: string; text: string }[];
   learnedFrom: number;
   quality: object | null;

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 pub(super) use super::problem_code::ProblemCode;
 use crate::catalog::CatalogError;
 use crate::feedback::FeedbackError;
+use crate::file_manager::FileManagerError;
 use crate::ingest::IngestError;
 use crate::search::SearchError;
 use crate::search_token::TokenError;
@@ -230,6 +231,17 @@ impl From<ThumbnailError> for Problem {
             }
             ThumbnailError::Scale(_) => Self::internal(&error),
         }
+    }
+}
+
+impl From<FileManagerError> for Problem {
+    fn from(error: FileManagerError) -> Self {
+        let code = match &error {
+            FileManagerError::Busy => ProblemCode::Overloaded,
+            FileManagerError::Failed(_) => ProblemCode::FileManagerFailed,
+        };
+        tracing::warn!(%error, "a picture is not shown in its folder");
+        Self::new(code, error.to_string())
     }
 }
 

@@ -9,7 +9,7 @@ use super::SharedApp;
 use super::error::Problem;
 use super::filter::FilterRequest;
 use super::request::ApiJson;
-use crate::search::{FacetCounts, ImageFilter, Orientation};
+use crate::search::{FacetCounts, ImageFilter, Orientation, PlaceCount};
 use crate::types::ImageName;
 
 const NAMES_MAX: usize = 200;
@@ -41,6 +41,30 @@ pub(super) struct ImageFacetCounts {
     formats: Vec<FacetCount>,
     /// `landscape`, `portrait` and `square`, as far as there are any.
     orientations: Vec<FacetCount>,
+    /// Where they were taken: the 24 places with the most images, those first. Images whose place is not known are at none.
+    places: Vec<PlaceEntry>,
+}
+
+/// A place to choose. Near each other, some images are at both.
+#[derive(Serialize, ToSchema)]
+struct PlaceEntry {
+    /// Degrees to the north.
+    lat: f64,
+    /// Degrees to the east.
+    lon: f64,
+    /// How far around, in kilometres; with both above it is `near` of a filter.
+    km: f64,
+    /// So many images it leaves.
+    images: u64,
+    /// The folder that more than half of them are in; missing if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folder: Option<String>,
+}
+
+impl From<PlaceCount> for PlaceEntry {
+    fn from(PlaceCount { near, images, folder }: PlaceCount) -> Self {
+        Self { lat: near.latitude, lon: near.longitude, km: near.km, images, folder }
+    }
 }
 
 /// One choice.
@@ -68,6 +92,7 @@ impl From<FacetCounts> for ImageFacetCounts {
             cameras: list(counts.cameras),
             formats: list(counts.formats),
             orientations: list(orientations.collect()),
+            places: counts.places.into_iter().map(PlaceEntry::from).collect(),
         }
     }
 }
@@ -84,7 +109,7 @@ fn name(orientation: Orientation) -> &'static str {
 #[utoipa::path(
     post, path = "/api/v1/facets", tag = "images", request_body = FacetsRequest,
     responses(
-        (status = 200, body = ImageFacetCounts, description = "Counts of images by month, folder, camera, format and shape."),
+        (status = 200, body = ImageFacetCounts, description = "Counts of images by month, folder, camera, format, shape and place."),
         (status = 400, body = Problem, content_type = "application/problem+json", description = "The body is no JSON, or did not arrive completely."),
         (status = 413, body = Problem, content_type = "application/problem+json", description = "The body is too large."),
         (status = 415, body = Problem, content_type = "application/problem+json", description = "The body is not sent as JSON."),

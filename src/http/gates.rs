@@ -39,6 +39,7 @@ const GATES: &[(Method, &str, Gate)] = &[
     (Method::POST, "/api/v1/model/download", Key(Admin)),
     (Method::POST, "/api/v1/hints", Key(Admin)),
     (Method::POST, "/api/v1/download-zip", Key(Search)),
+    (Method::POST, "/api/v1/show-in-folder", Key(Search)),
     (Method::GET, "/api/v1/session", Limited),
     (Method::POST, "/api/v1/session", Limited),
     (Method::DELETE, "/api/v1/session", Limited),

@@ -42,10 +42,7 @@ impl OwnHosts {
         if self.names.iter().any(|name| name == bare) {
             return true;
         }
-        match bare.parse::<IpAddr>() {
-            Ok(address) => self.takes_addresses || address.to_canonical().is_loopback(),
-            Err(_) => host == "localhost" || host.ends_with(".localhost"),
-        }
+        is_loopback(&host) || (self.takes_addresses && bare.parse::<IpAddr>().is_ok())
     }
 
     fn check(&self, request: &Request) -> Result<(), Problem> {
@@ -69,6 +66,22 @@ impl OwnHosts {
             ));
         }
         Ok(())
+    }
+}
+
+/// Whether a host, with or without a port, means this machine wherever it is said.
+pub(super) fn is_loopback_name(authority: &str) -> bool {
+    authority.parse::<Authority>().is_ok_and(|authority| {
+        let host = authority.host().trim_end_matches('.').to_lowercase();
+        !authority.as_str().contains('@') && is_loopback(&host)
+    })
+}
+
+/// Of a host in lower case.
+fn is_loopback(host: &str) -> bool {
+    match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
     }
 }
 

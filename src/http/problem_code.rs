@@ -22,8 +22,10 @@ pub(super) enum ProblemCode {
     ApiKeyNeeded,
     ScopeNeeded,
     CrossSiteRequest,
+    NotOnThisMachine,
     NotFound,
     UploadsDisabled,
+    NoFileManager,
     MethodNotAllowed,
     ImageExists,
     TooLarge,
@@ -52,6 +54,7 @@ pub(super) enum ProblemCode {
     ImageUnreadable,
     SourceAway,
     StorageFull,
+    FileManagerFailed,
 }
 
 impl ProblemCode {
@@ -64,8 +67,10 @@ impl ProblemCode {
             Self::TokenInvalid | Self::TokenExpired | Self::ApiKeyNeeded => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::CrossSiteRequest | Self::ScopeNeeded => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::UploadsDisabled => StatusCode::NOT_FOUND,
+            Self::CrossSiteRequest | Self::ScopeNeeded | Self::NotOnThisMachine => {
+                StatusCode::FORBIDDEN
+            }
+            Self::NotFound | Self::UploadsDisabled | Self::NoFileManager => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::ImageExists => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -92,7 +97,8 @@ impl ProblemCode {
             | Self::StorageReadOnly
             | Self::ImageChanged
             | Self::ImageUnreadable
-            | Self::SourceAway => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::SourceAway
+            | Self::FileManagerFailed => StatusCode::SERVICE_UNAVAILABLE,
             Self::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         }
     }

@@ -15,6 +15,7 @@ use super::access::{Caller, Guard, SESSION_COOKIE};
 use super::client_address::came_over_tls;
 use super::error::Problem;
 use super::request::ApiJson;
+use super::show_in_folder::Desktop;
 use crate::catalog::KeyScope;
 use crate::types::now_ms;
 
@@ -36,14 +37,18 @@ pub(super) struct Session {
     key_name: Option<String>,
     /// What may be done: `search`, `feedback`, `upload`, `admin`.
     scopes: Vec<&'static str>,
+    /// Whether `/api/v1/show-in-folder` would be done for who asks: the request came from the machine that the server runs on,
+    /// and that has a desktop.
+    show_in_folder: bool,
 }
 
 impl Session {
-    fn of(caller: &Caller) -> Self {
+    fn of(caller: &Caller, show_in_folder: bool) -> Self {
         Self {
             key_needed: !caller.is_open,
             key_name: caller.key.clone(),
             scopes: caller.scopes.iter().map(|scope| scope.as_str()).collect(),
+            show_in_folder,
         }
     }
 }
@@ -53,8 +58,13 @@ impl Session {
     get, path = "/api/v1/session", tag = "operation",
     responses((status = 200, body = Session, description = "What may be done with what the request brought."))
 )]
-pub(super) async fn get_session(Extension(caller): Extension<Caller>) -> axum::Json<Session> {
-    axum::Json(Session::of(&caller))
+pub(super) async fn get_session(
+    Extension(caller): Extension<Caller>,
+    Extension(desktop): Extension<Arc<Desktop>>,
+    request: Request,
+) -> axum::Json<Session> {
+    let (parts, _) = request.into_parts();
+    axum::Json(Session::of(&caller, desktop.is_offered(&parts)))
 }
 
 /// Sign in with an API key.
@@ -75,9 +85,13 @@ pub(super) async fn create_session(
     State(app): State<SharedApp>,
     Extension(guard): Extension<Arc<Guard>>,
     Extension(caller): Extension<Caller>,
+    Extension(desktop): Extension<Arc<Desktop>>,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let show_in_folder = desktop.is_offered(&parts);
+    let request = Request::from_parts(parts, body);
     let is_secure =
         came_over_tls(request.extensions(), &headers, &app.config.server.trusted_proxies);
     let ApiJson(wanted) =
@@ -95,7 +109,8 @@ pub(super) async fn create_session(
     scopes.retain(|scope| matches!(scope, KeyScope::Search | KeyScope::Feedback) && caller.is_open);
     scopes.extend(&key.scopes);
     let caller = Caller { key: Some(key.name.clone()), scopes, ..caller };
-    let mut response = (StatusCode::CREATED, axum::Json(Session::of(&caller))).into_response();
+    let mut response =
+        (StatusCode::CREATED, axum::Json(Session::of(&caller, show_in_folder))).into_response();
     set_cookie(&mut response, &token, lifetime_s, is_secure);
     Ok(response)
 }

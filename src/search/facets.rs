@@ -3,6 +3,7 @@
 //! answered is looked up in the catalog, so a copy that is behind by a moment costs a match and never shows a wrong one.
 
 mod counts;
+mod places;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
 pub use self::counts::FacetCounts;
+pub use self::places::PlaceCount;
 use super::filter::{ImageFilter, lower};
 use crate::catalog::{Catalog, CatalogError, FacetChanges, ImageFacets, RecentCursor};
 use crate::types::ContentHash;

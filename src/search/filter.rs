@@ -121,7 +121,7 @@ impl Orientation {
 
 impl Near {
     /// Along the surface.
-    fn km_to(&self, latitude: f64, longitude: f64) -> f64 {
+    pub(super) fn km_to(&self, latitude: f64, longitude: f64) -> f64 {
         let (own, other) = (self.latitude.to_radians(), latitude.to_radians());
         let north = ((other - own) / 2.0).sin();
         let east = ((longitude - self.longitude).to_radians() / 2.0).sin();

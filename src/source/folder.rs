@@ -369,6 +369,15 @@ impl Source for FolderSource {
         Ok(Opened { reader: Box::new(picture), fingerprint })
     }
 
+    fn is_folder(&self) -> bool {
+        true
+    }
+
+    async fn path(&self, name: &ImageName) -> Result<Option<PathBuf>, SourceError> {
+        self.stat(name).await?;
+        Ok(self.folder.path_of(name).map(|relative| self.folder.root.join(relative)))
+    }
+
     fn check_name(&self, name: &ImageName) -> Result<(), SourceError> {
         self.folder.check_name(name)
     }

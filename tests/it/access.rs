@@ -155,7 +155,7 @@ async fn a_browser_gives_its_key_once() {
     problem(sign_in("ims_wrong"), 401, "api_key_needed").await;
     problem(server.post("/api/v1/session").json(&json!({})), 422, "invalid_request").await;
     let open = server.get_json("/api/v1/session").await;
-    assert_eq!(open, json!({"key_needed": true, "scopes": []}));
+    assert_eq!(open, json!({"key_needed": true, "scopes": [], "show_in_folder": false}));
     let answer = sign_in(&key).send().await.expect("an answer");
     assert_eq!(answer.status(), 201);
     let cookie = answer.headers()["set-cookie"].to_str().expect("text").to_owned();
@@ -175,7 +175,8 @@ async fn a_browser_gives_its_key_once() {
     }
     assert_eq!(status(with_cookie("/metrics")).await, 403, "no more than the key allows");
     let session = ok_json(with_cookie("/api/v1/session").send().await.expect("an answer")).await;
-    assert_eq!(session, json!({"key_needed": true, "key_name": "page", "scopes": ["search"]}));
+    let nobody_sits_here = json!({"key_needed": true, "key_name": "page", "scopes": ["search"], "show_in_folder": false});
+    assert_eq!(session, nobody_sits_here);
     // Another site's page cannot use it.
     let foreign = with_cookie("/api/v1/images/a.png").header("sec-fetch-site", "cross-site");
     problem(foreign, 403, "cross_site_request").await;

@@ -98,10 +98,11 @@ impl World {
             .arg("--data-dir")
             .arg(self.path("data"))
             .args(["--model", &self.model]);
-        process.env_clear().envs(self.environment.iter().map(|(key, value)| (key, value)));
         process
+            .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("TMPDIR", std::env::temp_dir())
+            .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null());
         process
     }

@@ -41,6 +41,7 @@ mod repair;
 mod s3;
 mod search;
 mod serving;
+mod show_in_folder;
 mod sources;
 mod store_truth;
 mod switch_gate;

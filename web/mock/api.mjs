@@ -122,6 +122,10 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
     quality: report(),
     /** Ratings of earlier answers that searches learn from. */
     learnedFrom: 0,
+    /** Whether server and browser share a desktop, and what its file manager showed. */
+    hasDesktop: false,
+    shownInFolder: [],
+    refusesToShow: false,
     thumbnailDelayMs: 0,
     /** Every thumbnail that was asked for, and whether it went out or was cancelled. */
     thumbnails: [],
@@ -214,12 +218,12 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
       const asked = url.searchParams.get('text');
       return send(response, 200, { suggestions: world.suggestions.filter(({ text }) => text.includes(asked)).slice(0, limit) });
     }
-    if (route === 'GET /session') return send(response, 200, session(isSignedIn(request)));
+    if (route === 'GET /session') return send(response, 200, session(isSignedIn(request), world.hasDesktop));
     if (route === 'POST /session') {
       const isKey = JSON.parse((await read(request)).toString()).key === 'mock-key';
       if (!isKey) return send(response, 401, { code: 'api_key_needed', detail: 'The mock takes mock-key.' });
       response.setHeader('Set-Cookie', 'mock_session=1; Path=/; HttpOnly; SameSite=Strict');
-      return send(response, 201, session(true));
+      return send(response, 201, session(true, world.hasDesktop));
     }
     if (route === 'GET /image-info') {
       const found = world.images.find(({ image_name }) => image_name === url.searchParams.get('image_name'));
@@ -237,6 +241,12 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
     if (route === 'GET /quality') return world.quality ? send(response, 200, world.quality) : send(response, 401, { code: 'api_key_needed', detail: 'Not here.' });
     if (route === 'GET /failures') return send(response, 200, { failures: world.failures.slice(offset, offset + limit), total: world.failures.length, skipped: world.skipped });
     if (route === 'POST /model/download') return send(response, 202, { name: 'ViT-B-32__openai', megabytes: 606 });
+    if (route === 'POST /show-in-folder') {
+      const { image_name } = JSON.parse((await read(request)).toString());
+      if (world.refusesToShow) return send(response, 503, { code: 'file_manager_failed', detail: 'no file manager opened: xdg-open: it ended with 3' });
+      world.shownInFolder.push(image_name);
+      return response.writeHead(204).end();
+    }
     if (route === 'POST /download-zip') return zip(request, response);
     if (route === 'POST /failures/retry') {
       const { image_names } = JSON.parse((await read(request)).toString());
@@ -328,7 +338,7 @@ function filterOfParams(params) {
   return Object.keys(found).length > 0 ? found : null;
 }
 
-function fits(image, { folder, taken_after, taken_before, formats, orientation, camera }) {
+function fits(image, { folder, taken_after, taken_before, formats, orientation, camera, near }) {
   const taken = takenOf(image);
   return (
     (!folder || image.image_name.startsWith(`${folder}/`)) &&
@@ -336,8 +346,22 @@ function fits(image, { folder, taken_after, taken_before, formats, orientation, 
     (!taken_before || taken < taken_before) &&
     (!formats || formats.includes('jpeg')) &&
     (!orientation || shapeOf(image) === orientation) &&
-    (!camera || cameraOf(image) === camera)
+    (!camera || cameraOf(image) === camera) &&
+    (!near || isNear(image, near))
   );
+}
+
+const PLACES = [{ lat: 48.1, lon: 11.6 }, { lat: -33.92, lon: 18.42 }];
+const placeOf = ({ image_name }) => PLACES[digest(image_name)[2] % 5];
+function placesOf(images) {
+  const places = PLACES.map((place, index) => ({ ...place, km: 25, images: images.filter((image) => placeOf(image) === place).length, ...(index === 1 ? { folder: 'coast' } : {}) }));
+  return places.filter(({ images }) => images > 0).sort((a, b) => b.images - a.images);
+}
+/** In an address `near` is text; a tenth of a degree will do here. */
+function isNear(image, near) {
+  const [lat, lon] = typeof near === 'string' ? near.split(',').map(Number) : [near.lat, near.lon];
+  const place = placeOf(image);
+  return place !== undefined && Math.abs(place.lat - lat) < 0.1 && Math.abs(place.lon - lon) < 0.1;
 }
 
 const cameraOf = ({ image_name }) => CAMERAS[digest(image_name)[1] % 2];
@@ -358,11 +382,12 @@ function countFacets(images, filter) {
     cameras: count(cameraOf, 'camera'),
     formats: count(() => 'jpeg', 'formats'),
     orientations: count(shapeOf, 'orientation'),
+    places: placesOf(images.filter((image) => fits(image, { ...filter, near: undefined }))),
   };
 }
 
 const isSignedIn = ({ headers }) => headers.cookie?.includes('mock_session=1') ?? false;
-const session = (isIn) => ({ key_needed: false, scopes: ['search', 'feedback', ...(isIn ? ['upload'] : [])] });
+const session = (isIn, show_in_folder) => ({ key_needed: false, scopes: ['search', 'feedback', ...(isIn ? ['upload'] : [])], show_in_folder });
 
 function send(response, code, body) {
   const type = code < 400 ? 'application/json' : 'application/problem+json';

@@ -6,14 +6,14 @@ use std::hash::Hash;
 use jiff::tz::TimeZone;
 
 use super::super::filter::{ImageFilter, Orientation};
-use super::{Row, Table, Test};
+use super::{PlaceCount, Row, Table, Test};
 use crate::catalog::{FacetChanges, ImageFacets};
 
 /// Most folders, and most cameras: those with the most images.
 const TEXTS_MAX: usize = 500;
 
 /// Of each part of the filter what is left by all others, so that another choice can be made instead.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct FacetCounts {
     /// Images that match the whole filter.
     pub total: u64,
@@ -24,6 +24,8 @@ pub struct FacetCounts {
     pub cameras: Vec<(String, u64)>,
     pub formats: Vec<(String, u64)>,
     pub orientations: Vec<(Orientation, u64)>,
+    /// Where they were taken, those with the most images first.
+    pub places: Vec<PlaceCount>,
 }
 
 impl Table {
@@ -71,6 +73,7 @@ impl Table {
             cameras: largest(named(&self.cameras, cameras)),
             formats: largest(named(&self.formats, formats)),
             orientations,
+            places: self.places(filter),
         }
     }
 

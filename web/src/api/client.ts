@@ -80,9 +80,11 @@ export function createFeedback(body: Schemas['FeedbackRequest']): Promise<Schema
 export const FIRST_PAGE = 60;
 const EARLY_ADDRESS = `/api/v1/images?limit=${FIRST_PAGE}&offset=0`;
 
-// Asked for before the page is built, so that it can be built with pictures.
-let early: Promise<ImageList> | null = globalThis.location?.pathname === '/' && location.search === '' ? request(EARLY_ADDRESS) : null;
-early?.catch(() => {});
+// Asked for before the page is built, so that it can be built with pictures. The page's head asks for it even before this script
+// is here (vite.config.ts), whatever the address is; taken at once, it is not given out as new later.
+const preloaded: Promise<ImageList> | null = globalThis.location ? request(EARLY_ADDRESS) : null;
+preloaded?.catch(() => {});
+let early = globalThis.location?.pathname === '/' && location.search === '' ? preloaded : null;
 
 /** `after` is the `next` of the page before, which stays right while pictures come and go; without one, an offset. */
 export function listImages(
@@ -167,6 +169,11 @@ export function thumbnailOf(name: string, width: 160 | 320 | 640 | 1280): string
 
 export function imageUrlOf(name: string): string {
   return imagePath(name);
+}
+
+/** In the file manager of the machine that server and browser are on. */
+export function showInFolder(name: string): Promise<null> {
+  return post('/api/v1/show-in-folder', { image_name: name });
 }
 
 export function deleteImage(name: string): Promise<null> {

@@ -327,6 +327,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/show-in-folder": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Show a picture in the file manager of this machine.
+         * @description Only for who sits at the machine that the server runs on: the request must come from a loopback address to a loopback name,
+         *     and through no proxy. `show_in_folder` of `/api/v1/session` says whether it would be done.
+         */
+        post: operations["show_in_folder"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/status": {
         parameters: {
             query?: never;
@@ -786,6 +807,8 @@ export interface components {
             months: components["schemas"]["FacetCount"][];
             /** @description `landscape`, `portrait` and `square`, as far as there are any. */
             orientations: components["schemas"]["FacetCount"][];
+            /** @description Where they were taken: the 24 places with the most images, those first. Images whose place is not known are at none. */
+            places: components["schemas"]["PlaceEntry"][];
             /**
              * Format: int64
              * @description Images that match the filter.
@@ -1136,6 +1159,31 @@ export interface components {
          * @enum {string}
          */
         Period: "day" | "week" | "month";
+        /** @description A place to choose. Near each other, some images are at both. */
+        PlaceEntry: {
+            /** @description The folder that more than half of them are in; missing if there is none. */
+            folder?: string | null;
+            /**
+             * Format: int64
+             * @description So many images it leaves.
+             */
+            images: number;
+            /**
+             * Format: double
+             * @description How far around, in kilometres; with both above it is `near` of a filter.
+             */
+            km: number;
+            /**
+             * Format: double
+             * @description Degrees to the north.
+             */
+            lat: number;
+            /**
+             * Format: double
+             * @description Degrees to the east.
+             */
+            lon: number;
+        };
         /** @description What every request that is not answered is answered with instead: a problem document (RFC 9457). */
         Problem: {
             code: components["schemas"]["ProblemCode"];
@@ -1155,7 +1203,7 @@ export interface components {
          * @description Tells problems apart, for programs. Codes are never renamed; later versions may add some.
          * @enum {string}
          */
-        ProblemCode: "malformed_json" | "malformed_form" | "malformed_path" | "unreadable_body" | "token_invalid" | "token_expired" | "api_key_needed" | "scope_needed" | "cross_site_request" | "not_found" | "uploads_disabled" | "method_not_allowed" | "image_exists" | "too_large" | "unsupported_media_type" | "range_not_satisfiable" | "misdirected_request" | "too_many_requests" | "invalid_request" | "bad_image_name" | "empty_file" | "not_an_image" | "too_many_bytes" | "too_many_pixels" | "too_much_memory" | "decode_timeout" | "truncated_image" | "corrupt_image" | "internal" | "model_not_ready" | "overloaded" | "deadline_exceeded" | "store_unavailable" | "catalog_unavailable" | "storage_read_only" | "image_changed" | "image_unreadable" | "source_away" | "storage_full";
+        ProblemCode: "malformed_json" | "malformed_form" | "malformed_path" | "unreadable_body" | "token_invalid" | "token_expired" | "api_key_needed" | "scope_needed" | "cross_site_request" | "not_on_this_machine" | "not_found" | "uploads_disabled" | "no_file_manager" | "method_not_allowed" | "image_exists" | "too_large" | "unsupported_media_type" | "range_not_satisfiable" | "misdirected_request" | "too_many_requests" | "invalid_request" | "bad_image_name" | "empty_file" | "not_an_image" | "too_many_bytes" | "too_many_pixels" | "too_much_memory" | "decode_timeout" | "truncated_image" | "corrupt_image" | "internal" | "model_not_ready" | "overloaded" | "deadline_exceeded" | "store_unavailable" | "catalog_unavailable" | "storage_read_only" | "image_changed" | "image_unreadable" | "source_away" | "storage_full" | "file_manager_failed";
         /** @description One of the processes that share a catalog. */
         ProcessStatus: {
             /** @description Whether that is not long ago. */
@@ -1379,6 +1427,11 @@ export interface components {
             key_needed: boolean;
             /** @description What may be done: `search`, `feedback`, `upload`, `admin`. */
             scopes: string[];
+            /**
+             * @description Whether `/api/v1/show-in-folder` would be done for who asks: the request came from the machine that the server runs on,
+             *     and that has a desktop.
+             */
+            show_in_folder: boolean;
         };
         /** @description The key to sign in with. */
         SessionRequest: {
@@ -1407,6 +1460,11 @@ export interface components {
              * @description The share itself.
              */
             share: number;
+        };
+        /** @description Which picture to show. */
+        ShowRequest: {
+            /** @description Name of the image. */
+            image_name: string;
         };
         /** @description Files of one kind that are no pictures. */
         SkippedKind: {
@@ -2040,7 +2098,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Counts of images by month, folder, camera, format and shape. */
+            /** @description Counts of images by month, folder, camera, format, shape and place. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3641,6 +3699,127 @@ export interface operations {
             };
             /** @description The server does not go by the name in Host; server.hosts lists its names. */
             421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong; the server's log says what. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, not ready, or something it needs is away; Retry-After says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_in_folder: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ShowRequest"];
+            };
+        };
+        responses: {
+            /** @description The file manager shows it. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The body is no JSON, or did not arrive completely. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server asks for an API key, and none came or a wrong one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request does not come from this machine. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such image, it is in a bucket, or this server has no desktop or does not offer this (`server.show_in_folder`). */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not sent as JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server does not go by the name in Host; server.hosts lists its names. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This cannot be the name of an image. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests of this address or key; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -8,6 +8,8 @@ type Scope = 'search' | 'feedback' | 'upload' | 'admin';
 class Session {
   keyNeeded = $state(false);
   scopes = $state.raw<readonly string[]>([]);
+  /** Whether the server can open the file manager of the desktop that this browser is on. */
+  canShow = $state(false);
   /** Why the last key did not do. */
   refusal = $state('');
 
@@ -17,9 +19,10 @@ class Session {
 
   async look() {
     try {
-      const { key_needed, scopes } = await getSession();
+      const { key_needed, scopes, show_in_folder } = await getSession();
       this.keyNeeded = key_needed;
       this.scopes = scopes;
+      this.canShow = show_in_folder;
     } catch {
       // Older servers know no sessions, and one that does not answer is told of elsewhere.
     }

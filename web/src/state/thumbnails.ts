@@ -84,9 +84,8 @@ function schedule() {
 }
 
 function goOn() {
-  while (running.size < atOnce) {
-    const job = mostWanted();
-    if (!job) return;
+  // All are looked at before the first begins: looking after that has the browser lay out the page anew, each time.
+  for (const job of mostWanted(atOnce - running.size)) {
     waiting.delete(job);
     begin(job);
   }
@@ -103,15 +102,16 @@ function begin(job: Job) {
     running.delete(job);
     atOnce = performance.now() - begun < QUICK_MS ? AT_ONCE_QUICK : AT_ONCE;
     if (had.size < REMEMBERED_MAX) had.add(url);
-    if (job.hasFirst) job.img.src = url;
-    else if (job.sharper) {
+    const isSharper = job.hasFirst;
+    if (!isSharper && job.sharper) {
       job.hasFirst = true;
       waiting.add(job);
     }
+    // The screen was drawn; whoever is next waits for no frame. Before anything changes here, where everybody is costs nothing.
+    if (!scheduled) goOn();
+    if (isSharper) job.img.src = url;
     if (performance.now() - job.asked < SOON_MS) job.img.classList.add('soon');
     job.img.classList.add('loaded');
-    // The screen was drawn; whoever is next waits for no frame.
-    if (!scheduled) goOn();
   };
   job.loading.onerror = () => {
     running.delete(job);
@@ -131,15 +131,16 @@ function failed(job: Job) {
   job.timer = setTimeout(() => wait(job), RETRY_MS * job.tries);
 }
 
-function mostWanted(): Job | undefined {
-  let best: Job | undefined;
-  let least = Infinity;
+function mostWanted(most: number): Job[] {
+  if (most <= 0) return [];
+  const ranked: [number, Job][] = [];
   for (const job of waiting) {
     const { top, bottom, left } = job.img.getBoundingClientRect();
     const away = bottom < 0 ? -bottom : Math.max(0, top - window.innerHeight);
     // In sight: by rows from the top, left to right, and sharper ones after all first ones. Out of sight: the nearest.
     const rank = (away > 0 ? 1e6 + away : Math.max(0, top) + left / 1e4) + (job.hasFirst ? 1e5 : 0);
-    if (rank < least) [best, least] = [job, rank];
+    ranked.push([rank, job]);
   }
-  return best;
+  ranked.sort(([one], [other]) => one - other);
+  return ranked.slice(0, most).map(([, job]) => job);
 }
