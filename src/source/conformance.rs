@@ -39,6 +39,9 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
         true
     }
 
+    /// How many names there are in a list of which most vanish meanwhile: more than are on their way at once.
+    const LONG: usize = 8_000;
+
     /// Whether a folder can be closed to us while we may list the rest; a bucket is listed as a whole or not at all.
     const LOCKS_FOLDERS: bool = true;
 
@@ -201,9 +204,9 @@ pub(crate) async fn scopes_hold_a_name_and_what_is_below(subject: impl Subject) 
     }
 }
 
-pub(crate) async fn what_vanishes_while_it_is_listed_breaks_nothing(subject: impl Subject) {
+pub(crate) async fn what_vanishes_while_it_is_listed_breaks_nothing<S: Subject>(subject: S) {
     let names: Vec<ImageName> =
-        (0..8_000).map(|number| name(&format!("{:02}/{number:05}", number / 1000))).collect();
+        (0..S::LONG).map(|number| name(&format!("{:02}/{number:05}", number / 1000))).collect();
     subject.put_many(&names, b"x");
     let mut listing = subject.source().list(&Scope::All, None);
     assert!(matches!(listing.next().await, Ok(Some(Listed::Image(first, _))) if first == names[0]));

@@ -27,10 +27,13 @@ impl Container {
         let (url, sas) = (variable("AZURE_TEST_URL"), variable("AZURE_TEST_SAS"));
         let request = client().request(method, format!("{url}/{}{rest}{sas}", self.0));
         let request = request.header("x-ms-version", "2026-02-06");
+        let request = request.header("content-length", body.len());
         let answer = request.header("x-ms-blob-type", "BlockBlob").body(body).send().await;
         let answer = answer.expect("an answer");
-        assert!(answer.status().is_success(), "{}", answer.status());
-        answer.text().await.expect("a text")
+        let is_success = answer.status().is_success();
+        let text = answer.text().await.expect("a text");
+        assert!(is_success, "{rest}: {text}");
+        text
     }
 
     async fn put(&self, key: &str, bytes: &[u8]) {
@@ -122,13 +125,15 @@ async fn credentials_that_are_wrong_are_named_and_not_shown() {
         ("AZURE_STORAGE_KEY", "c2VjcmV0", "check AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY"),
         ("AZURE_STORAGE_SAS_TOKEN", expired.as_str(), "put a new one into AZURE_STORAGE_SAS_TOKEN"),
     ] {
-        let server = container.world().variable(name, value).serve().await;
+        let world = container.world().variable(name, value);
+        let server = world.serve().await;
         until_said(&server, advice).await;
         let log = server.log_text();
         assert!(!log.contains(value) && !log.contains("sig="), "{log}");
     }
     let world = container.world().set("LOG__LEVEL", "debug");
-    let server = world.variable("AZURE_STORAGE_SAS_TOKEN", &token).serve().await;
+    let world = world.variable("AZURE_STORAGE_SAS_TOKEN", &token);
+    let server = world.serve().await;
     server.until_counts(1, 0).await;
     let log = server.log_text();
     assert!(!log.contains("sig="), "{log}");

@@ -109,7 +109,13 @@ impl Protocol for Azure {
         let mut signed = Signed::default();
         signed.headers.push(("x-ms-version", VERSION.to_owned()));
         match request.method {
-            Method::PUT => signed.headers.push(("x-ms-blob-type", "BlockBlob".to_owned())),
+            Method::PUT => {
+                signed.headers.push(("x-ms-blob-type", "BlockBlob".to_owned()));
+                // Nobody else says so of an empty body, and Azure asks for it.
+                if request.body.as_ref().is_none_or(|body| body.is_empty()) {
+                    signed.headers.push(("content-length", "0".to_owned()));
+                }
+            }
             // A blob with snapshots cannot go without them.
             Method::DELETE => {
                 signed.headers.push(("x-ms-delete-snapshots", "include".to_owned()));

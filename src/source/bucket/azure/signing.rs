@@ -122,6 +122,7 @@ impl ToSign<'_> {
             let sent = self.headers.iter().find(|(sent, _)| *sent == name);
             let value = match sent {
                 None if name == "content-length" && self.body_bytes > 0 => length.as_str(),
+                Some(_) if name == "content-length" && self.body_bytes == 0 => "",
                 sent => sent.map_or("", |(_, value)| value.trim()),
             };
             let _ = writeln!(text, "{value}");
@@ -191,6 +192,10 @@ mod tests {
             ("if-none-match", "*"),
             ("accept", "anything"),
         ];
+        let nothing = vec![("content-length", "0")];
+        let empty =
+            ToSign { method: "PUT", path: "/c/b", query: &[], headers: nothing, body_bytes: 0 };
+        assert_eq!(empty.text("a"), "PUT\n\n\n\n\n\n\n\n\n\n\n\n/a/c/b");
         let to_sign = ToSign { method: "PUT", path: "/c/b", query: &[], headers, body_bytes: 11 };
         assert_eq!(
             to_sign.text("a"),
