@@ -216,7 +216,7 @@ pub(super) async fn page(
 ) -> Result<Page, Fault> {
     let protocol = client.protocol();
     let query = protocol.list_query(prefix, from, keys_max);
-    let request = Request { retry_for, query, ..Request::new(Method::GET, None) };
+    let request = Request { query, retry_for, ..Request::new(Method::GET, None) };
     let body = client.fetch(&request, PAGE_BYTES_MAX).await?;
     let not_a_list = |what: String| {
         let key = protocol.words().endpoint_key;

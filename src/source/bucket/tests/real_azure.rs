@@ -160,8 +160,8 @@ impl Subject for RealContainer {
         !name.contains(|c: char| c == '\\' || (c.is_ascii_control() && c != '\t'))
     }
 
-    /// Each takes long to put and to delete where there are many.
-    const LONG: usize = 4_000;
+    /// Azurite looks at all blobs of the account for each that is put or deleted.
+    const LONG: usize = 2_000;
 
     const LOCKS_FOLDERS: bool = false;
 
