@@ -122,7 +122,7 @@ mod tests {
         let endpoint = normal_endpoint("HTTPS://S3.Example:443/").expect("an address");
         assert_eq!(endpoint, "https://s3.example");
         for wrong in ["s3.example", "ftp://s3.example", "https://user:secret@s3.example"] {
-            let error = normal_endpoint(wrong).err().expect("refused").to_string();
+            let error = normal_endpoint(wrong).expect_err("refused").to_string();
             assert!(!error.contains("secret"), "{error}");
         }
     }

@@ -367,20 +367,14 @@ mod tests {
         for wrong in [
             ("AZURE_STORAGE_KEY", "hunter2!"),
             ("AZURE_STORAGE_SAS_TOKEN", "hunter2"),
-            ("AZURE_STORAGE_SAS_TOKEN", "sv=1&sig=hunter2 "),
+            ("AZURE_STORAGE_SAS_TOKEN", "sv=1 &sig=hunter2"),
             ("AZURE_STORAGE_SAS_TOKEN", "sv=1&sig=hunter2\u{e4}"),
             ("AZURE_STORAGE_CONNECTION_STRING", "hunter2"),
             ("AZURE_STORAGE_CONNECTION_STRING", "AccountName=a;AccountKey=hunter2!"),
             ("AZURE_STORAGE_CONNECTION_STRING", "UseDevelopmentStorage=true"),
         ] {
-            match found(&[account, wrong]) {
-                Ok(found) => {
-                    assert_eq!(wrong.1, "sv=1&sig=hunter2 ", "{:?}", found.credentials.origin)
-                }
-                Err(error) => {
-                    assert!(error.contains(wrong.0) && !error.contains("hunter2"), "{error}");
-                }
-            }
+            let error = found(&[account, wrong]).err().expect("refused");
+            assert!(error.contains(wrong.0) && !error.contains("hunter2"), "{error}");
         }
     }
 
