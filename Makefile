@@ -5,7 +5,7 @@ DATA   ?= data
 PORT   ?= 3000
 BIN    := target/release/image-search
 
-.PHONY: deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo explore test test-rust test-qdrant test-postgres test-s3 test-whole e2e lint docs bench simulate-users onnxruntime
+.PHONY: deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo explore test test-rust test-qdrant test-postgres test-s3 test-azure test-whole e2e lint docs bench simulate-users onnxruntime
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,11 @@ test-postgres: ## The catalog suite and the program on a real PostgreSQL (instal
 test-s3: ## A bucket as the source, on an S3 server (needs Python)
 	@[ -x target/s3-tests/bin/moto_server ] || { python3 -m venv target/s3-tests && target/s3-tests/bin/pip install --quiet 'moto[server,s3]==5.2.5'; }
 	target/s3-tests/bin/python3 tests/s3/server.py cargo test --workspace --locked --lib --test it -- --ignored s3::
+
+# Azurite is Microsoft's stand-in for its blob service, from npm; the tests find it by AZURE_TEST_URL.
+test-azure: ## A container of Azure's as the source, on Azurite (needs Node.js and Python)
+	@[ -e target/azure-tests/azurite-3.37.0 ] || { npm install --silent --no-audit --no-fund --no-save --ignore-scripts --prefix target/azure-tests azurite@3.37.0 && touch target/azure-tests/azurite-3.37.0; }
+	python3 tests/azure/server.py cargo test --workspace --locked --lib --test it -- --ignored azure::
 
 # Both are installed by test-s3 and test-postgres. The log of what was done is kept in target/whole.
 test-whole: ## Replicas, workers, PostgreSQL, a bucket and the vector store, ended and halted at random: make test-whole WHOLE_SECONDS=600 [WHOLE_SEED=1] [QDRANT_URL=http://localhost:6334]

@@ -76,7 +76,7 @@ impl App {
             &config.data_dir,
             &config.ingest.ignore,
             config.ingest.images_max,
-            &config.source.s3,
+            &config.source,
         )?;
         Self::assemble(config, data_dir, catalog, store, sources)
     }

@@ -26,7 +26,7 @@ pub use self::in_force::InForce;
 pub use self::learning::{LearningConfig, SwitchGate};
 pub use self::role::Role;
 pub use self::search::SearchConfig;
-pub use self::source::{Addressing, S3Config, SourceConfig};
+pub use self::source::{Addressing, AzureConfig, S3Config, SourceConfig};
 pub use self::thumbnails::ThumbnailConfig;
 use self::vector_store::WithPlainAddress;
 pub use self::vector_store::{
@@ -494,7 +494,7 @@ impl Config {
             });
         }
         self.models.validate()?;
-        self.source.s3.validate()?;
+        self.source.validate()?;
         self.downloads.validate()?;
         self.thumbnails.validate()
     }

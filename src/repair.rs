@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::app::App;
 use crate::catalog::CatalogError;
 use crate::ingest::{IngestError, compare_sources};
-use crate::source::s3::ObjectsError;
+use crate::source::bucket::ObjectsError;
 use crate::store_check::{CheckError, StoreCheck};
 use crate::thumbnails::kept;
 use crate::types::{ContentHash, ModelId};

@@ -1,9 +1,10 @@
 //! The seam to where pictures come from: list them in name order, look at one, read them, and (where allowed) write and
-//! delete them. Implementations: `folder` and `s3`; `address` finds one by its configured address, `notices` reads what stores
+//! delete them. Implementations: `folder` and `bucket`; `address` finds one by its configured address, `notices` reads what stores
 //! tell of changes, `presence` remembers whether a source is there, `memory` stands in for one in tests. Whatever implements
 //! it passes `conformance`.
 
 pub mod address;
+pub mod bucket;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod error;
@@ -13,7 +14,6 @@ mod listing;
 pub mod memory;
 pub mod notices;
 pub mod presence;
-pub mod s3;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -13,6 +13,7 @@ const PRESIGNED_LIFETIME_MAX_S: u64 = 7 * 24 * 3600;
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
     pub s3: S3Config,
+    pub azure: AzureConfig,
 }
 
 /// Buckets. There is no key for a secret: credentials come from the environment, a profile or the machine.
@@ -46,57 +47,113 @@ pub enum Addressing {
     Virtual,
 }
 
-impl S3Config {
+/// Containers of Azure Blob Storage. Here too, secrets come from the environment or the machine alone.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AzureConfig {
+    pub account: String,
+    pub endpoint: String,
+    pub anonymous: bool,
+    pub requests_max: usize,
+    pub page_keys: usize,
+    pub reordered_max: usize,
+    pub connect_timeout_ms: u64,
+    pub timeout_ms: u64,
+    pub retry_for_ms: u64,
+    pub presigned: bool,
+    pub presigned_lifetime_s: u64,
+}
+
+impl SourceConfig {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        for (key, endpoint, may_be_empty) in [
-            ("source.s3.endpoint", self.endpoint.as_str(), true),
-            ("source.s3.google_endpoint", self.google_endpoint.as_str(), false),
-        ] {
-            let is_address = endpoint.starts_with("https://") || endpoint.starts_with("http://");
-            // What may be a password is not repeated.
-            check(
-                !endpoint.contains('@'),
-                key,
-                "…".into(),
-                "an address without credentials; they come from the environment or a profile",
-            )?;
-            check(
-                (endpoint.is_empty() && may_be_empty)
-                    || (is_address && !endpoint.contains(['?', '#'])),
-                key,
-                endpoint.to_owned(),
-                "an address that begins with https:// or http://",
-            )?;
-        }
+        self.s3.validate()?;
+        self.azure.validate()
+    }
+}
+
+impl S3Config {
+    fn validate(&self) -> Result<(), ConfigError> {
+        check_endpoint("source.s3.endpoint", &self.endpoint, true)?;
+        check_endpoint("source.s3.google_endpoint", &self.google_endpoint, false)?;
         check(
             self.region.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'),
             "source.s3.region",
             self.region.clone(),
             "letters, digits and hyphens, for example eu-central-1",
         )?;
-        for (key, value, most) in [
-            ("source.s3.requests_max", self.requests_max, 1024),
-            ("source.s3.page_keys", self.page_keys, 1000),
-        ] {
-            check(
-                (1..=most).contains(&value),
-                key,
-                value.to_string(),
-                "at least 1, and not beyond the limit that config/default.toml names",
-            )?;
-        }
+        check_count("source.s3.requests_max", self.requests_max, 1024)?;
+        check_count("source.s3.page_keys", self.page_keys, 1000)?;
         check(
-            self.timeout_ms >= 1
-                && self.timeout_ms.saturating_add(self.retry_for_ms) <= PATIENCE_MAX_MS,
+            is_patience(self.timeout_ms, self.retry_for_ms),
             "source.s3.timeout_ms",
             self.timeout_ms.to_string(),
             "at least 1, and at most 50000 together with source.s3.retry_for_ms",
         )?;
-        check(
-            (1..=PRESIGNED_LIFETIME_MAX_S).contains(&self.presigned_lifetime_s),
-            "source.s3.presigned_lifetime_s",
-            self.presigned_lifetime_s.to_string(),
-            "1 to 604800",
-        )
+        check_lifetime("source.s3.presigned_lifetime_s", self.presigned_lifetime_s)
     }
+}
+
+impl AzureConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        check_endpoint("source.azure.endpoint", &self.endpoint, true)?;
+        check(
+            self.account.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()),
+            "source.azure.account",
+            self.account.clone(),
+            "the name of a storage account: small letters and digits",
+        )?;
+        check_count("source.azure.requests_max", self.requests_max, 1024)?;
+        check_count("source.azure.page_keys", self.page_keys, 5000)?;
+        check_count("source.azure.reordered_max", self.reordered_max, 10_000_000)?;
+        check(
+            is_patience(self.timeout_ms, self.retry_for_ms),
+            "source.azure.timeout_ms",
+            self.timeout_ms.to_string(),
+            "at least 1, and at most 50000 together with source.azure.retry_for_ms",
+        )?;
+        check_lifetime("source.azure.presigned_lifetime_s", self.presigned_lifetime_s)
+    }
+}
+
+fn check_endpoint(
+    key: &'static str,
+    endpoint: &str,
+    may_be_empty: bool,
+) -> Result<(), ConfigError> {
+    let is_address = endpoint.starts_with("https://") || endpoint.starts_with("http://");
+    // What may be a password or a token is not repeated.
+    check(
+        !endpoint.contains(['@', '?', '#']),
+        key,
+        "…".into(),
+        "an address without credentials; they come from the environment, a profile or the machine",
+    )?;
+    check(
+        is_address || (endpoint.is_empty() && may_be_empty),
+        key,
+        endpoint.to_owned(),
+        "an address that begins with https:// or http://",
+    )
+}
+
+fn check_count(key: &'static str, value: usize, most: usize) -> Result<(), ConfigError> {
+    check(
+        (1..=most).contains(&value),
+        key,
+        value.to_string(),
+        "at least 1, and not beyond the limit that config/default.toml names",
+    )
+}
+
+fn is_patience(timeout_ms: u64, retry_for_ms: u64) -> bool {
+    timeout_ms >= 1 && timeout_ms.saturating_add(retry_for_ms) <= PATIENCE_MAX_MS
+}
+
+fn check_lifetime(key: &'static str, lifetime_s: u64) -> Result<(), ConfigError> {
+    check(
+        (1..=PRESIGNED_LIFETIME_MAX_S).contains(&lifetime_s),
+        key,
+        lifetime_s.to_string(),
+        "1 to 604800",
+    )
 }

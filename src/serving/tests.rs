@@ -59,7 +59,7 @@ impl World {
             &config.data_dir,
             &config.ingest.ignore,
             config.ingest.images_max,
-            &config.source.s3,
+            &config.source,
         );
         let decoder = Arc::new(Decoder::new(&config.decode, config.ingest.low_priority));
         let thumbnails = Arc::new(Thumbnails::new(

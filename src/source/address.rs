@@ -1,5 +1,5 @@
-//! From the configured addresses to the sources: an address is a folder's path, `s3://bucket/prefix` or `gs://bucket/prefix`. A
-//! further kind of source is one new file and one more arm in [`open`].
+//! From the configured addresses to the sources: an address is a folder's path, `s3://bucket/prefix`, `gs://bucket/prefix` or
+//! `az://container/prefix`. A further kind of source is one new file and one more arm in [`open`].
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -8,9 +8,9 @@ use std::sync::Arc;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::Source;
+use super::bucket::{BucketAddress, BucketSource, ClientError, Objects, Store};
 use super::folder::FolderSource;
-use super::s3::{ClientError, Objects, S3Address, S3Source, Store};
-use crate::config::S3Config;
+use crate::config::SourceConfig;
 
 /// Links followed while looking for a folder's real path.
 const LINKS_MAX: u32 = 40;
@@ -22,14 +22,14 @@ pub enum AddressError {
     #[error("ingest.ignore: {0}")]
     Ignore(#[from] globset::Error),
     #[error(
-        "{key} has an address of the kind {scheme}://, which is not built in; there are folders, s3://bucket/prefix and gs://bucket/prefix"
+        "{key} has an address of the kind {scheme}://, which is not built in; there are folders, s3://bucket/prefix, gs://bucket/prefix and az://container/prefix"
     )]
     NotBuiltIn { key: &'static str, scheme: String },
     /// The address is not repeated: it may hold a secret.
-    #[error("{key} has an address of a bucket (s3://… or gs://…), and {reason}")]
+    #[error("{key} has an address of a bucket (s3://…, gs://… or az://…), and {reason}")]
     Bucket { key: &'static str, reason: &'static str },
     #[error(
-        "{key} = {address:?} is no address of a bucket; write s3://bucket/prefix or gs://bucket/prefix"
+        "{key} = {address:?} is no address of a bucket; write s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
     )]
     NoBucket { key: &'static str, address: String },
     #[error(
@@ -37,7 +37,7 @@ pub enum AddressError {
     )]
     AmongPictures { key: &'static str, address: String, images: String },
     #[error(
-        "{key} needs credentials, and source.s3.anonymous signs nothing; one of the two has to go"
+        "{key} needs credentials, and anonymous = true in [source.s3] or [source.azure] signs nothing; one of the two has to go"
     )]
     Anonymous { key: &'static str },
     #[error(transparent)]
@@ -56,7 +56,7 @@ pub fn open(
     data_dir: &Path,
     ignore: &[String],
     images_max: usize,
-    s3: &S3Config,
+    settings: &SourceConfig,
 ) -> Result<Vec<Arc<dyn Source>>, AddressError> {
     let data_dir = real_path(data_dir, LINKS_MAX);
     let ignore = patterns(ignore)?;
@@ -73,7 +73,7 @@ pub fn open(
             Some((scheme, rest)) => {
                 let address = bucket("images", scheme, rest)?;
                 let prefix = prefixes.next(address.label());
-                Arc::new(S3Source::new(address, prefix, ignore.clone(), images_max, s3)?)
+                Arc::new(BucketSource::new(address, prefix, ignore.clone(), images_max, settings)?)
             }
         };
         sources.push(source);
@@ -88,13 +88,13 @@ pub fn objects(
     address: &str,
     images: &[PathBuf],
     ignore: &[String],
-    s3: &S3Config,
+    settings: &SourceConfig,
 ) -> Result<Objects, AddressError> {
     let Some((scheme, rest)) = scheme_of(Path::new(address)) else {
         return Err(AddressError::NoBucket { key, address: address.to_owned() });
     };
     let ours = bucket(key, scheme, rest)?;
-    if s3.anonymous {
+    if ours.is_anonymous(settings) {
         return Err(AddressError::Anonymous { key });
     }
     let ignore = patterns(ignore)?;
@@ -104,14 +104,14 @@ pub fn objects(
             return Err(AddressError::AmongPictures { key, address, images });
         }
     }
-    Ok(Objects::new(&ours, s3)?)
+    Ok(Objects::new(&ours, settings)?)
 }
 
-fn bucket(key: &'static str, scheme: &str, rest: &str) -> Result<S3Address, AddressError> {
+fn bucket(key: &'static str, scheme: &str, rest: &str) -> Result<BucketAddress, AddressError> {
     let Some(store) = Store::of_scheme(scheme) else {
         return Err(AddressError::NotBuiltIn { key, scheme: scheme.to_owned() });
     };
-    S3Address::parse(store, rest).map_err(|reason| AddressError::Bucket { key, reason })
+    BucketAddress::parse(store, rest).map_err(|reason| AddressError::Bucket { key, reason })
 }
 
 /// Whether it is the address of something else than a folder.
@@ -226,22 +226,29 @@ mod tests {
 
     fn opened(addresses: &[&str]) -> Result<Vec<Arc<dyn Source>>, String> {
         let addresses: Vec<PathBuf> = addresses.iter().map(PathBuf::from).collect();
-        let s3 = crate::config::built_in().source.s3;
+        let mut settings = crate::config::built_in().source;
+        settings.azure.account = "account".to_owned();
         let _ = rustls::crypto::ring::default_provider().install_default();
-        open(&addresses, Path::new("/nowhere/data"), &[], 10, &s3).map_err(|it| it.to_string())
+        open(&addresses, Path::new("/nowhere/data"), &[], 10, &settings)
+            .map_err(|it| it.to_string())
     }
 
     #[test]
     fn addresses_of_other_kinds_say_what_there_is() {
-        let error = opened(&["az://bucket/photos"]).err().expect("not built in");
-        assert!(error.contains("az://") && error.contains("gs://bucket/prefix"), "{error}");
+        let error = opened(&["ftp://host/photos"]).err().expect("not built in");
+        assert!(error.contains("ftp://") && error.contains("az://container/prefix"), "{error}");
         assert!(opened(&["./a:b//c"]).is_ok(), "a path may look odd");
     }
 
     #[test]
     fn buckets_stand_beside_folders_and_have_names_of_their_own() {
-        let addresses =
-            ["/nowhere/photos", "s3://pictures/photos/", "s3://pictures", "gs://pictures/photos"];
+        let addresses = [
+            "/nowhere/photos",
+            "s3://pictures/photos/",
+            "s3://pictures",
+            "gs://pictures/photos",
+            "az://pictures/photos",
+        ];
         let sources = opened(&addresses).expect("opened");
         let ids: Vec<&str> = sources.iter().map(|source| source.id()).collect();
         let expected = [
@@ -249,6 +256,7 @@ mod tests {
             "s3://pictures/photos",
             "s3://pictures",
             "gs://pictures/photos",
+            "az://pictures/photos",
         ];
         assert_eq!(ids, expected);
         let name = |text: &str| crate::types::ImageName::new(text).expect("valid");
@@ -265,6 +273,8 @@ mod tests {
             "s3://hunter2:9000/x",
             "s3:///x",
             "s3://bucket/a//hunter2",
+            "az://hunter2:key@container/x",
+            "az://UPPER_hunter2/x",
         ] {
             let error = opened(&[wrong]).err().expect("refused");
             assert!(error.contains("s3://") && !error.contains("hunter2"), "{error}");
@@ -274,11 +284,11 @@ mod tests {
     #[test]
     fn what_we_make_ourselves_does_not_lie_among_the_pictures() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let s3 = crate::config::built_in().source.s3;
+        let settings = crate::config::built_in().source;
         let images = ["photos", "s3://pictures/2024", "gs://pictures"].map(PathBuf::from);
         let ignore = ["@thumbs".to_owned()];
         let open = |address: &str| {
-            let opened = objects("thumbnails.store", address, &images, &ignore, &s3);
+            let opened = objects("thumbnails.store", address, &images, &ignore, &settings);
             opened.map(|objects| objects.location().to_owned()).map_err(|error| error.to_string())
         };
         for apart in [
@@ -324,13 +334,17 @@ mod tests {
         let (data, link) = (dir.path().join("photos/data"), dir.path().join("link"));
         std::fs::create_dir_all(data.join("thumbnails")).expect("mkdir");
         symlink("photos/data", &link).expect("link");
-        let s3 = crate::config::built_in().source.s3;
+        let settings = crate::config::built_in().source;
         for refused in [&data, &link, &data.join("thumbnails")] {
-            let error =
-                open(std::slice::from_ref(refused), &data, &[], 10, &s3).err().expect("refused");
+            let error = open(std::slice::from_ref(refused), &data, &[], 10, &settings)
+                .err()
+                .expect("refused");
             assert!(matches!(error, AddressError::IsDataFolder(_)), "{error}");
         }
-        assert!(open(&[dir.path().join("photos")], &link, &[], 10, &s3).is_ok(), "it is left out");
-        assert!(open(&[dir.path().join("photos/data-2")], &data, &[], 10, &s3).is_ok());
+        assert!(
+            open(&[dir.path().join("photos")], &link, &[], 10, &settings).is_ok(),
+            "it is left out"
+        );
+        assert!(open(&[dir.path().join("photos/data-2")], &data, &[], 10, &settings).is_ok());
     }
 }

@@ -13,7 +13,7 @@ use super::outage::Outage;
 use super::{LARGE_EDGE, Thumbnails, WIDTHS};
 use crate::config::Config;
 use crate::source::address::{AddressError, objects};
-use crate::source::s3::{Objects, ObjectsError};
+use crate::source::bucket::{Objects, ObjectsError};
 use crate::types::ContentHash;
 
 const KEY: &str = "thumbnails.store";
@@ -49,7 +49,7 @@ impl SharedThumbnails {
             return Ok(None);
         }
         let (images, ignore) = (&config.images, &config.ingest.ignore);
-        let objects = objects(KEY, &settings.store, images, ignore, &config.source.s3)?;
+        let objects = objects(KEY, &settings.store, images, ignore, &config.source)?;
         let kib = settings.store_waiting_bytes_max / 1024;
         let waiting_kib_max = u32::try_from(kib).unwrap_or(u32::MAX).min(1 << 28);
         Ok(Some(Arc::new(Self {

@@ -2,6 +2,7 @@
 //! `harness` starts it and waits for conditions with a deadline; nothing here sleeps for luck.
 
 mod access;
+mod azure;
 mod backup;
 mod cli;
 mod combined;

@@ -89,7 +89,11 @@ async fn info(server: &Server, name: &str) -> Option<Value> {
     if answer.status() == 404 { None } else { Some(ok_json(answer).await) }
 }
 
-async fn until_info(server: &Server, name: &str, wanted: impl Fn(Option<&Value>) -> bool) {
+pub(crate) async fn until_info(
+    server: &Server,
+    name: &str,
+    wanted: impl Fn(Option<&Value>) -> bool,
+) {
     let look = async || wanted(info(server, name).await.as_ref()).then_some(());
     server.until(&format!("{name} is as it should be"), look).await;
 }

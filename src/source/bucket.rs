@@ -1,17 +1,21 @@
-//! A bucket of pictures (Amazon S3 and whatever speaks its protocol: MinIO, Garage, Ceph, Cloudflare R2; Google Cloud Storage,
-//! whose XML interface is that protocol in other words), or what lies below a prefix of one.
+//! A bucket of pictures, or what lies below a prefix of one: of Amazon S3 and whatever speaks its protocol (MinIO, Garage, Ceph,
+//! Cloudflare R2), of Google Cloud Storage, or a container of Azure Blob Storage.
 //!
-//! `client` makes the few requests that this takes, `signing` signs them for whom `credentials` finds, `listing` lists, `reading`
-//! reads, `objects` keeps what we make ourselves, and `fault` knows what errors mean. Why no library of stores:
-//! docs/decisions/0024.
+//! `protocol` is the seam to the kind of store; `s3` and `azure` implement it. All the rest is the same for all: `client` makes
+//! the few requests that this takes, `listing` lists (in our order: `order`), `reading` reads, `objects` keeps what we make
+//! ourselves, `fault` knows what goes wrong. Why no library of stores: docs/decisions/0024.
 
+mod azure;
 mod client;
-mod credentials;
 mod fault;
+mod lent;
 mod listing;
 mod objects;
+mod order;
+mod protocol;
 mod reading;
-mod signing;
+mod request;
+mod s3;
 #[cfg(test)]
 mod tests;
 
@@ -25,14 +29,17 @@ use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use tokio::sync::broadcast;
 
-pub use self::client::ClientError;
-use self::client::{Client, Request};
+use self::azure::Azure;
+use self::client::Client;
 use self::fault::Fault;
 pub use self::objects::{Objects, ObjectsError, ObjectsPage};
+use self::protocol::{Limits, Protocol};
 use self::reading::OpenObject;
-use self::signing::Dialect;
+pub use self::request::ClientError;
+use self::request::Request;
+use self::s3::S3;
 use super::{Heeded, Hints, Identity, Listing, Opened, Source, SourceError};
-use crate::config::S3Config;
+use crate::config::SourceConfig;
 use crate::types::{Fingerprint, ImageName, Scope};
 
 /// Longest key in bytes.
@@ -40,44 +47,40 @@ const KEY_BYTES_MAX: usize = 1024;
 /// Hints that wait to be followed; when there are more, everything is looked at.
 const HINTS_WAITING_MAX: usize = 4096;
 
-/// Whose words a store understands.
+/// The kinds of store, each with a scheme of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Store {
     S3,
     Google,
+    Azure,
 }
 
 impl Store {
     pub(super) fn of_scheme(scheme: &str) -> Option<Self> {
-        [Self::S3, Self::Google].into_iter().find(|store| store.scheme() == scheme)
+        [Self::S3, Self::Google, Self::Azure].into_iter().find(|store| store.scheme() == scheme)
     }
 
     fn scheme(self) -> &'static str {
         match self {
             Self::S3 => "s3",
             Self::Google => "gs",
+            Self::Azure => "az",
         }
     }
 
-    fn dialect(self) -> &'static Dialect {
-        match self {
-            Self::S3 => &signing::AMAZON,
-            Self::Google => &signing::GOOGLE,
-        }
-    }
-
-    /// The configuration key that says where it is.
-    fn endpoint_key(self) -> &'static str {
-        match self {
-            Self::S3 => "source.s3.endpoint",
-            Self::Google => "source.s3.google_endpoint",
-        }
+    fn is_bucket_name(self, name: &str) -> bool {
+        let (longest, others) = match self {
+            Self::S3 | Self::Google => (255, "-_."),
+            Self::Azure => (63, "-"),
+        };
+        let is_character = |c: char| c.is_ascii_alphanumeric() || others.contains(c);
+        (3..=longest).contains(&name.len()) && name.chars().all(is_character)
     }
 }
 
-/// What an address `s3://bucket/prefix` or `gs://bucket/prefix` says.
+/// What an address `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct S3Address {
+pub struct BucketAddress {
     store: Store,
     bucket: String,
     /// Empty, or with a slash at its end.
@@ -85,7 +88,7 @@ pub struct S3Address {
 }
 
 /// See the head of this file.
-pub struct S3Source {
+pub struct BucketSource {
     bucket: Arc<Bucket>,
     id: String,
     hints: broadcast::Sender<Scope>,
@@ -93,7 +96,7 @@ pub struct S3Source {
 
 struct Bucket {
     client: Arc<Client>,
-    address: S3Address,
+    address: BucketAddress,
     /// In front of every key: that of the address.
     prefix: String,
     /// `@name/` in front of every image name of a further source; empty for the first.
@@ -102,22 +105,29 @@ struct Bucket {
     images_max: usize,
 }
 
-impl S3Address {
+impl BucketAddress {
     /// `rest`: what stands behind `://`. The error says what is wrong, and repeats nothing that may be a secret.
     pub(super) fn parse(store: Store, rest: &str) -> Result<Self, &'static str> {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if bucket.contains(['@', ':']) {
-            return Err(
-                "it has credentials or a port in it; credentials come from the environment or a profile, and source.s3.endpoint says where the store is",
-            );
+            return Err(match store {
+                Store::S3 | Store::Google => {
+                    "it has credentials or a port in it; credentials come from the environment or a profile, and source.s3.endpoint says where the store is"
+                }
+                Store::Azure => {
+                    "it has credentials or a port in it; credentials come from the environment, and source.azure.endpoint says where the store is"
+                }
+            });
         }
-        let is_name = bucket.len() >= 3
-            && bucket.len() <= 255
-            && bucket.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        if !is_name {
-            return Err(
-                "that cannot be the name of a bucket; write s3://bucket or s3://bucket/prefix",
-            );
+        if !store.is_bucket_name(bucket) {
+            return Err(match store {
+                Store::S3 | Store::Google => {
+                    "that cannot be the name of a bucket; write s3://bucket or s3://bucket/prefix"
+                }
+                Store::Azure => {
+                    "that cannot be the name of a container; write az://container or az://container/prefix"
+                }
+            });
         }
         let prefix = prefix.trim_end_matches('/');
         if !prefix.is_empty() && ImageName::new(prefix).is_err() {
@@ -144,26 +154,65 @@ impl S3Address {
         if last.is_empty() { &self.bucket } else { last }
     }
 
+    /// Whether requests are signed. What cannot be is only read.
+    pub(super) fn is_anonymous(&self, settings: &SourceConfig) -> bool {
+        match self.store {
+            Store::S3 | Store::Google => settings.s3.anonymous,
+            Store::Azure => settings.azure.anonymous,
+        }
+    }
+
+    /// Asks nobody yet.
+    fn client(&self, settings: &SourceConfig) -> Result<Client, ClientError> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let bucket = self.bucket.as_str();
+        let (protocol, limits): (Box<dyn Protocol>, Limits) = match self.store {
+            Store::S3 => (
+                Box::new(S3::of_amazon(bucket, &settings.s3, &variable)?),
+                s3::limits(&settings.s3),
+            ),
+            Store::Google => (
+                Box::new(S3::of_google(bucket, &settings.s3, &variable)?),
+                s3::limits(&settings.s3),
+            ),
+            Store::Azure => {
+                let azure = Azure::new(bucket, &settings.azure, &variable)?;
+                let limits = azure.limits(&settings.azure);
+                (Box::new(azure), limits)
+            }
+        };
+        Client::new(protocol, bucket, limits)
+    }
+
     fn to_text(&self) -> String {
         let Self { store, bucket, prefix } = self;
         format!("{}://{bucket}/{prefix}", store.scheme()).trim_end_matches('/').to_owned()
     }
 }
 
-impl S3Source {
+impl BucketSource {
     /// Asks nobody yet: the bucket need not be there.
     pub(super) fn new(
-        address: S3Address,
+        address: BucketAddress,
         names: String,
         ignore: GlobSet,
         images_max: usize,
-        settings: &S3Config,
+        settings: &SourceConfig,
     ) -> Result<Self, ClientError> {
-        let client = Arc::new(Client::new(&address, settings)?);
-        let id = address.to_text();
-        let prefix = address.prefix.clone();
+        let client = address.client(settings)?;
+        Ok(Self::over(client, address, names, ignore, images_max))
+    }
+
+    fn over(
+        client: Client,
+        address: BucketAddress,
+        names: String,
+        ignore: GlobSet,
+        images_max: usize,
+    ) -> Self {
+        let (client, id, prefix) = (Arc::new(client), address.to_text(), address.prefix.clone());
         let bucket = Arc::new(Bucket { client, address, prefix, names, ignore, images_max });
-        Ok(Self { bucket, id, hints: broadcast::Sender::new(HINTS_WAITING_MAX) })
+        Self { bucket, id, hints: broadcast::Sender::new(HINTS_WAITING_MAX) }
     }
 
     fn key(&self, name: &ImageName) -> Result<String, SourceError> {
@@ -193,6 +242,11 @@ impl S3Source {
 impl Bucket {
     fn location(&self) -> String {
         self.address.to_text()
+    }
+
+    /// What a fault means for the whole source, when it was listed.
+    fn of_source(&self, fault: Fault) -> SourceError {
+        fault.of_source(self.location(), self.client.protocol().words().list_and_read)
     }
 
     /// `None` for names of other sources, and for those that are never listed.
@@ -226,7 +280,7 @@ fn ignored_part(relative: &str, ignore: &GlobSet) -> Option<usize> {
 }
 
 #[async_trait]
-impl Source for S3Source {
+impl Source for BucketSource {
     fn id(&self) -> &str {
         &self.id
     }
@@ -238,7 +292,7 @@ impl Source for S3Source {
     /// A bucket has no number of its own: what it is, is where it is. An emptied one is noticed by what it lists.
     async fn identity(&self) -> Result<Identity, SourceError> {
         let probed = listing::probe(&self.bucket).await;
-        probed.map_err(|fault| fault.of_source(self.location()))?;
+        probed.map_err(|fault| self.bucket.of_source(fault))?;
         Ok(Identity(self.bucket.client.place()))
     }
 
@@ -293,7 +347,7 @@ impl Source for S3Source {
         match self.bucket.key_of(name) {
             None => refused("objects of such names are ignored here (ingest.ignore)"),
             Some(key) if key.len() > KEY_BYTES_MAX => refused("its key is longer than 1024 bytes"),
-            Some(_) => Ok(()),
+            Some(key) => self.bucket.client.protocol().refuses_key(&key).map_or(Ok(()), refused),
         }
     }
 
@@ -317,7 +371,7 @@ impl Source for S3Source {
             let put = put.with_header(CONTENT_TYPE, media_type.to_string());
             Request { body: Some(bytes.into()), ..put }
         };
-        let (condition, value) = self.bucket.client.if_absent();
+        let (condition, value) = self.bucket.client.protocol().if_absent();
         let conditional = put().with_header(condition, value);
         let written = match self.bucket.client.send(&conditional).await {
             Err(Fault::Unsupported(_)) => self.bucket.client.send(&put()).await,
@@ -373,21 +427,16 @@ impl Source for S3Source {
     }
 
     async fn presigned(&self, name: &ImageName) -> Option<String> {
-        let settings = self.bucket.client.settings();
-        if !settings.presigned || settings.anonymous {
-            return None;
-        }
         self.bucket.client.presigned(&self.bucket.key_of(name)?).await
     }
 
     fn presigned_origin(&self) -> Option<String> {
-        let settings = self.bucket.client.settings();
-        let gives_away = settings.presigned && !settings.anonymous;
-        gives_away.then(|| self.bucket.client.origin().to_owned())
+        let gives_away = self.bucket.client.limits().presigned_lifetime_s.is_some();
+        gives_away.then(|| self.bucket.client.protocol().base().origin().to_owned())
     }
 }
 
-impl S3Source {
+impl BucketSource {
     /// Who may not write may still read; only what concerns the bucket as a whole makes it away.
     async fn fault_of_writing(&self, fault: Fault) -> Fault {
         match fault {

@@ -13,7 +13,7 @@ use crate::source::conformance::{Subject, conformance_tests, listed};
 struct RealBucket {
     server: String,
     bucket: String,
-    source: Arc<S3Source>,
+    source: Arc<BucketSource>,
 }
 
 /// Asks what `server.py` has beside the protocol. Blocks: the suite changes things behind the source's back.
@@ -45,14 +45,15 @@ impl RealBucket {
         let bucket = format!("test-{}", uuid::Uuid::new_v4());
         control(&server, &format!("make/{bucket}"), &json!({}));
         let mut settings = settings(&server);
-        settings.retry_for_ms = 20_000;
+        settings.s3.retry_for_ms = 20_000;
         if store == Store::Google {
             control(&server, &format!("google/{bucket}"), &json!({}));
-            settings.google_endpoint = std::mem::take(&mut settings.endpoint);
+            settings.s3.google_endpoint = std::mem::take(&mut settings.s3.endpoint);
         }
-        change(&mut settings);
-        let address = S3Address::parse(store, &format!("{bucket}/photos")).expect("an address");
-        let source = S3Source::new(address, String::new(), GlobSet::empty(), 1_000_000, &settings);
+        change(&mut settings.s3);
+        let address = BucketAddress::parse(store, &format!("{bucket}/photos")).expect("an address");
+        let source =
+            BucketSource::new(address, String::new(), GlobSet::empty(), 1_000_000, &settings);
         Self { server, bucket, source: Arc::new(source.expect("a source")) }
     }
 

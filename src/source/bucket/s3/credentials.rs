@@ -3,27 +3,15 @@
 //! Google's buckets, the environment alone, by names of its own.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use reqwest::RequestBuilder;
+use jiff::Timestamp;
 use reqwest::header::AUTHORIZATION;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use tokio::sync::Mutex;
 
-use super::signing::{Credential, canonical_query};
+use super::signing::Credential;
 use crate::config::Secret;
-use crate::outgoing::root_cause;
-
-/// Files of credentials have a few hundred bytes, tokens a few thousand.
-const FILE_BYTES_MAX: u64 = 1 << 20;
-const ANSWER_BYTES_MAX: usize = 256 << 10;
-/// Passing ones are renewed so long before they end.
-const RENEWED_BEFORE: SignedDuration = SignedDuration::from_mins(5);
-/// On a machine that is no cloud's, nobody answers.
-const CONNECT_WITHIN: Duration = Duration::from_secs(2);
-const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+use crate::source::bucket::lent::{Lent, client, json, read_small, read_token, text};
+use crate::source::bucket::request::canonical_query;
 
 /// Where they come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,10 +26,8 @@ enum Origin {
 
 pub(super) struct Credentials {
     origin: Origin,
-    /// Asks services beside us: never through a proxy.
     http: reqwest::Client,
-    /// What such a service gave, until when.
-    kept: Mutex<Option<(Credential, Timestamp)>>,
+    lent: Lent<Credential>,
 }
 
 impl Credentials {
@@ -64,12 +50,7 @@ impl Credentials {
     }
 
     fn new(origin: Origin) -> reqwest::Result<Self> {
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .connect_timeout(CONNECT_WITHIN)
-            .timeout(ANSWER_WITHIN)
-            .build()?;
-        Ok(Self { origin, http, kept: Mutex::new(None) })
+        Ok(Self { origin, http: client()?, lent: Lent::new() })
     }
 
     /// What to sign with now. The error says where it was looked for.
@@ -82,7 +63,7 @@ impl Credentials {
                 read.map_err(|error| error.to_string())??
             }
             Origin::Nobody => return Err("nobody was named".to_owned()),
-            _ => self.passing().await?,
+            _ => self.lent.get(self.renewed()).await?,
         };
         // Nothing else can stand in a header.
         let texts = [Some(&found.key_id), found.token.as_ref()];
@@ -91,27 +72,6 @@ impl Credentials {
             return Ok(found);
         }
         Err("the access key or the token has characters that none has; look for spaces and line ends in them".to_owned())
-    }
-
-    /// Those that end, and are asked for again before.
-    async fn passing(&self) -> Result<Credential, String> {
-        let mut kept = self.kept.lock().await;
-        let now = Timestamp::now();
-        if let Some((credential, until)) = kept.as_ref()
-            && *until > now.saturating_add(RENEWED_BEFORE).unwrap_or(now)
-        {
-            return Ok(credential.clone());
-        }
-        match self.renewed().await {
-            Ok((credential, until)) => {
-                *kept = Some((credential.clone(), until));
-                Ok(credential)
-            }
-            Err(reason) => match kept.as_ref() {
-                Some((credential, until)) if *until > now => Ok(credential.clone()),
-                _ => Err(reason),
-            },
-        }
     }
 
     async fn renewed(&self) -> Result<(Credential, Timestamp), String> {
@@ -244,41 +204,6 @@ impl Given {
     }
 }
 
-async fn json<T: DeserializeOwned>(asking: RequestBuilder) -> Result<T, String> {
-    serde_json::from_str(&text(asking).await?).map_err(|error| error.to_string())
-}
-
-/// What a service answers. No error repeats any of it.
-async fn text(asking: RequestBuilder) -> Result<String, String> {
-    let failed = |error: reqwest::Error| root_cause(&error);
-    let mut answer = asking.send().await.map_err(failed)?;
-    if !answer.status().is_success() {
-        return Err(format!("the service that gives credentials answers {}", answer.status()));
-    }
-    let mut bytes = Vec::new();
-    while let Some(piece) = answer.chunk().await.map_err(failed)? {
-        if bytes.len() + piece.len() > ANSWER_BYTES_MAX {
-            return Err("the service that gives credentials does not stop".to_owned());
-        }
-        bytes.extend_from_slice(&piece);
-    }
-    String::from_utf8(bytes).map_err(|_| "the service that gives credentials sends no text".into())
-}
-
-async fn read_token(file: &Path) -> Result<String, String> {
-    let file = file.to_owned();
-    let read = tokio::task::spawn_blocking(move || read_small(&file)).await;
-    Ok(read.map_err(|error| error.to_string())??.trim().to_owned())
-}
-
-fn read_small(file: &Path) -> Result<String, String> {
-    let failed = |error: std::io::Error| format!("{}: {error}", file.display());
-    if std::fs::metadata(file).map_err(failed)?.len() > FILE_BYTES_MAX {
-        return Err(format!("{} is too large for a file of credentials", file.display()));
-    }
-    std::fs::read_to_string(file).map_err(failed)
-}
-
 fn read_profile(file: &Path, name: &str) -> Result<Credential, String> {
     credential(&read_small(file)?, name).ok_or_else(|| {
         let file = file.display();
@@ -309,7 +234,7 @@ fn credential(text: &str, profile: &str) -> Option<Credential> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::s3::tests::{CannedStore, answer, error};
+    use crate::source::bucket::tests::{CannedStore, answer, error};
 
     const FILE: &str = "\
 # by hand

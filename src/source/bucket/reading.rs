@@ -14,8 +14,10 @@ use reqwest::header::{ETAG, HeaderMap, IF_MATCH, LAST_MODIFIED, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::client::{Client, Request};
+use super::client::Client;
 use super::fault::Fault;
+use super::protocol::{http_date_ms, version};
+use super::request::Request;
 use crate::outgoing::root_cause;
 use crate::source::{OpenPicture, SourceError};
 use crate::types::Fingerprint;
@@ -60,8 +62,8 @@ impl OpenObject {
         let request = Request::new(Method::GET, Some(&key)).with_header(RANGE, range);
         let (headers, state) = match client.send(&request).await {
             Ok(response) => {
-                let headers = response.headers().clone();
-                let (pieces, piece) = (pieces(response, client.timeout()), Piece::new());
+                let headers = object_headers(&client, response.headers())?;
+                let (pieces, piece) = (pieces(response, client.limits().timeout), Piece::new());
                 (headers, State::Reading { pieces, piece, taken: 0 })
             }
             // No byte can be asked for of an object without any.
@@ -93,7 +95,7 @@ impl OpenObject {
                     "the store does not give parts of objects",
                 ));
             }
-            Ok(pieces(response, client.timeout()))
+            Ok(pieces(response, client.limits().timeout))
         })
     }
 
@@ -181,7 +183,12 @@ impl OpenPicture for OpenObject {
 
 pub(super) async fn head(client: &Client, key: &str) -> Result<HeaderMap, Fault> {
     let response = client.send(&Request::new(Method::HEAD, Some(key))).await?;
-    Ok(response.headers().clone())
+    object_headers(client, response.headers())
+}
+
+/// A folder is none, and has no bytes.
+fn object_headers(client: &Client, headers: &HeaderMap) -> Result<HeaderMap, Fault> {
+    if client.protocol().is_folder(headers) { Err(Fault::NotFound) } else { Ok(headers.clone()) }
 }
 
 /// Of the headers of HEAD or GET. The size is that of the whole object, also if a part was asked for.
@@ -193,18 +200,6 @@ pub(super) fn fingerprint(headers: &HeaderMap) -> Fingerprint {
     let etag = text(headers, ETAG.as_str()).unwrap_or_default();
     let size_bytes = size.and_then(|size| size.parse().ok()).unwrap_or_default();
     Fingerprint { size_bytes, version: version(etag, modified_ms), modified_ms }
-}
-
-/// What tells one version of an object from another; a store without etags leaves the time.
-pub(super) fn version(etag: &str, modified_ms: i64) -> String {
-    let etag = etag.trim_matches('"');
-    if etag.is_empty() { modified_ms.to_string() } else { etag.to_owned() }
-}
-
-/// Whole seconds: some stores list fractions, and no header has them.
-fn http_date_ms(text: &str) -> Option<i64> {
-    let time = jiff::fmt::rfc2822::parse(text).ok()?;
-    Some(time.timestamp().as_second() * 1000)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

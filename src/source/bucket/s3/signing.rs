@@ -5,15 +5,11 @@
 use std::fmt::{self, Write};
 
 use jiff::Timestamp;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::hmac;
 use sha2::{Digest, Sha256};
 
+use crate::source::bucket::request::canonical_query;
 use crate::types::hex;
-
-/// What is signed is encoded as Amazon says: everything but these and, in paths, the slash.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-const ESCAPED_IN_PATHS: &AsciiSet = &ESCAPED.remove(b'/');
 
 /// The words of one kind of store.
 pub(super) struct Dialect {
@@ -93,30 +89,12 @@ pub(super) struct Signer<'a> {
     pub(super) now: Timestamp,
 }
 
-pub(super) fn escaped_path(path: &str) -> String {
-    utf8_percent_encode(path, ESCAPED_IN_PATHS).to_string()
-}
-
-/// In the order and the encoding that signatures want, which is also how it is sent.
-pub(super) fn canonical_query(query: &[(String, String)]) -> String {
-    let escaped = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
-    let pairs = query.iter().map(|(name, value)| (escaped(name), escaped(value)));
-    let mut pairs: Vec<(String, String)> = pairs.collect();
-    pairs.sort_unstable();
-    let mut text = String::new();
-    for (name, value) in &pairs {
-        let between = if text.is_empty() { "" } else { "&" };
-        let _ = write!(text, "{between}{name}={value}");
-    }
-    text
-}
-
 impl Signer<'_> {
     /// The headers that are to be sent beside `headers` (names in lower case).
     pub(super) fn headers(
         &self,
         request: &ToSign<'_>,
-        headers: &[(String, String)],
+        headers: &[(&str, &str)],
         body: &[u8],
     ) -> Vec<(&'static str, String)> {
         let body_hash = hex(&Sha256::digest(body));
@@ -126,8 +104,8 @@ impl Signer<'_> {
             added.push((names.token, token.clone()));
         }
         let of_added = added.iter().map(|(name, value)| (*name, value.as_str()));
-        let of_request = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let signed: Vec<_> = of_request.chain(of_added).chain([("host", request.host)]).collect();
+        let signed: Vec<_> =
+            headers.iter().copied().chain(of_added).chain([("host", request.host)]).collect();
         let (names, signature) = self.signature(request, signed, &body_hash);
         let Credential { key_id, .. } = self.credential;
         let (algorithm, scope) = (self.dialect.algorithm, self.scope());
@@ -234,7 +212,7 @@ mod tests {
              Signature=34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"
         );
         let get = ToSign { method: "GET", host, path: "/test.txt", query: &[] };
-        let ranged = proof(signer.headers(&get, &[pair("range", "bytes=0-9")], b""));
+        let ranged = proof(signer.headers(&get, &[("range", "bytes=0-9")], b""));
         let expected = "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41";
         assert!(ranged.ends_with(expected), "{ranged}");
         let address = signer.presigned_query(&get, 86_400);

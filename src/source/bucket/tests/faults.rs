@@ -247,10 +247,10 @@ async fn what_may_not_be_written_says_so_and_nothing_is_away() {
 async fn nobody_there_is_away() {
     let port = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr();
     let mut settings = settings(&format!("http://{}", port.expect("an address")));
-    (settings.anonymous, settings.retry_for_ms) = (true, 1);
-    let address = S3Address::parse(Store::S3, "bucket").expect("an address");
-    let source =
-        S3Source::new(address, String::new(), GlobSet::empty(), 1, &settings).expect("a source");
+    (settings.s3.anonymous, settings.s3.retry_for_ms) = (true, 1);
+    let address = BucketAddress::parse(Store::S3, "bucket").expect("an address");
+    let source = BucketSource::new(address, String::new(), GlobSet::empty(), 1, &settings)
+        .expect("a source");
     let away = source.identity().await.expect_err("away");
     assert!(reason(&away).contains("refused"), "{away}");
 }

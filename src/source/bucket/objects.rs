@@ -7,11 +7,13 @@ use std::time::Duration;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 
-use super::S3Address;
-use super::client::{Client, ClientError, Request, read};
+use super::BucketAddress;
+use super::client::{Client, read};
 use super::fault::Fault;
-use super::listing::{Begin, page};
-use crate::config::S3Config;
+use super::listing::page;
+use super::protocol::{Begin, Page, Words};
+use super::request::{ClientError, Request};
+use crate::config::SourceConfig;
 
 /// Keys of ours, and where the list goes on, if it does.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -38,10 +40,10 @@ pub struct Objects {
 impl Objects {
     /// Asks nobody yet: the bucket need not be there.
     pub(in crate::source) fn new(
-        address: &S3Address,
-        settings: &S3Config,
+        address: &BucketAddress,
+        settings: &SourceConfig,
     ) -> Result<Self, ClientError> {
-        let client = Client::new(address, settings)?;
+        let client = address.client(settings)?;
         Ok(Self { client, prefix: address.prefix.clone(), location: address.to_text() })
     }
 
@@ -66,7 +68,7 @@ impl Objects {
                 Err(fault) => Err(fault),
             }
         };
-        self.timed(within, "s3:GetObject and s3:ListBucket", got).await
+        self.timed(within, self.words().list_and_read, got).await
     }
 
     /// Overwrites what is there.
@@ -82,7 +84,7 @@ impl Objects {
         let put = put.with_header(CONTENT_TYPE, media_type.to_owned());
         let put = Request { body: Some(bytes), ..put };
         let sent = async { self.client.send(&put).await.map(drop) };
-        self.timed(within, "s3:PutObject", sent).await
+        self.timed(within, self.words().put, sent).await
     }
 
     /// To delete what is not there is no error.
@@ -95,7 +97,7 @@ impl Objects {
                 Err(fault) => Err(fault),
             }
         };
-        self.timed(within, "s3:DeleteObject", sent).await
+        self.timed(within, self.words().delete, sent).await
     }
 
     /// A page of the keys there are, in order; `from` is where the page before said that it goes on.
@@ -105,11 +107,16 @@ impl Objects {
         within: Duration,
     ) -> Result<ObjectsPage, ObjectsError> {
         let begin = from.map_or(Begin::Start, |token| Begin::Token(token.to_owned()));
-        let keys_max = self.client.settings().page_keys;
+        let keys_max = self.client.limits().page_keys;
         let listed = page(&self.client, &self.prefix, &begin, keys_max, Some(within));
-        let (objects, next) = self.timed(within, "s3:ListBucket", listed).await?;
-        let keys = objects.iter().filter_map(|(key, _)| key.strip_prefix(self.prefix.as_str()));
+        let Page { objects, next, .. } = self.timed(within, self.words().list, listed).await?;
+        let keys =
+            objects.iter().filter_map(|object| object.key.strip_prefix(self.prefix.as_str()));
         Ok(ObjectsPage { keys: keys.map(str::to_owned).collect(), next })
+    }
+
+    fn words(&self) -> &'static Words {
+        self.client.protocol().words()
     }
 
     async fn timed<T>(
