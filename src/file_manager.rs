@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PATH_ESCAPES: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Beginnings of variables that may hold secrets of ours, which are no concern of a file manager.
-const OWN_VARIABLES: [&str; 5] = ["IMAGE_SEARCH_", "AWS_", "GS_", "HF_", "PG"];
+const OWN_VARIABLES: [&str; 6] = ["IMAGE_SEARCH_", "AWS_", "AZURE_", "GS_", "HF_", "PG"];
 
 /// The ways that this desktop offers, the best first.
 pub struct FileManager {
