@@ -162,8 +162,9 @@ onnxruntime: ## Get ONNX Runtime (faster than the built-in engine) from its whee
 	cd target/onnxruntime && cp unpacked/onnxruntime/capi/libonnxruntime.so.* libonnxruntime.so \
 		&& cp unpacked/onnxruntime/LICENSE LICENSE && cp unpacked/onnxruntime/ThirdPartyNotices.txt NOTICES.txt && rm -rf wheel unpacked
 
-package: build ## Archive and Debian package of this build, into dist/ (needs dpkg-deb and binutils; make onnxruntime first)
-	deploy/package.sh $(BIN) target/onnxruntime dist
+package: ## Archive and Debian package as they are released, into dist/ (needs dpkg-deb and binutils; make onnxruntime first)
+	cargo build --profile dist --locked
+	deploy/package.sh target/dist/image-search target/onnxruntime dist
 
 try-package: ## Install, use and remove what make package made: the installer, and the Debian package under systemd (needs root)
 	deploy/try-installer.sh dist
