@@ -22,7 +22,7 @@ use super::fault::Fault;
 use super::protocol::{
     Begin, Limits, Object, Order, Page, Protocol, Signed, Words, http_date_ms, version,
 };
-use super::request::{Base, ClientError, Request};
+use super::request::{Base, ClientError, Request, owned};
 use crate::config::AzureConfig;
 use crate::types::Fingerprint;
 
@@ -176,17 +176,15 @@ impl Protocol for Azure {
         };
         let keys_max = keys_max.to_string();
         // Metadata tell what stands for a folder.
-        [
+        let mut query = owned([
             ("comp", "list"),
             ("include", "metadata"),
             ("maxresults", &keys_max),
             ("prefix", prefix),
             ("restype", "container"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into_iter()
-        .chain(begin.map(|(name, value)| (name.to_owned(), value)))
-        .collect()
+        ]);
+        query.extend(begin.map(|(name, value)| (name.to_owned(), value)));
+        query
     }
 
     fn page(&self, answer: &str) -> Result<Page, String> {

@@ -91,6 +91,13 @@ pub(super) fn normal_endpoint(endpoint: &str) -> Result<String, ClientError> {
     Ok(format!("{}{}", url.origin().ascii_serialization(), url.path().trim_end_matches('/')))
 }
 
+/// Names and values as [`Request::query`] has them.
+pub(super) fn owned<'a>(
+    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Vec<(String, String)> {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
 /// In the order and the encoding that signatures want, which is also how it is sent.
 pub(super) fn canonical_query(query: &[(String, String)]) -> String {
     let escaped = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();

@@ -19,7 +19,7 @@ use self::errors::Place;
 use self::signing::{Credential, Dialect, Signer, ToSign};
 use super::fault::Fault;
 use super::protocol::{Begin, Limits, Object, Order, Page, Protocol, Signed, Words, version};
-use super::request::{Base, ClientError, Request, normal_endpoint};
+use super::request::{Base, ClientError, Request, normal_endpoint, owned};
 use crate::config::{Addressing, S3Config};
 use crate::types::Fingerprint;
 
@@ -210,11 +210,14 @@ impl Protocol for S3 {
             Begin::Behind(folder) => Some(("start-after", format!("{folder}{LAST_CHARACTER}"))),
             Begin::Token(token) => Some(("continuation-token", token.clone())),
         };
-        [("encoding-type", "url"), ("list-type", "2"), ("max-keys", &keys_max), ("prefix", prefix)]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into_iter()
-            .chain(begin.map(|(name, value)| (name.to_owned(), value)))
-            .collect()
+        let mut query = owned([
+            ("encoding-type", "url"),
+            ("list-type", "2"),
+            ("max-keys", &keys_max),
+            ("prefix", prefix),
+        ]);
+        query.extend(begin.map(|(name, value)| (name.to_owned(), value)));
+        query
     }
 
     fn page(&self, answer: &str) -> Result<Page, String> {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::signing::AccountKey;
 use crate::config::AzureConfig;
 use crate::source::bucket::lent::{Lent, client, json, read_token};
-use crate::source::bucket::request::{ClientError, canonical_query, normal_endpoint};
+use crate::source::bucket::request::{ClientError, canonical_query, normal_endpoint, owned};
 
 const RESOURCE: &str = "https://storage.azure.com/";
 
@@ -104,16 +104,14 @@ impl Credentials {
                     ("grant_type", "client_credentials"),
                     ("scope", &format!("{RESOURCE}.default")),
                 ];
-                let form = form.map(|(name, value)| (name.to_owned(), value.to_owned()));
                 let kind = "application/x-www-form-urlencoded";
-                self.http.post(url).body(canonical_query(&form)).header("content-type", kind)
+                self.http.post(url).body(canonical_query(&owned(form))).header("content-type", kind)
             }
             Origin::Machine { url, client } => {
                 let query = [("api-version", "2018-02-01"), ("resource", RESOURCE)];
                 let query =
                     query.into_iter().chain(client.as_ref().map(|id| ("client_id", id.as_str())));
-                let query = query.map(|(name, value)| (name.to_owned(), value.to_owned()));
-                let query = canonical_query(&query.collect::<Vec<_>>());
+                let query = canonical_query(&owned(query));
                 let url = format!("{url}/metadata/identity/oauth2/token?{query}");
                 self.http.get(url).header("metadata", "true")
             }

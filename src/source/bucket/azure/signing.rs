@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use ring::hmac;
 
-use crate::source::bucket::request::canonical_query;
+use crate::source::bucket::request::{canonical_query, owned};
 
 /// The version of tokens, whose text to sign has sixteen lines.
 const SAS_VERSION: &str = "2020-12-06";
@@ -105,8 +105,7 @@ impl AccountKey {
         if !protocol.is_empty() {
             query.push(("spr", protocol));
         }
-        let query = query.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        canonical_query(&query.collect::<Vec<_>>())
+        canonical_query(&owned(query))
     }
 
     fn signature(&self, text: &str) -> String {

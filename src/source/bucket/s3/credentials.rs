@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::signing::Credential;
 use crate::config::Secret;
 use crate::source::bucket::lent::{Lent, client, json, read_small, read_token, text};
-use crate::source::bucket::request::canonical_query;
+use crate::source::bucket::request::{canonical_query, owned};
 
 /// Where they come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,8 +85,7 @@ impl Credentials {
                     ("RoleSessionName", session.as_str()),
                     ("WebIdentityToken", token.as_str()),
                 ];
-                let form = form.map(|(name, value)| (name.to_owned(), value.to_owned()));
-                let asking = self.http.post(url).body(canonical_query(&form));
+                let asking = self.http.post(url).body(canonical_query(&owned(form)));
                 let kind = "application/x-www-form-urlencoded";
                 let text = text(asking.header("content-type", kind)).await?;
                 let assumed: Assumed =

@@ -1,5 +1,7 @@
 //! What the errors of S3 mean, and of what speaks its protocol; Google's codes are the same.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
@@ -35,12 +37,8 @@ pub(super) fn fault(
     let words = words(status, &error.code, &error.message);
     let region = headers.get("x-amz-bucket-region").and_then(|value| value.to_str().ok());
     let region = error.region.as_deref().or(region).filter(|region| *region != place.region);
-    match of_code(&error.code, &words, region, place) {
-        Some(Fault::SlowDown { words, .. }) => {
-            return Fault::SlowDown { words, pause: pause(headers) };
-        }
-        Some(fault) => return fault,
-        None => {}
+    if let Some(fault) = of_code(&error.code, &words, region, place, pause(headers)) {
+        return fault;
     }
     match status.as_u16() {
         301 | 307 | 308 => wrong_region(&words, region, place),
@@ -50,7 +48,13 @@ pub(super) fn fault(
 }
 
 /// What codes say that matters here, whatever the status.
-fn of_code(code: &str, words: &str, region: Option<&str>, place: &Place<'_>) -> Option<Fault> {
+fn of_code(
+    code: &str,
+    words: &str,
+    region: Option<&str>,
+    place: &Place<'_>,
+    pause: Option<Duration>,
+) -> Option<Fault> {
     let refused = |what: &str| Some(Fault::Refused(format!("{what} ({words})")));
     let Place { brand, bucket, endpoint, .. } = place;
     let [key_id, secret, or_else] = match brand {
@@ -95,7 +99,7 @@ fn of_code(code: &str, words: &str, region: Option<&str>, place: &Place<'_>) -> 
         | "Throttling"
         | "ThrottlingException"
         | "RequestLimitExceeded"
-        | "TooManyRequests" => Some(Fault::SlowDown { words: words.to_owned(), pause: None }),
+        | "TooManyRequests" => Some(Fault::SlowDown { words: words.to_owned(), pause }),
         "InternalError" | "RequestTimeout" | "OperationAborted" => {
             Some(Fault::Passing(words.to_owned()))
         }
