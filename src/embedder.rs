@@ -178,13 +178,18 @@ impl Embedder {
 
     /// Embedding of a query text, L2-normalised. How words are spaced makes no difference.
     pub async fn embed_text(&self, text: &str) -> Result<Arc<Vec<f32>>, EmbedError> {
-        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = in_one_line(text);
         if let Some(known) = self.cache.lock().get(&text) {
             return Ok(known.clone());
         }
         let embedding = Arc::new(ask(&self.texts, text.clone()).await?);
         self.cache.lock().put(text, embedding.clone());
         Ok(embedding)
+    }
+
+    /// The same of a text that nobody typed: it takes no place among those that are remembered.
+    pub async fn embed_own_text(&self, text: &str) -> Result<Vec<f32>, EmbedError> {
+        ask(&self.texts, in_one_line(text)).await
     }
 
     /// Embedding of a picture to search by, L2-normalised. Does not wait behind pictures that are being indexed.
@@ -203,6 +208,10 @@ impl Embedder {
         sent.map_err(|_| EmbedError::Stopped)?;
         answered.await.map_err(|_| EmbedError::Stopped)
     }
+}
+
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 async fn ask<Input>(jobs: &mpsc::Sender<Job<Input>>, input: Input) -> Embedding {

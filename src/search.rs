@@ -18,6 +18,7 @@ mod pages;
 mod replay;
 mod strength;
 mod suggestions;
+mod vocabulary;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use self::facets::Facets;
 pub use self::facets::{FacetCounts, PlaceCount};
 pub use self::filter::{ImageFilter, Near, Orientation};
 use self::filtered::Space;
+use self::kept_vectors::KeptVectors;
 pub use self::memory::{JudgedLearning, Learning, LearningVersion, decide_by_hand};
 use self::memory::{Learned, Memory, REORDERED_MAX};
 use self::names::{Called, FUSED_MAX, Named};
@@ -39,6 +41,8 @@ pub use self::pages::{BadCursor, Cursor};
 use self::pages::{Ranking, Rankings};
 pub use self::strength::Strength;
 pub use self::suggestions::{Suggestion, SuggestionKind};
+pub use self::vocabulary::Language;
+use self::vocabulary::Vocabulary;
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::{LearningConfig, SearchConfig};
 use crate::decoder::{DecodeFailure, Decoder, Share, Whose};
@@ -67,6 +71,7 @@ pub struct Searcher {
     places: Semaphore,
     decoder: Arc<Decoder>,
     calibrations: Calibrations,
+    vocabulary: Vocabulary,
     facets: Facets,
     rankings: Rankings,
     memory: Memory,
@@ -266,7 +271,9 @@ impl Searcher {
         let at_once = at_once(&config);
         let turns = Semaphore::new(at_once);
         let places = Semaphore::new(at_once + config.waiting_max);
-        let calibrations = Calibrations::new(config.sample_pictures, calibration);
+        let kept_vectors = KeptVectors::new(calibration);
+        let calibrations = Calibrations::new(config.sample_pictures, kept_vectors.clone());
+        let vocabulary = Vocabulary::new(config.vocabulary_time_percent, kept_vectors);
         let facets = Facets::new(catalog.clone());
         let rankings = Rankings::new(config.rankings_max);
         Self {
@@ -279,6 +286,7 @@ impl Searcher {
             places,
             decoder,
             calibrations,
+            vocabulary,
             facets,
             rankings,
             memory: Memory::new(learning),

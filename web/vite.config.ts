@@ -34,18 +34,6 @@ function nameLaterParts(): Plugin {
   };
 }
 
-/** The first pictures are asked for beside the script, not after it: on a slow line that is a whole way there and back. `early` in src/api/client.ts takes them. */
-function askEarly(): Plugin {
-  return {
-    name: 'ask-early',
-    apply: 'build',
-    transformIndexHtml: {
-      order: 'post',
-      handler: () => [{ tag: 'link', attrs: { rel: 'preload', href: '/api/v1/images?limit=60&offset=0', as: 'fetch', crossorigin: true }, injectTo: 'head' }],
-    },
-  };
-}
-
 /** The API's documentation at /docs: Swagger UI as it was published, of which it takes what it needs, and our page around it. */
 function documentation(): Plugin {
   const ours = ['index.html', 'start.js'].map((name) => ({ name, from: `docs/${name}` }));
@@ -63,7 +51,7 @@ function documentation(): Plugin {
 }
 
 export default defineConfig({
-  plugins: [svelte(), nameLaterParts(), askEarly(), documentation(), ...(server ? [] : [mockApi()])],
+  plugins: [svelte(), nameLaterParts(), documentation(), ...(server ? [] : [mockApi()])],
   server: server ? { proxy: { '/api': server, '/docs': server, '/openapi.json': server } } : {},
   build: {
     target: 'es2022',

@@ -30,28 +30,27 @@ test('remembers searches in this browser only, and forgets them when told', asyn
   expect(await page.evaluate(() => localStorage.getItem('recent_searches'))).toBeNull();
 });
 
-test('offers examples that find something here, and asks for them only once', async ({ page, mock }) => {
-  await mock.start({ total: 0 });
-  const scene = (name: string, index: number) => ({ image_name: `${name}-${index}.jpg`, image_url: `/api/v1/images/${name}-${index}.jpg`, thumbnail_url: `/api/v1/images/${name}-${index}.jpg/thumbnail`, width: 800, height: 600 });
-  mock.world.images = Array.from({ length: 40 }, (_, index) => scene(index % 2 ? 'tennis' : 'fruit', index));
-  let asked = 0;
-  page.on('request', (request) => (asked += Number(request.url().endsWith('/search-image'))));
-  await page.goto(mock.url);
+test('offers words that find something here, as soon as the server knows some', async ({ page, mock }) => {
+  await mock.start({ total: 40 });
   const examples = page.getByRole('list', { name: 'Examples' }).getByRole('button');
-  await expect(examples.first()).toBeVisible();
-  const shown = await examples.allTextContents();
-  expect(shown.length).toBeLessThanOrEqual(6);
-  expect(shown.map((text) => text.trim())).toEqual(expect.arrayContaining(['tennis', 'fruit']));
+  await page.goto(mock.url);
+  await expect(page.locator('a[data-index="0"]')).toBeVisible();
+  await expect(examples).toHaveCount(0);
+  const found = ['tennis', 'fruit', 'a dog', 'snow', 'the sea', 'cups'];
+  mock.world.suggestions = [{ kind: 'folder', text: 'tennis' }, ...found.map((text) => ({ kind: 'word', text }))];
+  await expect(examples).toHaveText(found);
   // While words are typed, those that find something here are offered, too.
   await page.getByLabel(words).fill('ten');
   await expect(page.getByRole('option', { name: 'tennis Found here' })).toBeVisible();
   await page.getByLabel(words).fill('');
-  await expect(examples.first()).toBeVisible();
-  const before = asked;
+  // Enough are known: they are asked for once.
+  let asked = 0;
+  page.on('request', (request) => (asked += Number(request.url().includes('/suggestions'))));
   await page.reload();
-  await expect(examples.first()).toBeVisible();
-  await page.waitForTimeout(2000);
-  expect(asked).toBe(before);
+  await expect(examples).toHaveText(found);
+  await examples.getByText('tennis').click();
+  await expect(page).toHaveURL(`${mock.url}/?q=tennis`);
+  expect(asked).toBe(1);
 });
 
 test('searches words beside a picture, and either alone', async ({ page, mock }) => {

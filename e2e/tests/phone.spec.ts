@@ -25,6 +25,26 @@ test('at most a quarter of the screen stands before the first picture', { tag: '
   }
 });
 
+for (const [locale, said] of [
+  ['en-GB', 'A small built-in model answers for now.'],
+  ['de-DE', 'Noch antwortet ein kleines Modell.'],
+] as const) {
+  test.describe(locale, () => {
+    test.use({ locale });
+    test('the note about the model is said whole beside what can be done about it', { tag: '@chromium' }, async ({ page, mock }) => {
+      await mock.start({ total: 200 });
+      mock.world.change = (status) => ({ ...status, model: { ...status.model, name: 'emoji-clip', banner: 'small', available: { name: 'ViT-B-32__openai', megabytes: 606 } } });
+      await page.goto(mock.url);
+      const note = page.getByText(said);
+      await expect(note).toBeVisible();
+      const { whole, lines } = await note.evaluate((element) => ({ whole: element.scrollHeight <= element.clientHeight + 1 && element.scrollWidth <= element.clientWidth + 1, lines: Math.round(element.getBoundingClientRect().height / parseFloat(getComputedStyle(element).lineHeight)) }));
+      expect(whole).toBe(true);
+      expect(lines).toBeLessThanOrEqual(3);
+      await expect(page.locator('.band').getByRole('button')).toHaveCount(3);
+    });
+  });
+}
+
 test('everything to press has room for a finger', { tag: '@chromium' }, async ({ page, mock }) => {
   await mock.start({ total: 200 });
   await page.goto(mock.url);

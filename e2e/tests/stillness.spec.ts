@@ -64,3 +64,18 @@ test('where there was no note last time, no place is kept free', { tag: '@chromi
   const { sum, moved } = await shifts(page);
   expect(sum, moved.join('\n')).toBeLessThan(0.01);
 });
+
+test('a new browser keeps no place free if the page comes with the word that there is no note', { tag: '@chromium' }, async ({ page, mock }) => {
+  await mock.start({ total: 200 });
+  mock.world.change = (status) => ({ ...status, model: { ...status.model, banner: null } });
+  await page.route(`${mock.url}/`, async (route) => {
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, body: (await answer.text()).replace('<html ', '<html data-note="none" ') });
+  });
+  await page.addInitScript(watchShifts);
+  await page.goto(mock.url);
+  await expect(page.getByRole('button', { name: /^Status: 200 pictures/ })).toBeVisible();
+  await expect(page.locator('#results img.loaded').first()).toBeVisible();
+  const { sum, moved } = await shifts(page);
+  expect(sum, moved.join('\n')).toBeLessThan(0.01);
+});

@@ -22,6 +22,7 @@ pub struct SearchConfig {
     pub strong_total_max: usize,
     pub collapse_max: usize,
     pub near_duplicate_cosine: f32,
+    pub vocabulary_time_percent: u32,
 }
 
 impl SearchConfig {
@@ -69,6 +70,12 @@ impl SearchConfig {
             "search.sample_pictures",
             self.sample_pictures.to_string(),
             "64 to 16384",
+        )?;
+        check(
+            self.vocabulary_time_percent <= 100,
+            "search.vocabulary_time_percent",
+            self.vocabulary_time_percent.to_string(),
+            "0 to 100",
         )?;
         check(
             (0.0..=1.0).contains(&self.near_duplicate_cosine),

@@ -1,7 +1,8 @@
 //! What a browser shows: the page at `/` (built from web/, embedded in the program) and the API's documentation at `/docs`.
 
 use axum::Router;
-use axum::http::header;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use rust_embed::RustEmbed;
@@ -10,6 +11,13 @@ use super::SharedApp;
 use super::error::Problem;
 use super::request::ApiPath;
 
+const INDEX: &str = "index.html";
+const HTML: &str = "text/html";
+const NOT_KEPT: &str = "no-cache";
+/// `EARLY_ADDRESS` in web/src/api/client.ts.
+const EARLY: &str =
+    "</api/v1/images?limit=60&offset=0>; rel=preload; as=fetch; crossorigin=anonymous";
+
 #[derive(RustEmbed)]
 #[folder = "web/dist"]
 struct Page;
@@ -17,8 +25,8 @@ struct Page;
 /// Routes of the page and of the documentation of `document`.
 pub(super) fn routes(document: String) -> Router<SharedApp> {
     Router::new()
-        .route("/", get(|| async { file("index.html") }))
-        .route("/quality", get(|| async { file("index.html") }))
+        .route("/", get(home))
+        .route("/quality", get(|State(app): State<SharedApp>| async move { index(&app) }))
         .route(
             "/assets/{*path}",
             get(|ApiPath(path): ApiPath| async move { file(&format!("assets/{path}")) }),
@@ -35,16 +43,34 @@ pub(super) fn routes(document: String) -> Router<SharedApp> {
         .route("/docs/{*path}", get(|ApiPath(path): ApiPath| async move { documentation(&path) }))
 }
 
+/// The page. Where it asks for nothing, its first pictures are fetched beside its script, not after it: on a slow line that is a
+/// whole way there and back (`early` in web/src/api/client.ts takes them).
+async fn home(State(app): State<SharedApp>, RawQuery(query): RawQuery) -> Response {
+    let page = index(&app);
+    if query.is_some_and(|query| !query.is_empty()) {
+        return page;
+    }
+    ([(header::LINK, HeaderValue::from_static(EARLY))], page).into_response()
+}
+
+/// The page says at once whether there will be a note on a small model, so that it need not keep a place for it.
+fn index(app: &SharedApp) -> Response {
+    let state = app.serving.subscribe();
+    let has_none = state.borrow().answering().is_some_and(|now| now.located.banner.is_none());
+    let Some(page) = Page::get(INDEX).filter(|_| has_none) else { return file(INDEX) };
+    let page = String::from_utf8_lossy(&page.data);
+    let told = page.replacen("<html ", r#"<html data-note="none" "#, 1);
+    let headers = [(header::CONTENT_TYPE, HTML), (header::CACHE_CONTROL, NOT_KEPT)];
+    (headers, told).into_response()
+}
+
 fn file(path: &str) -> Response {
     let Some(file) = Page::get(path) else {
         return Problem::not_found("There is no such file.").into_response();
     };
     // Names below assets/ carry a hash of their content.
-    let caching = if path.starts_with("assets/") {
-        "public, max-age=31536000, immutable"
-    } else {
-        "no-cache"
-    };
+    let caching =
+        if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { NOT_KEPT };
     let media_type = mime_guess::from_path(path).first_or_octet_stream();
     let headers = [(header::CONTENT_TYPE, media_type.as_ref()), (header::CACHE_CONTROL, caching)];
     (headers, file.data.into_owned()).into_response()

@@ -1,5 +1,5 @@
-//! `/api/v1/suggestions`: what a half-typed text may become, for a field that helps while words are typed. Where it is looked
-//! for stands in `search/suggestions.rs`.
+//! `/api/v1/suggestions`: what a half-typed text may become, for a field that helps while words are typed, and words to try.
+//! Where it is looked for stands in `search/suggestions.rs`.
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::SharedApp;
 use super::error::Problem;
 use super::request::ApiQuery;
-use crate::search::{Suggestion, SuggestionKind};
+use crate::search::{Language, Suggestion, SuggestionKind};
 
 const LIMIT_DEFAULT: u32 = 8;
 const LIMIT_MAX: u32 = 20;
@@ -17,18 +17,21 @@ const LIMIT_MAX: u32 = 20;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HalfTyped {
-    /// What was typed so far.
+    /// What was typed so far. Missing: words to try, that find something in this library.
     #[param(example = "hol", max_length = 256)]
-    text: String,
+    text: Option<String>,
     /// At most so many; 8 if missing.
     #[param(minimum = 1, maximum = 20)]
     limit: Option<u32>,
+    /// In which language words to try are called, as far as the model understands it; English if missing.
+    #[param(inline)]
+    language: Option<Language>,
 }
 
 /// Where the words of a text stand in this library.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Suggestions {
-    /// Folders first, then cameras, then names of files.
+    /// Words first, then folders, then cameras, then names of files.
     suggestions: Vec<SuggestionEntry>,
 }
 
@@ -36,7 +39,7 @@ pub(super) struct Suggestions {
 #[derive(Serialize, ToSchema)]
 struct SuggestionEntry {
     kind: SuggestionKindEntry,
-    /// A folder with those above it, as the filter takes it; a camera; or the words that a file is called by.
+    /// A word that finds something here; a folder with those above it, as the filter takes it; a camera; or the words that a file is called by.
     #[schema(example = "holidays/2024")]
     text: String,
 }
@@ -45,6 +48,8 @@ struct SuggestionEntry {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum SuggestionKindEntry {
+    /// Of a built-in list of what people look for; it has a strong match here.
+    Word,
     Folder,
     Camera,
     Name,
@@ -53,6 +58,7 @@ enum SuggestionKindEntry {
 impl From<Suggestion> for SuggestionEntry {
     fn from(Suggestion { kind, text }: Suggestion) -> Self {
         let kind = match kind {
+            SuggestionKind::Word => SuggestionKindEntry::Word,
             SuggestionKind::Folder => SuggestionKindEntry::Folder,
             SuggestionKind::Camera => SuggestionKindEntry::Camera,
             SuggestionKind::Name => SuggestionKindEntry::Name,
@@ -61,7 +67,7 @@ impl From<Suggestion> for SuggestionEntry {
     }
 }
 
-/// Suggest folders, cameras and names that have the words of a half-typed text.
+/// Suggest words that find something, and folders, cameras and names that have the words of a half-typed text.
 #[utoipa::path(
     get, path = "/api/v1/suggestions", tag = "search", params(HalfTyped),
     responses(
@@ -77,11 +83,21 @@ pub(super) async fn suggest(
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Problem::invalid(format!("limit must be 1 to {LIMIT_MAX}.")));
     }
-    let chars_max = app.config.search.text_chars_max;
-    if typed.text.chars().count() > chars_max {
-        return Err(Problem::invalid(format!("text must have at most {chars_max} characters.")));
-    }
-    let found = app.searcher.suggestions(&typed.text, limit as usize).await?;
+    let found = match typed.text {
+        Some(text) => {
+            let chars_max = app.config.search.text_chars_max;
+            if text.chars().count() > chars_max {
+                return Err(Problem::invalid(format!(
+                    "text must have at most {chars_max} characters."
+                )));
+            }
+            app.searcher.suggestions(&text, limit as usize).await?
+        }
+        None => {
+            let language = typed.language.unwrap_or(Language::En);
+            app.searcher.words_to_try(language, limit as usize).await?
+        }
+    };
     let suggestions = found.into_iter().map(SuggestionEntry::from).collect();
     Ok(axum::Json(Suggestions { suggestions }))
 }

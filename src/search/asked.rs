@@ -35,16 +35,32 @@ pub(super) fn normalise(mut vector: Vec<f32>) -> Option<Vec<f32>> {
 
 /// The vector of words, as the model's templates want them put ("a photo of …"); of several templates the mean.
 pub(super) async fn embed_words(serving: &Answering, text: &str) -> Result<Vec<f32>, SearchError> {
+    embed_put(serving, text, false).await
+}
+
+/// The same of words that nobody typed: they take no place among what is remembered of searches.
+pub(super) async fn embed_own_words(
+    serving: &Answering,
+    text: &str,
+) -> Result<Vec<f32>, SearchError> {
+    embed_put(serving, text, true).await
+}
+
+async fn embed_put(serving: &Answering, text: &str, is_own: bool) -> Result<Vec<f32>, SearchError> {
+    let embed = async |text: String| {
+        if is_own {
+            return serving.embedder.embed_own_text(&text).await;
+        }
+        serving.embedder.embed_text(&text).await.map(|vector| vector.to_vec())
+    };
     let templates = &serving.located.traits.templates;
     if templates.is_empty() {
-        return Ok(serving.embedder.embed_text(text).await?.to_vec());
+        return Ok(embed(text.to_owned()).await?);
     }
     let put: Vec<String> = templates.iter().map(|template| template.replace("{}", text)).collect();
-    let vectors =
-        futures::future::try_join_all(put.iter().map(|text| serving.embedder.embed_text(text)));
     let mut sum = vec![0.0_f32; serving.embedder.info().dim];
-    for vector in vectors.await? {
-        for (sum, value) in sum.iter_mut().zip(&*vector) {
+    for vector in futures::future::try_join_all(put.into_iter().map(embed)).await? {
+        for (sum, value) in sum.iter_mut().zip(&vector) {
             *sum += value;
         }
     }

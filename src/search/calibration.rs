@@ -3,14 +3,13 @@
 //! The sample is not written down: ids of vectors are hashes, so the first ones are a fair sample and always the same. What the
 //! model makes of texts without meaning is, since it takes it seconds.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::asked::{Asked, MadeOf, embed_words};
-use super::kept_vectors::KeptVectors;
+use super::asked::{Asked, MadeOf, embed_own_words};
+use super::kept_vectors::{KeptVectors, made_of};
 use super::strength::{Best, Heights, Sample, Scores, Spread};
 use super::{Found, SearchError, Searcher, Wants, nonsense};
 use crate::embedder::EmbedError;
@@ -58,9 +57,8 @@ pub(super) struct Calibration {
 }
 
 impl Calibrations {
-    /// `dir`: where vectors of texts are kept.
-    pub(super) fn new(sample_max: usize, dir: PathBuf) -> Self {
-        Self { sample_max, kept_vectors: KeptVectors::new(dir), slot: Arc::default() }
+    pub(super) fn new(sample_max: usize, kept_vectors: KeptVectors) -> Self {
+        Self { sample_max, kept_vectors, slot: Arc::default() }
     }
 
     /// The calibration of what answers, made if there is none.
@@ -152,19 +150,15 @@ impl Calibrations {
     /// search waits behind them.
     async fn nonsense(&self, serving: &Answering) -> Result<Vec<Vec<f32>>, SearchError> {
         let texts = nonsense::texts(NONSENSE_SEED, NONSENSE_TEXTS);
-        let made_of = format!(
-            "{}\n{}\n{}",
-            serving.embedder.id(),
-            serving.located.traits.templates.join("\n"),
-            texts.join("\n")
-        );
+        let made_of = made_of(serving, &texts);
         let dim = serving.embedder.info().dim;
-        if let Some(vectors) = self.kept_vectors.load(&made_of, texts.len(), dim) {
+        let kept = self.kept_vectors.load(&made_of, texts.len(), dim);
+        if let Some(vectors) = kept.filter(|kept| kept.len() == texts.len()) {
             return Ok(vectors);
         }
         let mut vectors = Vec::with_capacity(texts.len());
         for text in &texts {
-            vectors.push(embed_words(serving, text).await?);
+            vectors.push(embed_own_words(serving, text).await?);
         }
         if let Err(error) = self.kept_vectors.keep(&made_of, &vectors) {
             tracing::debug!(%error, "could not keep what scores mean for the next start");
@@ -245,21 +239,5 @@ impl Searcher {
         }
         let strong = best.iter().filter(|score| **score >= scores.strong).count();
         Ok(Some(strong.min(most) as u32))
-    }
-
-    /// Learns what scores mean as soon as a model answers, so that the first search need not wait for it.
-    pub async fn warm_up(&self) {
-        let mut states = self.serving.clone();
-        loop {
-            let answering = states.borrow_and_update().answering().cloned();
-            if let Some(answering) = answering
-                && let Err(error) = self.calibrations.of(&answering).await
-            {
-                tracing::debug!(%error, "could not learn yet what scores mean");
-            }
-            if states.changed().await.is_err() {
-                return;
-            }
-        }
     }
 }

@@ -1,14 +1,18 @@
-//! Vectors of the texts without meaning, kept in the data folder. They depend on the model alone, and computing them takes
-//! seconds of both cores, which a restart need not pay again. Whatever is wrong with a file, it is made anew.
+//! Vectors of our own texts, those without meaning and those of the vocabulary, kept in the data folder. They depend on the model
+//! alone, and computing them takes seconds to a minute, which a restart need not pay again. Whatever is wrong with a file, it is
+//! made anew.
 
+use std::borrow::Borrow;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Files that are kept: of the models that were used last.
-const FILES_MAX: usize = 4;
+use crate::serving::Answering;
+
+/// Files that are kept: of the models that were used last, two each.
+const FILES_MAX: usize = 8;
 const DIGEST_BYTES: usize = 32;
 
 #[derive(Debug, Clone)]
@@ -28,11 +32,12 @@ impl KeptVectors {
         self.dir.join(name + ".f32")
     }
 
-    /// What was kept of this, if it is whole and has so many vectors of so many numbers.
-    pub(super) fn load(&self, made_of: &str, count: usize, dim: usize) -> Option<Vec<Vec<f32>>> {
+    /// What was kept of this, if it is whole: the first vectors, at most so many, of so many numbers.
+    pub(super) fn load(&self, made_of: &str, most: usize, dim: usize) -> Option<Vec<Vec<f32>>> {
         let file = fs::read(self.path(made_of)).ok()?;
         let (bytes, digest) = file.split_last_chunk::<DIGEST_BYTES>()?;
-        if dim == 0 || bytes.len() != count * dim * 4 || blake3::hash(bytes) != *digest {
+        let is_of_dim = dim > 0 && bytes.len().is_multiple_of(dim * 4);
+        if !is_of_dim || bytes.len() > most * dim * 4 || blake3::hash(bytes) != *digest {
             return None;
         }
         let (numbers, _) = bytes.as_chunks::<4>();
@@ -54,6 +59,12 @@ impl KeptVectors {
         fs::rename(&part, &path)?;
         remove_old(&self.dir)
     }
+}
+
+/// Everything that vectors of texts depend on.
+pub(super) fn made_of(serving: &Answering, texts: &[impl Borrow<str>]) -> String {
+    let templates = serving.located.traits.templates.join("\n");
+    format!("{}\n{templates}\n{}", serving.embedder.id(), texts.join("\n"))
 }
 
 fn remove_old(dir: &Path) -> io::Result<()> {
@@ -81,14 +92,15 @@ mod tests {
         kept.keep("a", &vectors).expect("kept");
         assert_eq!(kept.load("a", 3, 2), Some(vectors.clone()));
         assert_eq!(kept.load("b", 3, 2), None, "another model's");
-        assert_eq!([kept.load("a", 2, 2), kept.load("a", 3, 3)], [None, None]);
+        assert_eq!(kept.load("a", 9, 2), Some(vectors.clone()), "the first ones of more");
+        assert_eq!([kept.load("a", 2, 2), kept.load("a", 3, 4)], [None, None]);
         let mut damaged = fs::read(kept.path("a")).expect("read");
         damaged[5] ^= 1;
         fs::write(kept.path("a"), damaged).expect("written");
         assert_eq!(kept.load("a", 3, 2), None, "a bit is another one");
         fs::write(kept.path("a"), b"short").expect("written");
         assert_eq!(kept.load("a", 3, 2), None);
-        for model in ["a", "b", "c", "d", "e", "f"] {
+        for model in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "f"] {
             kept.keep(model, &vectors).expect("kept");
         }
         assert_eq!(fs::read_dir(&kept.dir).expect("listed").count(), FILES_MAX);

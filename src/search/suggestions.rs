@@ -1,10 +1,11 @@
-//! What a half-typed text may become: folders, cameras and names of pictures that have all its words, of the last one at least
-//! the beginning. Only the first pictures that have them are looked at, so it costs the same in every library.
+//! What a half-typed text may become: words of a built-in list that find something here, and folders, cameras and names of
+//! pictures that have all its words, of the last one at least the beginning. Only the first pictures that have them are looked
+//! at, so it costs the same in every library.
 
 use std::collections::HashSet;
 
-use super::Searcher;
 use super::names::words;
+use super::{SearchError, Searcher};
 use crate::catalog::CatalogError;
 use crate::types::{ContentHash, ImageName};
 
@@ -16,11 +17,13 @@ const CHARS_MIN: usize = 2;
 const LOOKED_AT: u32 = 256;
 /// Pictures whose camera is looked at.
 const CAMERAS_OF: usize = 32;
+const HELD_MAX: usize = 3;
 const FOLDERS_MAX: usize = 3;
 const CAMERAS_MAX: usize = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SuggestionKind {
+    Word,
     Folder,
     Camera,
     Name,
@@ -29,17 +32,17 @@ pub enum SuggestionKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suggestion {
     pub kind: SuggestionKind,
-    /// The whole folder, the camera, or the words that a file is called by.
+    /// A word of the list, the whole folder, the camera, or the words that a file is called by.
     pub text: String,
 }
 
 impl Searcher {
-    /// At most `limit`: folders first, then cameras, then names.
+    /// At most `limit`: words first, then folders, cameras, and names.
     pub async fn suggestions(
         &self,
         text: &str,
         limit: usize,
-    ) -> Result<Vec<Suggestion>, CatalogError> {
+    ) -> Result<Vec<Suggestion>, SearchError> {
         let words = words(text);
         let chars: usize = words.iter().map(|word| word.chars().count()).sum();
         let is_short = chars < CHARS_MIN;
@@ -60,7 +63,17 @@ impl Searcher {
             names.add(own);
         }
         let cameras = self.cameras(&of_cameras, &words).await?;
+        let answering = self.serving.borrow().answering().cloned();
+        let held = match answering {
+            Some(serving) => self.held_words(&serving, &words, HELD_MAX).await?,
+            None => Vec::new(),
+        };
+        let held: Vec<String> = held.into_iter().map(str::to_owned).collect();
+        let is_word =
+            |name: &String| held.iter().any(|word| word.to_lowercase() == name.to_lowercase());
+        names.texts.retain(|name| !is_word(name));
         let all = [
+            (SuggestionKind::Word, held),
             (SuggestionKind::Folder, folders.texts),
             (SuggestionKind::Camera, cameras),
             (SuggestionKind::Name, names.texts),
@@ -111,7 +124,7 @@ impl Texts {
 }
 
 /// Whether `text` has all these words, of the last one at least the beginning.
-fn begins(text: &str, wanted: &[String]) -> bool {
+pub(super) fn begins(text: &str, wanted: &[String]) -> bool {
     let Some((last, whole)) = wanted.split_last() else { return false };
     let own = words(text);
     whole.iter().all(|word| own.contains(word)) && own.iter().any(|word| word.starts_with(last))

@@ -12,7 +12,7 @@ use crate::search::multipart;
 const SEARCH: &str = "/api/v1/search-image";
 const BOUNDARY: &str = "----boundary";
 
-fn demo_picture(name: &str) -> Vec<u8> {
+pub(crate) fn demo_picture(name: &str) -> Vec<u8> {
     std::fs::read(repository().join("demo/pictures").join(name)).expect("a picture")
 }
 

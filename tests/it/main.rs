@@ -50,3 +50,4 @@ mod through_server;
 mod upgrade;
 mod uploads;
 mod whole;
+mod words;

@@ -447,6 +447,12 @@ async fn finished_server(world: &World) -> Output {
     finished(command).await
 }
 
+const NO_NOTE: &str = r#"<html data-note="none" lang="#;
+
+async fn page(server: &Server) -> String {
+    server.get("/").send().await.expect("an answer").text().await.expect("text")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn auto_without_a_network_works_and_says_why_it_is_not_clip_until_clip_arrives() {
     let hub = hub().await;
@@ -458,6 +464,7 @@ async fn auto_without_a_network_works_and_says_why_it_is_not_clip_until_clip_arr
     let status = server.until_counts(20, 0).await;
     let banner = status["model"]["banner"].as_str().expect("a banner");
     assert!(banner.contains("not CLIP") && banner.contains("model pull"), "{banner}");
+    assert!(!page(&server).await.contains(NO_NOTE), "a place is kept for the note");
     assert!(server.log_text().contains("This is not CLIP"), "the log is silent");
     assert_eq!(
         (&status["model"]["name"], server.names("a dog", 20).await.len()),
@@ -472,6 +479,7 @@ async fn auto_without_a_network_works_and_says_why_it_is_not_clip_until_clip_arr
     until_answering(&server, MODEL).await;
     let status = server.until_counts(20, 0).await;
     assert!(status["model"]["banner"].is_null() && status["model"]["next"].is_null(), "{status}");
+    assert!(page(&server).await.contains(NO_NOTE), "no place is kept for a note that never comes");
     assert_eq!(
         (&status["store"]["vectors"], server.names("a dog", 20).await.len()),
         (&json!(20), 20)

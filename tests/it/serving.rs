@@ -113,6 +113,10 @@ async fn operators_find_what_they_need() {
             .contains("script-src 'self'")
     );
     assert!(page.headers()["content-type"].to_str().expect("text").starts_with("text/html"));
+    let early = page.headers()["link"].to_str().expect("text");
+    assert!(early.starts_with("</api/v1/images?limit=60&offset=0>; rel=preload;"), "{early}");
+    let asks = server.get("/?q=tennis").send().await.expect("an answer");
+    assert!(asks.status().is_success() && !asks.headers().contains_key("link"));
     let status = server.get_json("/api/v1/status").await;
     assert_eq!(
         (&status["model"]["state"], &status["model"]["name"]),

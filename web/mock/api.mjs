@@ -216,7 +216,8 @@ export function createMock({ total = Number(process.env.MOCK_IMAGES ?? 10_000), 
     }
     if (route === 'GET /suggestions') {
       const asked = url.searchParams.get('text');
-      return send(response, 200, { suggestions: world.suggestions.filter(({ text }) => text.includes(asked)).slice(0, limit) });
+      const fits = ({ kind, text }) => (asked === null ? kind === 'word' : text.includes(asked));
+      return send(response, 200, { suggestions: world.suggestions.filter(fits).slice(0, limit) });
     }
     if (route === 'GET /session') return send(response, 200, session(isSignedIn(request), world.hasDesktop));
     if (route === 'POST /session') {

@@ -42,7 +42,7 @@ const EN = {
 
   suggest: {
     label: 'Suggestions',
-    kinds: { recent: 'Searched before', example: 'Found here', folder: 'Folder', camera: 'Camera', name: 'Name' },
+    kinds: { recent: 'Searched before', word: 'Found here', folder: 'Folder', camera: 'Camera', name: 'Name' },
   },
 
   pill: {
@@ -63,9 +63,11 @@ const EN = {
   notes: {
     label: 'Notes',
     offline: 'The server does not answer. This page tries again by itself.',
-    small: 'A small built-in model answers for now. It knows drawings, but few photos.',
+    small: 'A small built-in model answers for now.',
+    smallMore: 'It knows drawings, but few photos.',
     why: 'Why?',
     getModel: (size: string) => `Get the full model (${size})`,
+    getModelShort: (size: string) => `Get it (${size})`,
     hide: 'Hide this note',
     away: (where: string, reason: string) => `${where} cannot be reached${reason ? `: ${reason}` : ''}. Its pictures are kept and come back with it.`,
   },
@@ -86,10 +88,6 @@ const EN = {
     recent: 'Searched before',
     forget: 'Forget these searches',
     // Those that find something here are shown.
-    candidates: [
-      'a red car', 'birthday cake', 'snow', 'flowers', 'a happy face', 'a dog', 'a cat', 'the sea', 'mountains', 'sunset',
-      'children playing', 'food on a table', 'a bicycle', 'city at night', 'a forest', 'music', 'tennis', 'a wedding', 'fruit', 'a document',
-    ],
   },
 
   flow: {
@@ -389,7 +387,7 @@ const DE: typeof EN = {
 
   suggest: {
     label: 'Vorschläge',
-    kinds: { recent: 'Schon gesucht', example: 'Gibt es hier', folder: 'Ordner', camera: 'Kamera', name: 'Name' },
+    kinds: { recent: 'Schon gesucht', word: 'Gibt es hier', folder: 'Ordner', camera: 'Kamera', name: 'Name' },
   },
 
   pill: {
@@ -410,9 +408,11 @@ const DE: typeof EN = {
   notes: {
     label: 'Hinweise',
     offline: 'Der Server antwortet nicht. Diese Seite versucht es von selbst wieder.',
-    small: 'Noch antwortet ein kleines eingebautes Modell. Es kennt Zeichnungen, kaum Fotos.',
+    small: 'Noch antwortet ein kleines Modell.',
+    smallMore: 'Es ist eingebaut und kennt Zeichnungen, aber kaum Fotos.',
     why: 'Warum?',
     getModel: (size) => `Das große Modell holen (${size})`,
+    getModelShort: (size) => `Holen (${size})`,
     hide: 'Diesen Hinweis ausblenden',
     away: (where, reason) => `${where} ist nicht erreichbar${reason ? `: ${reason}` : ''}. Die Bilder darin bleiben bekannt und kommen mit ihm zurück.`,
   },
@@ -433,10 +433,6 @@ const DE: typeof EN = {
     recent: 'Zuletzt gesucht',
     forget: 'Diese Suchen vergessen',
     // Most models know English best; the German ones show up where the model knows German.
-    candidates: [
-      'a red car', 'birthday cake', 'snow', 'flowers', 'a happy face', 'a dog', 'the sea', 'mountains', 'fruit', 'tennis',
-      'ein rotes Auto', 'Geburtstagskuchen', 'Schnee', 'Blumen', 'ein Hund', 'eine Katze', 'das Meer', 'Berge', 'Sonnenuntergang', 'Stadt bei Nacht',
-    ],
   },
 
   flow: {

@@ -80,11 +80,11 @@ export function createFeedback(body: Schemas['FeedbackRequest']): Promise<Schema
 export const FIRST_PAGE = 60;
 const EARLY_ADDRESS = `/api/v1/images?limit=${FIRST_PAGE}&offset=0`;
 
-// Asked for before the page is built, so that it can be built with pictures. The page's head asks for it even before this script
-// is here (vite.config.ts), whatever the address is; taken at once, it is not given out as new later.
-const preloaded: Promise<ImageList> | null = globalThis.location ? request(EARLY_ADDRESS) : null;
-preloaded?.catch(() => {});
-let early = globalThis.location?.pathname === '/' && location.search === '' ? preloaded : null;
+// Asked for before the page is built, so that it can be built with pictures. The server's answer asks for it even before this
+// script is here (src/http/page.rs).
+const isHome = globalThis.location?.pathname === '/' && location.search === '';
+let early: Promise<ImageList> | null = isHome ? request(EARLY_ADDRESS) : null;
+early?.catch(() => {});
 
 /** `after` is the `next` of the page before, which stays right while pictures come and go; without one, an offset. */
 export function listImages(
@@ -115,6 +115,11 @@ export type Suggestion = Schemas['SuggestionEntry'];
 /** What a half-typed text may become. */
 export function findSuggestions(text: string, limit: number, signal: AbortSignal): Promise<Schemas['Suggestions']> {
   return request(`/api/v1/suggestions?${new URLSearchParams({ text, limit: String(limit) })}`, { signal });
+}
+
+/** Words that find something in this library. */
+export function findWordsToTry(language: 'en' | 'de', limit: number, signal: AbortSignal): Promise<Schemas['Suggestions']> {
+  return request(`/api/v1/suggestions?${new URLSearchParams({ language, limit: String(limit) })}`, { signal });
 }
 
 export type FacetCount = Schemas['FacetCount'];

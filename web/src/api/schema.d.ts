@@ -372,7 +372,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Suggest folders, cameras and names that have the words of a half-typed text. */
+        /** Suggest words that find something, and folders, cameras and names that have the words of a half-typed text. */
         get: operations["suggest"];
         put?: never;
         post?: never;
@@ -1538,7 +1538,7 @@ export interface components {
         SuggestionEntry: {
             kind: components["schemas"]["SuggestionKindEntry"];
             /**
-             * @description A folder with those above it, as the filter takes it; a camera; or the words that a file is called by.
+             * @description A word that finds something here; a folder with those above it, as the filter takes it; a camera; or the words that a file is called by.
              * @example holidays/2024
              */
             text: string;
@@ -1547,10 +1547,10 @@ export interface components {
          * @description What a suggestion is.
          * @enum {string}
          */
-        SuggestionKindEntry: "folder" | "camera" | "name";
+        SuggestionKindEntry: "word" | "folder" | "camera" | "name";
         /** @description Where the words of a text stand in this library. */
         Suggestions: {
-            /** @description Folders first, then cameras, then names of files. */
+            /** @description Words first, then folders, then cameras, then names of files. */
             suggestions: components["schemas"]["SuggestionEntry"][];
         };
         /** @description When a picture was taken. */
@@ -3923,14 +3923,16 @@ export interface operations {
     };
     suggest: {
         parameters: {
-            query: {
+            query?: {
                 /**
-                 * @description What was typed so far.
+                 * @description What was typed so far. Missing: words to try, that find something in this library.
                  * @example hol
                  */
-                text: string;
+                text?: string;
                 /** @description At most so many; 8 if missing. */
                 limit?: number;
+                /** @description In which language words to try are called, as far as the model understands it; English if missing. */
+                language?: "en" | "de";
             };
             header?: never;
             path?: never;

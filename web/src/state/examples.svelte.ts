@@ -1,24 +1,13 @@
-// Searches worth trying here: of a built-in list, those that find something in this library. Each is asked once, when
-// the page has nothing else to do, and what was found is kept for the day.
-import { searchImage, type Match, type Status } from '../api/client';
-import { t } from '../texts';
+// Words worth trying here: of the server's list, those that find something in this library.
+import { findWordsToTry, type Status } from '../api/client';
+import { language } from '../texts';
 
-// A handful of pictures says nothing about what fits.
-const PICTURES_MIN = 12;
-// How many results of each are looked at: the first stand out only against the others.
-const LOOKED_AT = 24;
-const KEPT_MS = 24 * 3600 * 1000;
-const START_AFTER_MS = 1200;
-const KEY = 'examples_found';
-
-interface Kept {
-  of: string;
-  at: number;
-  words: string[];
-}
+const WANTED = 6;
+// A new model makes the vectors of the list beside everything else, so at first there are few words, or none.
+const AGAIN_MS = [1000, 2000, 4000, 8000, 16_000, 32_000, 64_000];
 
 class Examples {
-  /** All that find something, best first. */
+  /** At most six, those that stand out most first. */
   words = $state.raw<readonly string[]>([]);
   #of = '';
   #running: AbortController | null = null;
@@ -26,65 +15,35 @@ class Examples {
 
   /** Looks for them, if it was not done for this model and about this many pictures. */
   find(status: Status) {
-    if (status.model.state !== 'ready' || status.images.pending > 0 || status.images.indexed < PICTURES_MIN) return;
+    if (status.model.state !== 'ready' || status.images.indexed === 0) return;
     // Every doubling of the library may hold something new.
     const of = `${status.model.name} ${status.model.revision} ${Math.floor(Math.log2(status.images.indexed))}`;
     if (of === this.#of) return;
-    const kept = stored();
-    if (kept && kept.of === of && Date.now() - kept.at < KEPT_MS) {
-      this.#of = of;
-      this.words = kept.words;
-      return;
-    }
-    if (this.#running) return;
+    this.pause();
+    this.#of = of;
     this.#running = new AbortController();
-    const { signal } = this.#running;
-    this.#timer = setTimeout(() => void this.#ask(of, signal), START_AFTER_MS);
+    void this.#ask(0, this.#running.signal);
   }
 
-  /** Somebody wants the server for something real. */
+  /** They are not shown any more. */
   pause() {
     clearTimeout(this.#timer);
     this.#running?.abort();
     this.#running = null;
+    if (this.words.length < WANTED) this.#of = '';
   }
 
-  async #ask(of: string, signal: AbortSignal) {
-    const found: { word: string; merit: number }[] = [];
+  async #ask(times: number, signal: AbortSignal) {
     try {
-      for (const word of t.welcome.candidates) {
-        const { matches } = await searchImage({ parts: [{ text: word }] }, LOOKED_AT, 0, signal);
-        const merit = standsOut(matches);
-        if (merit !== null) found.push({ word, merit });
-      }
+      const { suggestions } = await findWordsToTry(language, WANTED, signal);
+      if (signal.aborted) return;
+      if (suggestions.length > 0) this.words = suggestions.map(({ text }) => text);
     } catch {
-      // Another time; the page works without.
-      if (!signal.aborted) this.#running = null;
-      return;
+      // They are a help, and nothing is missing without; older servers have none.
+      if (signal.aborted) return;
     }
-    found.sort((a, b) => b.merit - a.merit);
-    this.words = found.map(({ word }) => word);
-    this.#of = of;
-    this.#running = null;
-    localStorage.setItem(KEY, JSON.stringify({ of, at: Date.now(), words: [...this.words] } satisfies Kept));
-  }
-}
-
-/** How far the best stand out from the rest; `null` if nothing fits. */
-export function standsOut(matches: readonly Match[]): number | null {
-  const best = matches[0];
-  if (!best || best.strength === 'weak') return null;
-  const rest = matches.slice(Math.floor(matches.length / 2));
-  const usual = rest.reduce((sum, { score }) => sum + score, 0) / Math.max(1, rest.length);
-  return best.score - usual + (best.strength === 'strong' ? 1 : 0);
-}
-
-function stored(): Kept | null {
-  try {
-    const kept = JSON.parse(localStorage.getItem(KEY) ?? 'null') as Kept | null;
-    return kept && Array.isArray(kept.words) ? kept : null;
-  } catch {
-    return null;
+    const pause = AGAIN_MS[times];
+    if (this.words.length < WANTED && pause) this.#timer = setTimeout(() => void this.#ask(times + 1, signal), pause);
   }
 }
 
