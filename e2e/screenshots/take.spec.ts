@@ -45,7 +45,7 @@ for (const [name, path, options] of [
     test.use(options);
     test(`take ${name}`, async ({ page }) => {
       await page.goto(path);
-      if (name === 'home') await expect(page.getByRole('list', { name: 'Examples' })).toBeVisible();
+      if (path === '/') await expect(page.getByRole('list', { name: 'Examples' }).getByRole('button')).toHaveCount(6);
       if (name === 'search') {
         await page.getByRole('button', { name: '8 of 10' }).click();
         await page.locator('a[data-index="1"]').hover();
@@ -87,8 +87,11 @@ test.describe('large', () => {
 
   test('take suggestions', async ({ page }) => {
     await page.goto('/');
-    await page.getByLabel('Search pictures by words').pressSequentially('tri');
-    await expect(page.getByRole('option').first()).toBeVisible();
+    // The words of the list are learnt beside everything else.
+    const known = async () => JSON.stringify(await (await page.request.get('/api/v1/suggestions?text=tr')).json());
+    await expect.poll(known, { timeout: 60_000 }).toContain('"word","text":"tr');
+    await page.getByLabel('Search pictures by words').pressSequentially('tr');
+    await expect(page.getByRole('option', { name: 'Found here' }).first()).toBeVisible();
     await page.keyboard.press('ArrowDown');
     await take(page, 'suggestions');
   });
