@@ -154,7 +154,7 @@ fn pipes_and_devices_are_not_waited_for() {
 /// been inside.
 #[test]
 fn a_link_that_is_swapped_in_meanwhile_leads_nowhere() {
-    const TRIES: usize = 20_000;
+    const TRIES: usize = 50_000;
     let place = Place::new();
     std::fs::write(place.inside("file"), "inside").expect("written");
     symlink(place.outside(), place.inside("folder-link")).expect("linked");
