@@ -37,6 +37,7 @@ async fn search_by(server: &Server, bytes: &[u8]) -> Value {
 }
 
 #[tokio::test]
+#[cfg_attr(target_os = "macos", ignore = "it looks into /proc")]
 async fn they_decode_in_a_sandbox_and_are_started_again_when_they_end() {
     let world = World::new();
     world.write("a.avif", &golden("alpha.avif"));
@@ -77,6 +78,7 @@ async fn they_decode_in_a_sandbox_and_are_started_again_when_they_end() {
 }
 
 #[tokio::test]
+#[cfg_attr(target_os = "macos", ignore = "it looks into /proc")]
 async fn they_can_be_done_without() {
     let world = World::new().set("DECODE__IN_PROCESS", "true");
     world.write("a.avif", &golden("alpha.avif"));
