@@ -5,7 +5,7 @@ DATA   ?= data
 PORT   ?= 3000
 BIN    := target/release/image-search
 
-.PHONY: deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo explore test test-rust test-qdrant test-postgres test-s3 test-azure test-whole e2e lint docs bench simulate-users onnxruntime
+.PHONY: check-macos deny advisories sbom schemathesis fuzz clients site package try-package quick-engine help build run up down lint-deploy demo explore test test-rust test-qdrant test-postgres test-s3 test-azure test-whole e2e lint docs bench simulate-users onnxruntime
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ lint: ## Formatting, clippy with warnings as errors, documentation
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
+check-macos: ## Types and lints for macOS on Apple silicon, from any machine; nothing runs (needs Python)
+	tools/check-macos.sh --all-targets
+
 clients: ## Generate a Python and a TypeScript client from the API document, and search and rate with each (needs both registries)
 	cargo build --release --locked
 	@$(BIN) serve --images demo/pictures --data-dir target/clients --model emoji-clip --port 3010 >target/clients.log 2>&1 & server=$$!; \
@@ -149,7 +152,7 @@ simulate-users: build ## Simulated users rate, and it is measured what searches 
 
 # Best effort: without it the built-in engine runs, which needs nothing.
 quick-engine:
-	@[ -e target/onnxruntime/libonnxruntime.so ] || $(MAKE) --no-print-directory onnxruntime PIP_FLAGS="--retries 0 --timeout 5" 2>/dev/null \
+	@ls target/onnxruntime/libonnxruntime.* >/dev/null 2>&1 || $(MAKE) --no-print-directory onnxruntime PIP_FLAGS="--retries 0 --timeout 5" 2>/dev/null \
 		|| echo "ONNX Runtime cannot be had now; the built-in engine runs, about 1.3 times slower"
 
 # Whichever version suits this Python; a release takes the one that deploy/onnxruntime.txt pins.
@@ -159,7 +162,8 @@ onnxruntime: ## Get ONNX Runtime (faster than the built-in engine) from its whee
 	rm -rf target/onnxruntime && mkdir -p target/onnxruntime/wheel
 	python3 -m pip download $(PIP_FLAGS) --quiet --no-deps --only-binary :all: -d target/onnxruntime/wheel $(ONNXRUNTIME)
 	cd target/onnxruntime && python3 -m zipfile -e wheel/onnxruntime-*.whl unpacked
-	cd target/onnxruntime && cp unpacked/onnxruntime/capi/libonnxruntime.so.* libonnxruntime.so \
+	cd target/onnxruntime && { cp unpacked/onnxruntime/capi/libonnxruntime.so.* libonnxruntime.so 2>/dev/null \
+		|| cp unpacked/onnxruntime/capi/libonnxruntime.*.dylib libonnxruntime.dylib; } \
 		&& cp unpacked/onnxruntime/LICENSE LICENSE && cp unpacked/onnxruntime/ThirdPartyNotices.txt NOTICES.txt && rm -rf wheel unpacked
 
 package: ## Archive and Debian package as they are released, into dist/ (needs dpkg-deb and binutils; make onnxruntime first)

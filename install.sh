@@ -24,7 +24,11 @@ need() {
 }
 
 target() {
-  [ "$(uname -s)" = Linux ] || fail "there is a program for Linux only; on $(uname -s) run the container, see docs/deployment.md"
+  case $(uname -s) in
+    Linux) ;;
+    Darwin) fail "there is no program for macOS yet; build it from source (type-checked, never run there by us) or run the container, see docs/start.md" ;;
+    *) fail "there is a program for Linux only; on Windows use WSL 2 or the container, see docs/start.md" ;;
+  esac
   case $(uname -m) in
     x86_64 | amd64) machine=x86_64 ;;
     aarch64 | arm64) machine=aarch64 ;;

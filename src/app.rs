@@ -143,11 +143,11 @@ impl App {
     pub fn sign_of_life(&self) -> ProcessRow {
         let state = self.serving.state();
         let ingest = state.ingest().map(|ingest| ingest.status(0));
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let system = rustix::system::uname();
         ProcessRow {
             instance: self.instance.clone(),
             role: self.config.role.to_string(),
-            host: host.trim().to_owned(),
+            host: system.nodename().to_string_lossy().into_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_ms: self.started_ms,
             seen_ms: now_ms(),

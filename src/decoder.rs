@@ -106,6 +106,7 @@ impl Decoder {
         let program = PROGRAM.get().filter(|_| !config.in_process);
         let memory = limits.max_alloc_bytes.to_string();
         let processes = program.map(|program| {
+            sandbox::tell_what_is_missing();
             Processes::new(program.clone(), vec![child::COMMAND.to_owned(), memory])
         });
         Self {

@@ -1,5 +1,5 @@
 //! Shows a file in the file manager of the desktop that this program runs on: by D-Bus, which all common ones answer, otherwise
-//! by opening its folder. Programs are started without a shell, and get an absolute path or a `file://` address, so that no
+//! by opening its folder; on macOS in the Finder. Programs are started without a shell, and get an absolute path or a `file://` address, so that no
 //! name of a file can be taken for anything else.
 
 use std::ffi::{OsStr, OsString};
@@ -14,6 +14,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use tokio::process::{Child, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// The Finder's, by its full path: there is one place for it.
+const OPEN: &str = "/usr/bin/open";
 /// Programs that were started and have not ended; some file managers run as long as their window is open.
 const PROGRAMS_MAX: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,6 +37,7 @@ enum Way {
     DbusSend(PathBuf),
     Gdbus(PathBuf),
     XdgOpen(PathBuf),
+    Finder(PathBuf),
 }
 
 /// Why a file is not shown.
@@ -51,6 +54,13 @@ pub enum FileManagerError {
 impl FileManager {
     /// None without a desktop, or without any program that opens its file manager. `variable` reads the environment.
     pub fn find(variable: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
+        if cfg!(target_os = "macos") {
+            return Self::by(vec![Way::Finder(OPEN.into())]);
+        }
+        Self::of_free_desktop(variable)
+    }
+
+    fn of_free_desktop(variable: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
         let has = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
         if !has("DISPLAY") && !has("WAYLAND_DISPLAY") {
             return None;
@@ -66,8 +76,12 @@ impl FileManager {
             program("gdbus").map(Way::Gdbus),
             program("xdg-open").map(Way::XdgOpen),
         ];
-        let ways: Arc<[Way]> = ways.into_iter().flatten().collect();
-        (!ways.is_empty()).then(|| Self { ways, turns: Arc::new(Semaphore::new(PROGRAMS_MAX)) })
+        Self::by(ways.into_iter().flatten().collect())
+    }
+
+    fn by(ways: Vec<Way>) -> Option<Self> {
+        let turns = Arc::new(Semaphore::new(PROGRAMS_MAX));
+        (!ways.is_empty()).then(|| Self { ways: ways.into(), turns })
     }
 
     /// Shows `file`, an absolute path. Goes on if the caller gives up.
@@ -110,7 +124,10 @@ enum Ended {
 impl Way {
     fn program(&self) -> &Path {
         match self {
-            Self::DbusSend(program) | Self::Gdbus(program) | Self::XdgOpen(program) => program,
+            Self::DbusSend(program)
+            | Self::Gdbus(program)
+            | Self::XdgOpen(program)
+            | Self::Finder(program) => program,
         }
     }
 
@@ -140,6 +157,7 @@ impl Way {
                 "''".to_owned(),
             ],
             Self::XdgOpen(_) => return vec![file.parent().unwrap_or(file).into()],
+            Self::Finder(_) => return vec!["-R".into(), file.into()],
         };
         words.into_iter().map(OsString::from).collect()
     }
@@ -199,7 +217,7 @@ mod tests {
     }
 
     fn on(desktop: &str, path: &Path) -> Option<FileManager> {
-        FileManager::find(|name| match name {
+        FileManager::of_free_desktop(|name| match name {
             "DISPLAY" => Some(desktop.into()),
             "PATH" => Some(path.into()),
             _ => None,
@@ -228,6 +246,8 @@ mod tests {
         assert_eq!(sent, format!("array:string:{address}"));
         assert_eq!(last(Way::Gdbus("g".into()), 2), format!("['{address}']"));
         assert_eq!(last(Way::XdgOpen("x".into()), 1), "/pictures/-a");
+        let revealed = Way::Finder(OPEN.into()).arguments(file);
+        assert_eq!(revealed, [OsStr::new("-R"), file.as_os_str()], "a path without a shell");
     }
 
     #[tokio::test]

@@ -21,6 +21,8 @@ use crate::serving::{Answering, ServingError, ServingState};
 
 /// Files that may be open beside connections: pictures, catalog, the vector store's segments.
 const FILES_RESERVED: usize = 512;
+/// Of macOS, which calls it so.
+const OPEN_MAX: u64 = 10_240;
 /// Connections that the system holds for us until they are taken.
 const BACKLOG: u32 = 1024;
 /// How often it is looked how far a download is.
@@ -175,9 +177,15 @@ async fn warn_of_openness(app: &App, address: std::net::SocketAddr) -> anyhow::R
 /// As many files and connections may be open as the system lets this program have. Returns how many; `None` is no limit.
 fn raise_files_max() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
+    let most = if cfg!(target_os = "macos") {
+        // It says that there is no limit, and takes no higher one than this.
+        let most = limit.maximum.map_or(OPEN_MAX, |maximum| maximum.min(OPEN_MAX));
+        limit.current.map(|current| current.max(most))
+    } else {
+        limit.maximum
+    };
+    match setrlimit(Resource::Nofile, Rlimit { current: most, maximum: limit.maximum }) {
+        Ok(()) => most,
         Err(_) => limit.current,
     }
 }

@@ -1,5 +1,6 @@
 //! What a decoding process gives up before it looks at a picture: files, the network, other programs, and more memory than a
-//! picture may cost. A fault in a decoder, even one that runs foreign code, then has nothing to reach for.
+//! picture may cost. A fault in a decoder, even one that runs foreign code, then has nothing to reach for. On Linux the kernel
+//! filters calls; elsewhere there are limits alone, under which nothing can be opened or started.
 
 use std::io;
 
@@ -10,12 +11,31 @@ const ADDRESS_SPACE_BYTES: u64 = 1 << 30;
 
 /// Ends with an error if the limits cannot be set; Landlock is left out where the kernel does not know it.
 pub(super) fn enter(memory_bytes_max: u64) -> io::Result<()> {
-    limit(Resource::As, memory_bytes_max.saturating_mul(2).saturating_add(ADDRESS_SPACE_BYTES))?;
+    // macOS does not hold anybody to such a limit; there a picture's memory is bounded by its header alone.
+    if cfg!(target_os = "linux") {
+        let bytes = memory_bytes_max.saturating_mul(2).saturating_add(ADDRESS_SPACE_BYTES);
+        limit(Resource::As, bytes)?;
+    }
     limit(Resource::Core, 0)?;
     limit(Resource::Fsize, 0)?;
+    // Some containers refuse the calls of Landlock; the filter below forbids the same once more.
     #[cfg(target_os = "linux")]
-    linux::forbid_files_and_network().map_err(io::Error::other)?;
+    let _ = linux::forbid_files_by_landlock();
+    // No file or connection can be opened any more, also not in the place of one that is closed; Landlock had to open one.
+    limit(Resource::Nofile, 0)?;
+    limit(Resource::Nproc, 0)?;
+    #[cfg(target_os = "linux")]
+    linux::forbid_calls().map_err(io::Error::other)?;
     Ok(())
+}
+
+/// Says in the log where decoding processes are less enclosed than they could be.
+pub(super) fn tell_what_is_missing() {
+    if !cfg!(target_os = "linux") {
+        tracing::warn!(
+            "AVIF and JPEG XL are decoded in processes that can open no file and no connection and start no program, but this system has no filter of calls like Linux: one that is taken over could still delete or rename files of this user"
+        );
+    }
 }
 
 fn limit(resource: Resource, most: u64) -> io::Result<()> {
@@ -75,9 +95,7 @@ mod linux {
 
     type Reason = Box<dyn std::error::Error + Send + Sync>;
 
-    pub(super) fn forbid_files_and_network() -> Result<(), Reason> {
-        // Some containers refuse the calls of Landlock; the filter below forbids the same once more.
-        let _ = with_landlock();
+    pub(super) fn forbid_calls() -> Result<(), Reason> {
         let rules = FORBIDDEN.iter().map(|call| (*call, Vec::new())).collect();
         let refuse = SeccompAction::Errno(libc::EPERM as u32);
         let here = std::env::consts::ARCH.try_into()?;
@@ -87,7 +105,7 @@ mod linux {
         Ok(())
     }
 
-    fn with_landlock() -> Result<(), landlock::RulesetError> {
+    pub(super) fn forbid_files_by_landlock() -> Result<(), landlock::RulesetError> {
         Ruleset::default()
             .handle_access(AccessFs::from_all(ABI::V5))?
             .handle_access(AccessNet::from_all(ABI::V5))?

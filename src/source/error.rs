@@ -58,10 +58,12 @@ const TROUBLE: &[Errno] = &[
     Errno::CONNREFUSED,
     Errno::CONNRESET,
     Errno::TIMEDOUT,
+    #[cfg(target_os = "linux")]
     Errno::REMOTEIO,
     Errno::NOLINK,
     Errno::NODEV,
     Errno::NXIO,
+    #[cfg(target_os = "linux")]
     Errno::NOMEDIUM,
     Errno::AGAIN,
     Errno::INTR,
@@ -97,7 +99,7 @@ impl SourceError {
         let code = error.raw_os_error();
         let is = |errno: Errno| code == Some(errno.raw_os_error());
         match error.kind() {
-            // A link on the way, a way out of the source, or a socket.
+            // A link on the way, or a way out of the source.
             _ if is(Errno::LOOP) || is(Errno::XDEV) => Self::NotAFile(name),
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NotFound(name),
             io::ErrorKind::AlreadyExists => Self::Exists(name),

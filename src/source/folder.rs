@@ -1,7 +1,8 @@
 //! A folder of pictures on a local disk or a mounted share, with all folders below it. Symbolic links are never followed, neither
-//! while walking nor while opening: the kernel resolves every path beneath the root, so no name and no race leads out of it.
+//! while walking nor while opening: `beneath` resolves every path below the root, so no name and no race leads out of it.
 //! `walk` lists it in name order, `hints` watches it.
 
+mod beneath;
 mod hints;
 mod walk;
 
@@ -15,9 +16,10 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use globset::GlobSet;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use tokio::io::{AsyncRead, AsyncSeekExt, ReadBuf};
 
+use self::beneath::Way;
 use super::{Hints, Identity, Listing, OpenPicture, Opened, Source, SourceError};
 use crate::disk_space::free_bytes;
 use crate::types::{Fingerprint, ImageName, Scope};
@@ -25,9 +27,10 @@ use crate::types::{Fingerprint, ImageName, Scope};
 /// What file systems take as one part of a path.
 const FILE_NAME_BYTES_MAX: usize = 255;
 /// What the system takes as a path.
-const PATH_BYTES_MAX: usize = 4095;
+const PATH_BYTES_MAX: usize = if cfg!(target_os = "macos") { 1023 } else { 4095 };
 
 /// File systems that others write to without this kernel: NFS, SMB (under three names), Ceph, AFS, 9P, FUSE; from statfs(2).
+#[cfg(target_os = "linux")]
 const FOREIGN: [u32; 8] =
     [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x5346_414f, 0x0102_1997, 0x6573_5546];
 
@@ -45,6 +48,7 @@ struct Folder {
     /// Below the root, and no place of pictures: the data folder, if it lies here.
     excluded: Option<PathBuf>,
     images_max: usize,
+    way: Way,
     /// Whether somebody listens to all of it.
     is_watched: AtomicBool,
     /// Folders that tests declare unreadable, since nothing is unreadable to root.
@@ -68,11 +72,19 @@ impl FolderSource {
             ignore,
             excluded,
             images_max,
+            way: Way::of_this_system(),
             is_watched: AtomicBool::new(false),
             #[cfg(test)]
             locked: parking_lot::Mutex::default(),
         };
         Self { folder: Arc::new(folder) }
+    }
+
+    /// As on systems that cannot resolve a whole path beneath a folder.
+    #[cfg(test)]
+    fn by_steps(mut self) -> Self {
+        Arc::get_mut(&mut self.folder).expect("nobody else has it yet").way = Way::Steps;
+        self
     }
 
     /// Has `work` done on a thread that may wait.
@@ -157,16 +169,20 @@ impl Folder {
 
     /// What others do on a share, or behind a file system in user space, is not told to us.
     fn is_on_this_machine(&self) -> bool {
-        self.open_root()
-            .and_then(|root| Ok(rustix::fs::fstatfs(&root)?))
-            .is_ok_and(|file_system| !FOREIGN.contains(&(file_system.f_type as u32)))
+        #[cfg(target_os = "linux")]
+        let is_local =
+            |file_system: rustix::fs::StatFs| !FOREIGN.contains(&(file_system.f_type as u32));
+        #[cfg(target_os = "macos")]
+        let is_local =
+            |file_system: rustix::fs::StatFs| file_system.f_flags & libc::MNT_LOCAL as u32 != 0;
+        self.open_root().and_then(|root| Ok(rustix::fs::fstatfs(&root)?)).is_ok_and(is_local)
     }
 
     fn stat(&self, name: &ImageName) -> Result<Fingerprint, SourceError> {
         let relative = self.path_of(name).ok_or_else(|| SourceError::NotFound(name.clone()))?;
         let stat = self
             .open_root()
-            .and_then(|root| stat_beneath(&root, relative))
+            .and_then(|root| self.way.stat(&root, relative))
             .map_err(|error| SourceError::of(name, &error))?;
         let is_file = FileType::from_raw_mode(stat.st_mode).is_file();
         is_file.then(|| fingerprint(&stat)).ok_or_else(|| SourceError::NotAFile(name.clone()))
@@ -175,13 +191,17 @@ impl Folder {
     fn open(&self, name: &ImageName) -> Result<(File, Fingerprint), SourceError> {
         let relative = self.path_of(name).ok_or_else(|| SourceError::NotFound(name.clone()))?;
         // NONBLOCK: opening a pipe must not hang. It means nothing for regular files.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
         let opened = || {
-            let file = open_beneath(&self.open_root()?, relative, flags, Mode::empty())?;
+            let file = self.way.open(&self.open_root()?, relative, flags, Mode::empty())?;
             let stat = rustix::fs::fstat(&file)?;
             Ok((file, stat))
         };
-        let (file, stat) = opened().map_err(|error| SourceError::of(name, &error))?;
+        // What cannot be opened at all, such as a socket, gives errors that look like trouble with the disk.
+        let (file, stat) = opened().map_err(|error| match self.stat(name) {
+            Err(SourceError::NotAFile(name)) => SourceError::NotAFile(name),
+            _ => SourceError::of(name, &error),
+        })?;
         if FileType::from_raw_mode(stat.st_mode).is_file() {
             Ok((file, fingerprint(&stat)))
         } else {
@@ -194,6 +214,11 @@ impl Folder {
         Ok(rustix::fs::open(&self.root, flags, Mode::empty())?.into())
     }
 
+    /// A folder below the open root, to list it or to work in it.
+    fn open_folder(&self, root: &File, relative: &Path) -> io::Result<File> {
+        self.way.open(root, relative, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+    }
+
     fn check_name(&self, name: &ImageName) -> Result<(), SourceError> {
         let refused = |reason: &str| {
             Err(SourceError::BadName { name: name.clone(), reason: reason.to_owned() })
@@ -202,7 +227,7 @@ impl Folder {
             return refused("files of such names are ignored here (ingest.ignore)");
         }
         if name.as_str().len() - self.prefix.len() > PATH_BYTES_MAX {
-            return refused("it is longer than 4095 bytes");
+            return refused(&format!("it is longer than {PATH_BYTES_MAX} bytes"));
         }
         if name.as_str().split('/').any(|part| part.len() > FILE_NAME_BYTES_MAX) {
             return refused("a part of it is longer than 255 bytes");
@@ -232,11 +257,9 @@ impl Folder {
     /// Takes back folders that were made for nothing; one that got something meanwhile stays.
     fn remove_folders(&self, made: &[PathBuf]) {
         let Ok(root) = self.open_root() else { return };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         for folder in made.iter().rev() {
             let above = folder.parent().unwrap_or(Path::new("."));
-            let (Ok(above), Some(part)) =
-                (open_beneath(&root, above, flags, Mode::empty()), folder.file_name())
+            let (Ok(above), Some(part)) = (self.open_folder(&root, above), folder.file_name())
             else {
                 return;
             };
@@ -259,12 +282,7 @@ impl Folder {
         // Folder by folder, each opened beneath the last: a link on the way ends it before anything is made behind it.
         let mut made = PathBuf::from(".");
         for part in parent.into_iter().flatten() {
-            let above = open_beneath(
-                &root,
-                &made,
-                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                Mode::empty(),
-            )?;
+            let above = self.open_folder(&root, &made)?;
             let is_new = match rustix::fs::mkdirat(&above, part, Mode::from_raw_mode(0o755)) {
                 Ok(()) => true,
                 Err(rustix::io::Errno::EXIST) => false,
@@ -275,12 +293,7 @@ impl Folder {
                 folders.push(made.clone());
             }
         }
-        let folder = open_beneath(
-            &root,
-            parent.unwrap_or(Path::new(".")),
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
+        let folder = self.open_folder(&root, parent.unwrap_or(Path::new(".")))?;
         // Hidden while it is written: the walk and the watcher ignore names with a leading dot.
         let partial = format!(".upload-{}.part", uuid::Uuid::new_v4());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -314,12 +327,7 @@ impl Folder {
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
-        let folder = open_beneath(
-            &self.open_root()?,
-            parent,
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
+        let folder = self.open_folder(&self.open_root()?, parent)?;
         let target =
             relative.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         Ok(rustix::fs::unlinkat(&folder, target, AtFlags::empty())?)
@@ -435,19 +443,6 @@ impl OpenPicture for OpenFile {
         self.file.seek(io::SeekFrom::Start(position)).await?;
         Ok(true)
     }
-}
-
-/// Opens `relative` below `root`. The kernel sees to it that no link and no `..` leads anywhere else.
-#[cfg(target_os = "linux")]
-fn open_beneath(root: &File, relative: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    Ok(rustix::fs::openat2(root, relative, flags, mode, resolve)?.into())
-}
-
-/// What is at `relative`, without opening it.
-fn stat_beneath(root: &File, relative: &Path) -> io::Result<Stat> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::fstat(open_beneath(root, relative, flags, Mode::empty())?)?)
 }
 
 /// Times before 1970 count as 1970.

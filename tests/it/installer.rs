@@ -112,6 +112,7 @@ impl Releases {
 }
 
 #[tokio::test]
+#[cfg_attr(target_os = "macos", ignore = "there is no program to install")]
 async fn the_newest_is_installed_or_the_one_that_is_asked_for_and_goes_again() {
     let releases = Releases::start().await;
     assert!(releases.install(&[]).await.status.success());
@@ -136,6 +137,7 @@ async fn the_newest_is_installed_or_the_one_that_is_asked_for_and_goes_again() {
 }
 
 #[tokio::test]
+#[cfg_attr(target_os = "macos", ignore = "there is no program to install")]
 async fn what_the_release_does_not_list_is_refused() {
     let releases = Releases::start().await;
     assert!(releases.install(&[]).await.status.success());
@@ -166,6 +168,7 @@ async fn what_the_release_does_not_list_is_refused() {
 }
 
 #[tokio::test]
+#[cfg_attr(target_os = "macos", ignore = "there is no program to install")]
 async fn a_server_elsewhere_without_tls_and_a_copy_without_an_address_are_refused() {
     let releases = Releases::start().await;
     let output = releases.install(&[("INSTALL_RELEASES", "http://mirror.invalid/releases")]).await;

@@ -9,24 +9,58 @@ use crate::source::address::folders;
 use crate::source::conformance::{self, Subject, listed, name};
 use crate::source::{Listed, memory::MemorySource};
 
-struct InFolder {
+struct Place<const BY_STEPS: bool> {
     dir: tempfile::TempDir,
     source: Arc<FolderSource>,
 }
 
-impl InFolder {
+/// As this system opens pictures; on Linux the kernel resolves paths.
+type InFolder = Place<false>;
+/// As systems do that cannot.
+type BySteps = Place<true>;
+
+/// Makes a test of each case for both ways of opening.
+macro_rules! for_both_ways {
+    ($($case:ident),+ $(,)?) => {
+        mod in_folder {
+            use super::Subject as _;
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(super::InFolder::start()).await;
+            })+
+        }
+        mod by_steps {
+            use super::Subject as _;
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(super::BySteps::start()).await;
+            })+
+        }
+    };
+}
+
+for_both_ways!(
+    neither_hidden_files_nor_links_are_listed_or_opened,
+    pipes_sockets_and_devices_are_neither_listed_nor_waited_for,
+    creating_leaves_no_partial_file_and_follows_no_link,
+    names_that_could_not_be_listed_or_deleted_are_refused_and_leave_nothing,
+    very_deep_folders_are_listed,
+);
+
+impl<const BY_STEPS: bool> Place<BY_STEPS> {
     fn root(&self) -> PathBuf {
         self.dir.path().join("root")
     }
 }
 
-impl Subject for InFolder {
+impl<const BY_STEPS: bool> Subject for Place<BY_STEPS> {
     fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let root = dir.path().join("root");
         std::fs::create_dir(&root).expect("mkdir");
-        let source = Arc::new(source(&root, 100_000));
-        Self { dir, source }
+        let source = source(&root, 100_000);
+        let source = if BY_STEPS { source.by_steps() } else { source };
+        Self { dir, source: Arc::new(source) }
     }
 
     fn source(&self) -> Arc<dyn Source> {
@@ -41,6 +75,12 @@ impl Subject for InFolder {
 
     fn remove(&self, name: &ImageName) {
         std::fs::remove_file(self.root().join(name.as_str())).expect("remove");
+    }
+
+    /// Most disks of macOS know no difference of case, and no letters that Unicode does not have.
+    fn takes(&self, name: &str) -> bool {
+        let is_taken = |letter: char| !letter.is_uppercase() && letter != '\u{10FFFF}';
+        !cfg!(target_os = "macos") || name.chars().all(is_taken)
     }
 
     fn lock(&self, folder: &ImageName) {
@@ -58,6 +98,10 @@ impl Subject for InFolder {
 
 mod folder {
     crate::source::conformance::conformance_tests!(super::InFolder);
+}
+
+mod folder_by_steps {
+    crate::source::conformance::conformance_tests!(super::BySteps);
 }
 
 struct InMemory(MemorySource);
@@ -111,21 +155,20 @@ async fn items(source: &FolderSource, scope: Scope) -> Vec<Listed> {
     items
 }
 
-#[tokio::test]
-async fn neither_hidden_files_nor_links_are_listed_or_opened() {
-    let dir = tempfile::tempdir().expect("temp");
+async fn neither_hidden_files_nor_links_are_listed_or_opened<const B: bool>(subject: Place<B>) {
+    let dir = subject.root();
     let outside = tempfile::tempdir().expect("temp");
     std::fs::write(outside.path().join("secret.png"), "x").expect("write");
-    std::fs::create_dir_all(dir.path().join(".hidden")).expect("mkdir");
+    std::fs::create_dir_all(dir.join(".hidden")).expect("mkdir");
     for file in ["a.png", ".DS_Store", ".hidden/b.png", "copy.png.part", "Thumbs.db"] {
-        std::fs::write(dir.path().join(file), "x").expect("write");
+        std::fs::write(dir.join(file), "x").expect("write");
     }
-    symlink(outside.path(), dir.path().join("link")).expect("link");
-    symlink(outside.path().join("secret.png"), dir.path().join("secret.png")).expect("link");
-    let source = source(dir.path(), 100);
-    assert_eq!(listed(&source, Scope::All).await, ["a.png"]);
+    symlink(outside.path(), dir.join("link")).expect("link");
+    symlink(outside.path().join("secret.png"), dir.join("secret.png")).expect("link");
+    let source = &*subject.source;
+    assert_eq!(listed(source, Scope::All).await, ["a.png"]);
     for nothing in ["link", "link/secret.png", "secret.png", ".hidden", "Thumbs.db"] {
-        assert!(listed(&source, Scope::Under(name(nothing))).await.is_empty(), "{nothing}");
+        assert!(listed(source, Scope::Under(name(nothing))).await.is_empty(), "{nothing}");
     }
     for leading_out in ["link/secret.png", "secret.png"] {
         let error = source.open(&name(leading_out)).await.err().expect("not followed");
@@ -152,6 +195,8 @@ async fn a_list_that_reaches_the_limit_says_so() {
     assert_eq!((count(&told), told.len()), (5, 5), "exactly as many as allowed are all there is");
 }
 
+/// Disks of macOS take none.
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn names_that_are_not_utf_8_are_told_and_not_walked_into() {
     use std::os::unix::ffi::OsStrExt;
@@ -169,21 +214,26 @@ async fn names_that_are_not_utf_8_are_told_and_not_walked_into() {
     assert_eq!((unnameable.count(), told.len()), (2, 3), "{told:?}");
 }
 
-#[tokio::test]
-async fn pipes_are_neither_listed_nor_waited_for() {
-    let subject = InFolder::start();
+async fn pipes_sockets_and_devices_are_neither_listed_nor_waited_for<const B: bool>(
+    subject: Place<B>,
+) {
     let made = std::process::Command::new("mkfifo").arg(subject.root().join("pipe")).status();
     assert!(made.expect("mkfifo runs").success());
+    let socket = std::os::unix::net::UnixListener::bind(subject.root().join("socket"));
+    let _listening = socket.expect("bound");
     assert!(listed(&*subject.source(), Scope::All).await.is_empty());
-    assert_eq!(
-        subject.source.open(&name("pipe")).await.err(),
-        Some(SourceError::NotAFile(name("pipe")))
-    );
+    for no_file in ["pipe", "socket"] {
+        let no_file = name(no_file);
+        let opened = subject.source.open(&no_file).await.err();
+        assert_eq!(opened, Some(SourceError::NotAFile(no_file.clone())));
+    }
+    let devices = source(Path::new("/dev"), 10);
+    let devices = if B { devices.by_steps() } else { devices };
+    let null = name("null");
+    assert_eq!(devices.open(&null).await.err(), Some(SourceError::NotAFile(null)));
 }
 
-#[tokio::test]
-async fn creating_leaves_no_partial_file_and_follows_no_link() {
-    let subject = InFolder::start();
+async fn creating_leaves_no_partial_file_and_follows_no_link<const B: bool>(subject: Place<B>) {
     let outside = tempfile::tempdir().expect("temp");
     symlink(outside.path(), subject.root().join("link")).expect("link");
     subject.source.create(&name("new/a.png"), b"bytes").await.expect("created");
@@ -194,11 +244,11 @@ async fn creating_leaves_no_partial_file_and_follows_no_link() {
     assert_eq!(std::fs::read_dir(outside.path()).expect("dir").count(), 0);
 }
 
-#[tokio::test]
-async fn names_that_could_not_be_listed_or_deleted_are_refused_and_leave_nothing() {
-    let subject = InFolder::start();
+async fn names_that_could_not_be_listed_or_deleted_are_refused_and_leave_nothing<const B: bool>(
+    subject: Place<B>,
+) {
     subject.put(&name("file"), b"x");
-    let (long, deep) = ("x".repeat(256), format!("{}xx", "d/".repeat(2047)));
+    let (long, deep) = ("x".repeat(256), format!("{}xx", "d/".repeat(PATH_BYTES_MAX / 2)));
     for bad in [".hidden", "a/.b/c", &long, &format!("new/{long}"), &deep, "file/below"] {
         let refused = subject.source.create(&name(bad), b"bytes").await;
         assert!(matches!(refused, Err(SourceError::BadName { .. })), "{bad:.20}: {refused:?}");
@@ -219,10 +269,8 @@ async fn another_folder_in_its_place_has_another_identity() {
 }
 
 /// Every level is a folder of its own and none is kept open meanwhile.
-#[tokio::test]
-async fn very_deep_folders_are_listed() {
-    let subject = InFolder::start();
-    let deep = format!("{}x", "d/".repeat(1500));
+async fn very_deep_folders_are_listed<const B: bool>(subject: Place<B>) {
+    let deep = format!("{}x", "d/".repeat(PATH_BYTES_MAX / 3));
     subject.source.create(&name(&deep), b"x").await.expect("created");
     subject.put(&name("e"), b"x");
     assert_eq!(listed(&*subject.source(), Scope::All).await, [deep, "e".to_owned()]);

@@ -8,10 +8,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Stat};
 use rustix::io::Errno;
 
-use super::{Folder, fingerprint, open_beneath, stat_beneath};
+use super::{Folder, fingerprint};
 use crate::printable::printable;
 use crate::source::error::is_trouble;
 use crate::source::{Listed, ListingWriter, SourceError, Stopped};
@@ -83,7 +83,7 @@ impl Walk<'_> {
     fn start(&mut self, scope: &Scope) -> Result<(), Halt> {
         let Scope::Under(name) = scope else { return self.enter(PathBuf::new()) };
         let Some(relative) = self.folder.path_of(name) else { return Ok(()) };
-        match stat_beneath(&self.root, relative) {
+        match self.folder.way.stat(&self.root, relative) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => {
                 self.enter(relative.to_path_buf())
             }
@@ -181,8 +181,7 @@ impl Walk<'_> {
 
     fn open(&self, path: &Path) -> io::Result<File> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        open_beneath(&self.root, path, flags, Mode::empty())
+        self.folder.open_folder(&self.root, path)
     }
 
     /// In order, and without what lies before the name that the list begins after.

@@ -1,7 +1,7 @@
 //! Keeps the engine's write-ahead log small. `qdrant-edge` 0.7 appends every operation to it, never reads it again, and
 //! offers no call to shorten it; only the last file matters, because the numbering of operations goes on from there.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -35,12 +35,12 @@ fn closed_files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 }
 
 /// The running engine keeps a map of the file, and so its space, until it ends: give the space back first. The map
-/// then reads as zeros, which nobody does.
+/// then reads as zeros, which nobody does. Elsewhere than on Linux the space comes back when the collection is closed.
 fn delete(path: &Path) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{FallocateFlags, fallocate};
-        let file = OpenOptions::new().write(true).open(path)?;
+        let file = fs::OpenOptions::new().write(true).open(path)?;
         let bytes = file.metadata()?.len();
         if bytes > 0 {
             // Not every file system can; then the space comes back when the collection is closed.

@@ -35,8 +35,8 @@ pub(crate) const ONE_ENGINE_ONLY: [(&str, EngineChoice); 0] = [];
 pub(crate) fn library() -> Option<PathBuf> {
     let named =
         std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let made =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/onnxruntime/libonnxruntime.so");
+    let made = format!("../../target/onnxruntime/libonnxruntime{}", std::env::consts::DLL_SUFFIX);
+    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join(made);
     named.or_else(|| made.is_file().then_some(made))
 }
 
