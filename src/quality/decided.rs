@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Comparison;
-use crate::catalog::{Catalog, CatalogError, Gate, GateDecision};
+use crate::catalog::{Catalog, CatalogError, Gate, GateDecision, GateOutcome};
 use crate::moment::timestamp;
 
 /// Decisions of each gate in one report.
@@ -26,7 +26,8 @@ pub struct Decision {
     pub number: i64,
     /// When, as in RFC 3339.
     pub decided: String,
-    /// Of learning `on`, `off`, or `auto` (as long as it does no harm); of another model `passed`, `held` (the former goes on), `forced`, or
+    /// Of learning `on` (what others said counts), `own` (only what who searches said themselves), `off` (nothing does) or `auto` (it is
+    /// measured anew); of another model `passed`, `held` (the former goes on), `forced`, or
     /// `again` (it is to be compared once more).
     pub outcome: &'static str,
     /// Whether an operator decided.
@@ -46,7 +47,11 @@ impl From<GateDecision> for Decision {
         Self {
             number: row.number,
             decided: timestamp(row.decided_ms),
-            outcome: row.outcome.as_str(),
+            outcome: match row.outcome {
+                // Only operators switch all of it off.
+                GateOutcome::Off if !row.by_operator => "own",
+                outcome => outcome.as_str(),
+            },
             by_operator: row.by_operator,
             model: row.model,
             former: Some(row.former).filter(|former| !former.is_empty()),
