@@ -2,8 +2,9 @@
 """How much learning from ratings could gain at all, offline, with the users of simulate.py: what is right is known of the pictures that somebody
 judged, and all others stay where they are. Needs numpy.
 
-`agreed` knows it of the pictures on which two sources agree under the query or a near one, `judged` of all that got a thumb there, and `seen` of all
-that stood in a rated answer. Each puts what is right first, and what is wrong last. `as it is` is what the program makes of the same ratings."""
+`agreed` knows it of the pictures on which two sources agree under the query or a near one (by thumbs, or by numbers for whole lists), `with a thumb`
+of those of them that at least one thumb is for, `judged` of all that got a thumb, and `seen` of all that stood in a rated answer. Each puts what is
+right first, and what is wrong last. `as it is` is what the program makes of the same ratings."""
 
 import random
 from collections import defaultdict
@@ -47,7 +48,8 @@ class Known(Program):
                 seen.update(shown)
                 for name in thumbs:
                     by[name].add(client)
-        return {"agreed": set(self.opinions(text, None)), "judged": set(by), "seen": seen}
+        agreed = set(self.opinions(text, None))
+        return {"agreed": agreed, "with a thumb": agreed & set(by), "judged": set(by), "seen": seen}
 
 
 def ideal(server, text, right, known):
