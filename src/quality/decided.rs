@@ -1,4 +1,4 @@
-//! What gates decided, as the report shows it: whether searches learn, and which models were let in.
+//! What gates decided, as the report shows it: whose ratings searches learn from, and which models were let in.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,7 +13,7 @@ const SHOWN: u32 = 10;
 /// What was decided from replayed ratings, or by an operator; newest first, at most ten of each.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct Decided {
-    /// Whether searches learn from ratings.
+    /// Whose ratings searches learn from.
     pub learning: Vec<Decision>,
     /// Whether another model may answer in the place of the former.
     pub switches: Vec<Decision>,
