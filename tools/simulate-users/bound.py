@@ -16,40 +16,24 @@ from simulate import Plan, Truth, Users
 
 
 class Known(Program):
-    """Keeps the thumbs and what was seen."""
+    """Keeps who put a thumb on what, and what was seen, by text."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.looked_at = defaultdict(list)
 
     def json(self, method, path, body, client):
         super().json(method, path, body, client)
         text, shown = body["jwt"]
-        ratings = self.rated[text]
-        ratings[-1] = (*ratings[-1], {t["image_name"] for t in body.get("image_feedback", [])}, shown)
-
-    def opinions(self, text, client, besides=None):
-        of = self.rated
-        self.rated = {key: [rating[:2] for rating in ratings] for key, ratings in of.items()}
-        try:
-            return super().opinions(text, client, besides)
-        finally:
-            self.rated = of
-
-    def trust(self):
-        of = self.rated
-        self.rated = {key: [rating[:2] for rating in ratings] for key, ratings in of.items()}
-        try:
-            return super().trust()
-        finally:
-            self.rated = of
+        self.looked_at[text].append(([t["image_name"] for t in body.get("image_feedback", [])], shown))
 
     def known(self, text):
-        nearness = np.array(self.rows) @ self.row(text)
-        by, seen = defaultdict(set), set()
-        for near, ratings in zip(nearness, self.rated.values()):
-            for client, _, thumbs, shown in ratings if near > self.s["near"] else ():
-                seen.update(shown)
-                for name in thumbs:
-                    by[name].add(client)
+        similarity = np.array(self.rows) @ self.row(text)
+        near = [rated for rated, value in zip(self.rated, similarity) if value > self.s["near"]]
+        judged = {name for rated in near for thumbs, _ in self.looked_at[rated] for name in thumbs}
+        seen = {name for rated in near for _, shown in self.looked_at[rated] for name in shown}
         agreed = set(self.opinions(text, None))
-        return {"agreed": agreed, "with a thumb": agreed & set(by), "judged": set(by), "seen": seen}
+        return {"agreed": agreed, "with a thumb": agreed & judged, "judged": judged, "seen": seen}
 
 
 def ideal(server, text, right, known):
