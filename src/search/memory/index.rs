@@ -312,10 +312,14 @@ mod tests {
         Arc::new(Rated { impression, query: query.into(), source: source.into(), says, at_ms: 0 })
     }
 
-    /// "red" and "crimson" lie near each other, "blue" does not.
+    /// "red" and "crimson" lie near each other; "orange" is not near enough, and "blue" is something else.
     fn index(ratings: &[Arc<Rated>]) -> Index {
-        let words =
-            [("red", [1.0, 0.0, 0.0]), ("crimson", [0.95, 0.312, 0.0]), ("blue", [0.0, 0.0, 1.0])];
+        let words = [
+            ("red", [1.0, 0.0, 0.0]),
+            ("crimson", [0.95, 0.312, 0.0]),
+            ("orange", [0.70, 0.714, 0.0]),
+            ("blue", [0.0, 0.0, 1.0]),
+        ];
         let query = |vector: [f32; 3], is_picture| RatedQuery { vector: vector.into(), is_picture };
         let mut queries: HashMap<Arc<str>, RatedQuery> =
             words.iter().map(|(word, vector)| (Arc::from(*word), query(*vector, false))).collect();
@@ -374,7 +378,9 @@ mod tests {
         let near = values(&index(&[rated("crimson", "a", &[(1, 1.0)])]), None, 1)[&key(1)];
         let same = values(&index(&[rated("red", "a", &[(1, 1.0)])]), None, 1)[&key(1)];
         assert!(0.0 < near && near < same, "{near} {same}");
-        assert!(values(&index(&[rated("blue", "a", &[(1, 1.0)])]), None, 1).is_empty());
+        for other in ["orange", "blue"] {
+            assert!(values(&index(&[rated(other, "a", &[(1, 1.0)])]), None, 1).is_empty());
+        }
         let picture = index(&[rated("picture:red", "a", &[(1, 1.0)])]);
         assert!(values(&picture, None, 1).is_empty(), "pictures teach pictures");
         let unknown = index(&[rated("never embedded", "a", &[(1, 1.0)])]);

@@ -240,6 +240,12 @@ async fn figures(test: &TestApp) -> Vec<Comparison> {
     kept.iter().map(of).collect()
 }
 
+/// As the report tells them, newest first.
+async fn outcomes(test: &TestApp) -> Vec<&'static str> {
+    let decided = crate::quality::decided(&*test.app.catalog).await.expect("asked");
+    decided.learning.iter().map(|decision| decision.outcome).collect()
+}
+
 #[tokio::test]
 async fn what_others_said_counts_once_it_is_proven_and_is_taken_back_when_it_gets_worse() {
     let test = shades(gated).await;
@@ -257,6 +263,7 @@ async fn what_others_said_counts_once_it_is_proven_and_is_taken_back_when_it_get
     rate_often(&test, 20..40, true).await;
     assert_eq!(follow(&test).await, version(2, LearnsFrom::Own));
     assert_eq!(first_of(&test, "red", Learning::default()).await, plain);
+    assert_eq!(outcomes(&test).await, ["own", "on"]);
     let metrics = test.app.metrics.encode();
     assert!(metrics.contains("learning_from_others 0") && metrics.contains("learning_active 1"));
     assert_eq!(first_of(&test, "red", seen_by("somebody 0")).await, ("05.png".to_owned(), 1));
@@ -336,6 +343,7 @@ async fn an_operator_switches_learning_off_and_on_whatever_is_measured() {
     follow(&test).await;
     assert_eq!(first_of(&test, "red", seen_by("somebody 0")).await, ("00.png".to_owned(), 0));
     assert!(test.app.metrics.encode().contains("learning_active 0"));
+    assert_eq!(outcomes(&test).await, ["off"]);
     let judged = searcher.judge_learning().await.expect("measured");
     assert_eq!(judged.comparison.verdict, Verdict::TooFew);
     rate_often(&test, 4..24, false).await;
