@@ -156,7 +156,7 @@ enum Command {
     Key(key::KeyCommand),
     /// Show what the ratings say: over time, by model, and which queries did worst
     Quality(quality::QualityArgs),
-    /// Measure on the newest ratings whether learning from them helps, and switch it on or off
+    /// Measure on the newest ratings whether learning from others' helps, and switch it on or off
     Learn(learn::LearnArgs),
     /// Work with ratings
     #[command(subcommand)]

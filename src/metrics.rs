@@ -98,8 +98,10 @@ pub struct Metrics {
     pub feedback: Counter,
     /// Ratings that searches learn from.
     pub remembered_ratings: Gauge,
-    /// 1 as long as searches learn from ratings, 0 where that was switched off because it does harm, or by an operator.
+    /// 1 as long as searches learn from ratings, 0 where that was switched off.
     pub learning_active: Gauge,
+    /// 1 as long as what others said counts, 0 until it was found better, or after it was found worse.
+    pub learning_from_others: Gauge,
     /// Number of the decision that it goes by.
     pub learning_version: Gauge,
     /// Open connections of clients.
@@ -137,6 +139,7 @@ impl Default for Metrics {
             feedback: Counter::default(),
             remembered_ratings: Gauge::default(),
             learning_active: Gauge::default(),
+            learning_from_others: Gauge::default(),
             learning_version: Gauge::default(),
             connections: Gauge::default(),
             event_streams: Gauge::default(),
@@ -208,12 +211,17 @@ impl Default for Metrics {
         );
         registry.register(
             "learning_active",
-            "Whether searches learn from ratings (1), or that does harm or was switched off (0)",
+            "Whether searches learn from ratings (1), or that was switched off (0)",
             metrics.learning_active.clone(),
         );
         registry.register(
+            "learning_from_others",
+            "Whether others' ratings count (1), or only one's own, since nothing shows that they help (0)",
+            metrics.learning_from_others.clone(),
+        );
+        registry.register(
             "learning_version",
-            "Number of the decision whether searches learn",
+            "Number of the decision what searches learn from",
             metrics.learning_version.clone(),
         );
         registry.register("connections", "Open connections", metrics.connections.clone());

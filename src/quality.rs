@@ -1,6 +1,7 @@
 //! How well searches did, by the ratings that were given: over time, by model, and which queries did worst. The same report for
 //! `image-search quality` and for the page at `/quality`, so it brings the description for the API with it.
 
+mod clusters;
 mod comparison;
 mod decided;
 mod statistics;
@@ -13,6 +14,7 @@ use jiff::{Timestamp, ToSpan};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub use self::clusters::Replayed;
 pub use self::comparison::{Comparison, Verdict, ndcg};
 pub use self::decided::{Decided, Decision, decided};
 pub use self::statistics::{Mean, Share};

@@ -34,7 +34,7 @@ pub use self::facets::{FacetCounts, PlaceCount};
 pub use self::filter::{ImageFilter, Near, Orientation};
 use self::filtered::Space;
 use self::kept_vectors::KeptVectors;
-pub use self::memory::{JudgedLearning, Learning, LearningVersion, decide_by_hand};
+pub use self::memory::{JudgedLearning, Learning, LearningVersion, LearnsFrom, decide_by_hand};
 use self::memory::{Learned, Memory, REORDERED_MAX};
 use self::names::{Called, FUSED_MAX, Named};
 pub use self::pages::{BadCursor, Cursor};

@@ -1,4 +1,4 @@
-//! What gates decided: whether the next model may answer, and whether searches learn. Numbered for each gate, so that all processes
+//! What gates decided: whether the next model may answer, and whose ratings count. Numbered for each gate, so that all processes
 //! that share a catalog go by the same decision, and kept for a while, so that one can see how it came to it.
 
 use async_trait::async_trait;
@@ -14,7 +14,7 @@ pub(super) const DECISIONS_KEPT: i64 = 100;
 pub enum Gate {
     /// Whether the next model may answer in the place of the former.
     Switch,
-    /// Whether searches learn from ratings.
+    /// Whose ratings searches learn from.
     Learning,
 }
 
@@ -38,11 +38,11 @@ pub enum GateOutcome {
     Forced,
     /// Whatever was decided before, the next model is to be measured once more.
     Again,
-    /// Searches learn.
+    /// Searches learn from what others said, too.
     On,
-    /// Searches do not learn.
+    /// They learn from what who searches said, if the gate decided, and from nothing, if an operator did.
     Off,
-    /// Searches learn until the gate says otherwise: what an operator decided counts no more.
+    /// The gate is to decide anew: what an operator decided counts no more.
     Auto,
 }
 

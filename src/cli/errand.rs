@@ -25,7 +25,7 @@ pub(super) enum Errand {
     Retry,
     /// Delete the vectors of models that do not answer any more.
     Prune,
-    /// Measure whether learning from ratings helps.
+    /// Measure whether learning from others' ratings helps.
     Learn,
     Verify(VerifyErrand),
     Copy(CopyErrand),

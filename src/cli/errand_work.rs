@@ -2,7 +2,7 @@
 
 use super::errand::{Errand, Handles, Tell};
 use super::store_errands;
-use crate::search::LearningVersion;
+use crate::search::{LearningVersion, LearnsFrom};
 use crate::store_check;
 
 /// Returns the exit code.
@@ -46,9 +46,14 @@ async fn measure_learning(handles: &Handles, tell: &mut dyn Tell) -> anyhow::Res
     let searcher = handles.searcher()?;
     searcher.recall_ratings().await?;
     let judged = searcher.judge_learning().await?;
-    tell.say(&format!("Learning, tried on the newest ratings: {}", judged.comparison.in_words()));
-    let LearningVersion { number, is_active, is_fixed } = judged.version;
-    let state = if is_active { "searches learn from ratings" } else { "searches do not learn" };
+    let found = judged.comparison.in_words();
+    tell.say(&format!("What others' ratings are worth, tried on the newest: {found}"));
+    let LearningVersion { number, from, is_fixed } = judged.version;
+    let state = match from {
+        LearnsFrom::All => "what others agree on counts",
+        LearnsFrom::Own => "everybody sees the effect of their own ratings only",
+        LearnsFrom::Nothing => "searches do not learn",
+    };
     let how = if is_fixed { ", as it was decided by hand (image-search learn --auto)" } else { "" };
     tell.say(&format!("Version {number}: {state}{how}."));
     Ok(0)

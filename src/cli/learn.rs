@@ -1,4 +1,4 @@
-//! `learn`: measures whether learning from ratings helps, and switches it on and off.
+//! `learn`: measures whether what others' ratings say helps, and switches learning on and off.
 
 use std::process::ExitCode;
 
@@ -25,13 +25,13 @@ pub(super) struct LearnArgs {
 #[derive(Args)]
 #[group(multiple = false)]
 struct ByHand {
-    /// Learn from ratings, whatever is measured
+    /// Learn from others' ratings, too, whatever is measured
     #[arg(long)]
     on: bool,
-    /// Do not learn from ratings, whatever is measured; they are kept all the same
+    /// Do not learn, not even from one's own ratings; they are kept all the same
     #[arg(long)]
     off: bool,
-    /// Learn as long as it does no harm (the default)
+    /// Learn from others' ratings as long as it is measured to help (the default)
     #[arg(long)]
     auto: bool,
 }
@@ -60,9 +60,9 @@ pub(super) async fn run(config: Config, args: &LearnArgs) -> anyhow::Result<Exit
     say(format_args!(
         "Version {number}: {}. Running servers go by it within {} s.",
         match outcome {
-            GateOutcome::On => "searches learn from ratings, whatever is measured",
+            GateOutcome::On => "searches learn from others' ratings, whatever is measured",
             GateOutcome::Off => "searches do not learn from ratings",
-            _ => "searches learn from ratings as long as that does no harm",
+            _ => "searches learn from others' ratings as long as that is measured to help",
         },
         config.learning.refresh_interval_ms.div_ceil(1000)
     ));
@@ -74,7 +74,7 @@ async fn history(config: &Config) -> anyhow::Result<ExitCode> {
     let decisions = catalog.decisions(Gate::Learning, HISTORY_MAX).await?;
     catalog.close().await;
     if decisions.is_empty() {
-        say("Nothing was decided yet: searches learn from ratings.");
+        say("Nothing was decided yet.");
     }
     for decision in decisions.into_iter().map(Decision::from) {
         say(format_args!(

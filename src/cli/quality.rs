@@ -63,7 +63,7 @@ fn print(report: &Report) {
 fn print_decided(decided: &Decided) {
     let gates = [
         (
-            "Whether searches learn from ratings, measured on the newest (image-search learn)",
+            "Whether searches learn from others' ratings, measured on the newest (image-search learn)",
             &decided.learning,
         ),
         ("Models that were to answer next, compared with the former", &decided.switches),

@@ -97,17 +97,7 @@ fn print_server(server: &str, status: &Value) {
             "         {held} was worse on rated queries and is held back; image-search model switch --force lets it answer"
         ));
     }
-    let learning = &status["learning"];
-    if learning["active"] == false {
-        say(format_args!(
-            "learning off, by {} (image-search learn --history)",
-            if learning["by_operator"] == true {
-                "hand"
-            } else {
-                "what was measured, or learning.enabled"
-            }
-        ));
-    }
+    print_learning(&status["learning"]);
     let store = &status["store"];
     match store["error"].as_str() {
         Some(error) => {
@@ -146,4 +136,16 @@ async fn from_catalog(config: &Config) -> anyhow::Result<Value> {
     };
     let sources: Vec<Value> = sources.into_iter().map(told).collect();
     Ok(json!({"images": counts, "sources": sources}))
+}
+
+fn print_learning(learning: &Value) {
+    let by_hand = learning["by_operator"] == true;
+    let (from, why) = match (&learning["active"], &learning["from_others"]) {
+        (Value::Bool(true), Value::Bool(true)) if by_hand => ("others' ratings, too", "by hand"),
+        (Value::Bool(true), Value::Bool(true)) => ("others' ratings, too", "measured to help"),
+        (Value::Bool(true), _) => ("one's own ratings", "others' are not shown to help yet"),
+        _ if by_hand => ("nothing", "by hand"),
+        _ => ("nothing", "learning.enabled"),
+    };
+    say(format_args!("learning from {from} ({why}; image-search learn --history)"));
 }

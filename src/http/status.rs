@@ -22,6 +22,7 @@ use crate::catalog::{
 use crate::ingest::IngestState;
 use crate::moment::timestamp;
 use crate::quality::{Comparison, Decision};
+use crate::search::LearnsFrom;
 use crate::serving::{Answering, NextModel, ServingState};
 use crate::types::{ImageName, now_ms};
 
@@ -40,7 +41,7 @@ pub(super) struct Status {
     sources: Vec<SourceStatus>,
     /// What indexing is doing.
     ingest: IngestProgress,
-    /// Whether searches learn from ratings.
+    /// What searches learn from.
     learning: LearningStatus,
     /// The processes that share the catalog; empty where one has it for itself.
     processes: Vec<ProcessStatus>,
@@ -92,11 +93,13 @@ struct HeldModelStatus {
     comparison: Option<Comparison>,
 }
 
-/// Whether searches learn from ratings.
+/// What searches learn from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 struct LearningStatus {
-    /// Whether they do.
+    /// Whether they learn from the ratings of who searches.
     active: bool,
+    /// Whether they learn from what others agree on, too: after it was measured to help, or as an operator says.
+    from_others: bool,
     /// Number of the decision that it goes by; 0 as long as nothing was decided.
     version: i64,
     /// Whether an operator decided, whatever is measured.
@@ -382,8 +385,10 @@ async fn held(app: &SharedApp) -> Result<Option<HeldModelStatus>, Problem> {
 
 fn learning_status(app: &SharedApp) -> LearningStatus {
     let version = app.searcher.learning_version();
+    let from = app.searcher.learns_from();
     LearningStatus {
-        active: app.searcher.learns(),
+        active: from != LearnsFrom::Nothing,
+        from_others: from == LearnsFrom::All,
         version: version.number,
         by_operator: version.is_fixed,
     }

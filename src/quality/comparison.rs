@@ -25,6 +25,19 @@ pub enum Verdict {
     TooFew,
 }
 
+impl Verdict {
+    /// Of the interval that a gain lies in.
+    pub(super) fn of(low: f64, high: f64) -> Self {
+        if low > 0.0 {
+            Self::Better
+        } else if high < 0.0 {
+            Self::Worse
+        } else {
+            Self::Alike
+        }
+    }
+}
+
 /// Two orders compared, by nDCG@10 of the pictures that are judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Comparison {
@@ -34,6 +47,9 @@ pub struct Comparison {
     pub queries: u64,
     /// From how many ratings it is known what is wanted.
     pub ratings: u64,
+    /// By how many keys or addresses these are; missing where each query counts once, whoever rated it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sources: Option<u64>,
     /// nDCG@10 of the first one, from 0 to 1.
     pub before: f64,
     /// That of the second one.
@@ -59,19 +75,13 @@ impl Comparison {
         let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / count;
         let gains: Vec<f64> = pairs.iter().map(|(before, after)| after - before).collect();
         let (low, high) = interval(&gains);
-        let verdict = if pairs.len() < queries_min.max(1) {
-            Verdict::TooFew
-        } else if low > 0.0 {
-            Verdict::Better
-        } else if high < 0.0 {
-            Verdict::Worse
-        } else {
-            Verdict::Alike
-        };
+        let verdict =
+            if pairs.len() < queries_min.max(1) { Verdict::TooFew } else { Verdict::of(low, high) };
         Self {
             verdict,
             queries: pairs.len() as u64,
             ratings,
+            sources: None,
             before: mean(&mut pairs.iter().map(|pair| pair.0)),
             after: mean(&mut pairs.iter().map(|pair| pair.1)),
             gain: mean(&mut gains.iter().copied()),
@@ -91,13 +101,18 @@ impl Comparison {
     /// In a few words, for people.
     pub fn in_words(&self) -> String {
         let Self { queries, ratings, before, after, gain, low, high, .. } = self;
+        let by = self.sources.map(|sources| format!(" by {sources} keys or addresses"));
+        let by = by.unwrap_or_default();
         let figures = format!(
-            "nDCG@10 {before:.3} before and {after:.3} after, {gain:+.3} ({low:+.3} to {high:+.3}), on {queries} queries with {ratings} ratings"
+            "nDCG@10 {before:.3} before and {after:.3} after, {gain:+.3} ({low:+.3} to {high:+.3}), on {queries} queries with {ratings} ratings{by}"
         );
         match self.verdict {
             Verdict::Better => format!("better: {figures}"),
             Verdict::Worse => format!("worse: {figures}"),
             Verdict::Alike => format!("no sure difference: {figures}"),
+            Verdict::TooFew if self.sources.is_some() => format!(
+                "too few ratings to say: {ratings}{by} can be compared (learning.gate_queries_min)"
+            ),
             Verdict::TooFew => format!(
                 "too few ratings to say: {queries} queries can be compared (learning.gate_queries_min)"
             ),

@@ -1,10 +1,10 @@
-//! What gates decided, as the report shows it: whether searches learn, and which models were let in.
+//! What gates decided, as the report shows it: whose ratings searches learn from, and which models were let in.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Comparison;
-use crate::catalog::{Catalog, CatalogError, Gate, GateDecision};
+use crate::catalog::{Catalog, CatalogError, Gate, GateDecision, GateOutcome};
 use crate::moment::timestamp;
 
 /// Decisions of each gate in one report.
@@ -13,7 +13,7 @@ const SHOWN: u32 = 10;
 /// What was decided from replayed ratings, or by an operator; newest first, at most ten of each.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct Decided {
-    /// Whether searches learn from ratings.
+    /// Whose ratings searches learn from.
     pub learning: Vec<Decision>,
     /// Whether another model may answer in the place of the former.
     pub switches: Vec<Decision>,
@@ -26,7 +26,8 @@ pub struct Decision {
     pub number: i64,
     /// When, as in RFC 3339.
     pub decided: String,
-    /// Of learning `on`, `off`, or `auto` (as long as it does no harm); of another model `passed`, `held` (the former goes on), `forced`, or
+    /// Of learning `on` (what others said counts), `own` (only what who searches said themselves), `off` (nothing does) or `auto` (it is
+    /// measured anew); of another model `passed`, `held` (the former goes on), `forced`, or
     /// `again` (it is to be compared once more).
     pub outcome: &'static str,
     /// Whether an operator decided.
@@ -46,7 +47,11 @@ impl From<GateDecision> for Decision {
         Self {
             number: row.number,
             decided: timestamp(row.decided_ms),
-            outcome: row.outcome.as_str(),
+            outcome: match row.outcome {
+                // Only operators switch all of it off.
+                GateOutcome::Off if !row.by_operator => "own",
+                outcome => outcome.as_str(),
+            },
             by_operator: row.by_operator,
             model: row.model,
             former: Some(row.former).filter(|former| !former.is_empty()),

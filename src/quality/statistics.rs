@@ -82,7 +82,8 @@ impl Sum {
     }
 }
 
-fn student(degrees: u64) -> f64 {
+/// Quantile of Student's t, for 95 % on both sides.
+pub(super) fn student(degrees: u64) -> f64 {
     let listed =
         usize::try_from(degrees).ok().and_then(|degrees| STUDENT.get(degrees.checked_sub(1)?));
     listed.copied().unwrap_or(NORMAL + 2.5 / degrees as f64)

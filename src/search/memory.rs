@@ -5,6 +5,7 @@
 mod gate;
 mod index;
 mod learned;
+mod trial;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-pub use self::gate::{JudgedLearning, LearningVersion, decide_by_hand};
+pub use self::gate::{JudgedLearning, LearningVersion, LearnsFrom, decide_by_hand};
 pub(super) use self::index::Rated;
 use self::index::{Asker, Index, RatedQuery};
 pub(super) use self::learned::{ContentKey, Learned, REORDERED_MAX};
@@ -67,6 +68,8 @@ struct Viewer<'a> {
     pseudonym: Option<&'a str>,
     /// Id of the impression whose thumbs count as those of this session.
     refines: Option<&'a str>,
+    /// Whether what others said counts.
+    others: bool,
 }
 
 #[derive(Default)]
@@ -102,10 +105,10 @@ impl Default for Learning {
 impl Memory {
     pub(super) fn new(config: LearningConfig) -> Self {
         Self {
+            version: RwLock::new(LearningVersion::of(&[], "", config.sources_min == 1)),
             config,
             index: RwLock::default(),
             rated: Notify::new(),
-            version: RwLock::default(),
             kept: tokio::sync::Mutex::default(),
             last_look: Mutex::default(),
         }
@@ -124,6 +127,8 @@ impl Memory {
         let asker = Asker {
             viewer: who.pseudonym,
             besides: who.refines,
+            without: None,
+            others: who.others,
             sources_min: self.config.sources_min,
             now_ms: now_ms(),
         };
@@ -142,9 +147,11 @@ impl Searcher {
         let mut learned = Learned::default();
         let verify = |token: &String| self.tokens.verify(token).map_err(SearchError::Refine);
         let refined = learning.refine.as_ref().map(verify).transpose()?;
-        if learning.enabled && self.learns() {
+        let from = self.learns_from();
+        if learning.enabled && from != LearnsFrom::Nothing {
             let refines = refined.as_ref().map(|impression| impression.id.as_str());
-            let who = Viewer { pseudonym: learning.viewer.as_deref(), refines };
+            let pseudonym = learning.viewer.as_deref();
+            let who = Viewer { pseudonym, refines, others: from == LearnsFrom::All };
             learned = self.memory.recall(serving.embedder.id(), asked, who);
         }
         if let Some(impression) = refined {

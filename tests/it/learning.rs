@@ -40,6 +40,17 @@ fn names(answer: &Value) -> Vec<&str> {
     matches.iter().map(|found| found["image_name"].as_str().expect("a name")).collect()
 }
 
+/// What searches learn from, as the status says.
+async fn until_learning(server: &Server, wanted: Value) {
+    server
+        .until("the decision is followed", async || {
+            let status =
+                ok_json(server.get("/api/v1/status").send().await.expect("an answer")).await;
+            (status["learning"] == wanted).then_some(())
+        })
+        .await;
+}
+
 async fn until_remembered(server: &Server, ratings: usize) {
     let line = format!("image_search_remembered_ratings {ratings}\n");
     server
@@ -52,7 +63,10 @@ async fn until_remembered(server: &Server, ratings: usize) {
 
 #[tokio::test]
 async fn an_answer_says_from_how_many_ratings_it_learned_and_is_as_before_without() {
-    let (_world, server) = gallery().await;
+    let (world, server) = gallery().await;
+    let unproven =
+        json!({"active": true, "from_others": false, "version": 0, "by_operator": false});
+    until_learning(&server, unproven).await;
     let before = search(&server, "192.0.2.1", json!({})).await;
     assert!(before.get("learned_from").is_none());
     let last = names(&before)[11].to_owned();
@@ -71,7 +85,18 @@ async fn an_answer_says_from_how_many_ratings_it_learned_and_is_as_before_withou
     let network = search(&server, "2001:db8::1", json!({})).await;
     like(&server, "2001:db8::1", &network, &last).await;
     until_remembered(&server, 2).await;
-    assert_eq!(search(&server, "2001:db8::2:3", json!({})).await["learned_from"], 2);
+    assert_eq!(search(&server, "2001:db8::2:3", json!({})).await["learned_from"], 1);
+    let unproven = search(&server, VISITOR, json!({})).await;
+    assert_eq!(without(unproven), without(before.clone()), "two agree, and nothing proves it yet");
+    let on = world.run("learn", &["--on"]);
+    assert!(String::from_utf8_lossy(&on.stdout).contains("Version 1"), "{on:?}");
+    let on = json!({"active": true, "from_others": true, "version": 1, "by_operator": true});
+    until_learning(&server, on).await;
+    let household = search(&server, "2001:db8::2:3", json!({})).await;
+    assert_eq!(
+        (&household["learned_from"], &household["learning_version"]),
+        (&json!(2), &json!(1))
+    );
     let all = search(&server, VISITOR, json!({})).await;
     assert_eq!((&all["learned_from"], names(&all).len()), (&json!(2), 12));
     assert!(names(&all).iter().position(|name| *name == last) < Some(11), "{all}");

@@ -11,7 +11,7 @@ import numpy as np
 from formulas import Pictures, arguments, ndcg, parse, read_vectors
 from simulate import Plan, Truth, Users
 
-SETTINGS = {"near": 0.65, "list_weight": 0.5, "attention": 0.6, "doubt": 1.0, "boost": 1.2, "depth": 128, "sources_min": 2,
+SETTINGS = {"near": 0.72, "far": 0.65, "list_weight": 0.5, "middle": 5.5, "attention": 0.6, "doubt": 1.0, "boost": 1.2, "depth": 128, "sources_min": 2,
             "strangers": 0.8, "prior_agreed": 1.8, "prior_compared": 2.0}
 VOTE_MIN = 0.01
 
@@ -23,6 +23,7 @@ class Program:
         self.s, self.texts, self.pictures = settings, texts, pictures
         self.middle = np.mean(list(texts.values()), axis=0)
         self.rated, self.rows, self.trusted = {}, [], None
+        self.others = True  # whether what others said counts
 
     def row(self, text):
         row = self.texts[text] - self.middle
@@ -32,7 +33,7 @@ class Program:
         text, order = body["jwt"]
         says = {}
         if number := body.get("user_feedback"):
-            value = self.s["list_weight"] * (number - 5.5) / 4.5
+            value = self.s["list_weight"] * (number - self.s["middle"]) / 4.5
             says = {n: value * (place + 1) ** -self.s["attention"] for place, n in enumerate(order)}
         says |= {t["image_name"]: 1.0 if t["relevant"] else -1.0 for t in body.get("image_feedback", [])}
         if text not in self.rated:
@@ -68,11 +69,12 @@ class Program:
         share = {c: (agreed[c] + self.s["prior_agreed"]) / (of[c] + self.s["prior_compared"]) for c in trust}
         return {client: max(0.0, 2 * share[client] - 1) for client in trust}
 
-    def opinions(self, text, client):
+    def opinions(self, text, client, besides=None):
+        """What counts for this client, as if the source `besides` had never rated."""
         if not self.rows:
             return {}
-        near = self.s["near"]
-        nearness = np.clip((np.array(self.rows) @ self.row(text) - near) / (1 - near), 0, 1)
+        similarity, far = np.array(self.rows) @ self.row(text), self.s["far"]
+        nearness = np.where(similarity > self.s["near"], np.clip((similarity - far) / (1 - far), 0, 1), 0)
         tallies = defaultdict(lambda: defaultdict(lambda: [0.0, 0.0, 0.0]))
         for counts, ratings in zip(nearness, self.rated.values()):
             for source, says in ratings if counts > 0 else ():
@@ -82,24 +84,26 @@ class Program:
         trust = self.trust()
         opinions = {}
         for name, of in tallies.items():
-            votes = {s: (1.0 if s == client else trust[s]) * most * sum_ / weight for s, (sum_, weight, most) in of.items()}
-            votes = {source: vote for source, vote in votes.items() if abs(vote) >= VOTE_MIN}
+            votes = {s: (1.0 if s == client else trust.get(s, self.s["strangers"])) * most * sum_ / weight for s, (sum_, weight, most) in of.items()}
+            votes = {source: vote for source, vote in votes.items() if abs(vote) >= VOTE_MIN and source != besides}
             total = sum(votes.values())
-            if sum(vote * total > 0 for vote in votes.values()) < self.s["sources_min"]:
+            if not self.others or sum(vote * total > 0 for vote in votes.values()) < self.s["sources_min"]:
                 votes = {source: vote for source, vote in votes.items() if source == client}
             if total := sum(votes.values()):
                 opinions[name] = total / (sum(map(abs, votes.values())) + self.s["doubt"])
         return opinions
 
-    def search(self, text, client=None, limit=20):
+    def ranking(self, text, opinions):
         scores = self.pictures.matrix @ self.texts[text]
-        order = np.argsort(-scores, kind="stable")
-        if opinions := self.opinions(text, client):
-            order = order[: int(self.s["depth"])]
+        order = np.argsort(-scores, kind="stable")[: int(self.s["depth"])]
+        if opinions:
             reach = self.s["boost"] * (scores[order[0]] - scores[order[-1]])
             places = [scores[i] + reach * opinions.get(self.pictures.names[i], 0) for i in order]
             order = order[np.argsort(-np.array(places), kind="stable")]
-        names = [self.pictures.names[i] for i in order[:limit]]
+        return [self.pictures.names[i] for i in order]
+
+    def search(self, text, client=None, limit=20):
+        names = self.ranking(text, self.opinions(text, client))[:limit]
         return {"matches": [{"image_name": name} for name in names], "jwt": (text, names)}
 
 

@@ -23,6 +23,7 @@ ATTENTION = 0.6  # place r is looked at with r to the minus this
 THUMB = 0.7  # … and then gets a thumb so often
 NOISE = 0.08  # … which is wrong so often
 RATINGS_PER_DAY = 25
+GATE_EVERY = 50  # learning.gate_every_ratings
 GROUPS = {
     "a": "repeated queries",
     "b": "paraphrases and neighbours of rated queries",
@@ -75,6 +76,7 @@ class Server:
     """The binary on folders of its own."""
 
     def __init__(self, binary, folder, learning):
+        self.binary, self.data = binary, folder / "data"
         self.images = folder / "images"
         self.images.mkdir()
         config = folder / "config.toml"
@@ -137,6 +139,18 @@ class Server:
     def until_remembered(self, count):
         line = f"image_search_remembered_ratings {count}\n"
         self.until(f"{count} ratings remembered", lambda: line in self.send("GET", "/metrics")[1].decode())
+
+    def learn_by_hand(self):
+        subprocess.run([self.binary, "learn", "--on", "--data-dir", self.data], check=True, capture_output=True)
+        self.until("learning by hand", self.learns_from_others)
+
+    def learns_from_others(self):
+        return self.json("GET", "/api/v1/status")["learning"]["from_others"]
+
+    def until_judged(self, ratings):
+        """The gate judges after so many ratings, always the same ones."""
+        line = f"image_search_learning_version {ratings // GATE_EVERY}\n"
+        self.until(f"a decision after {ratings} ratings", lambda: line in self.send("GET", "/metrics")[1].decode())
 
     def stop(self):
         self.process.terminate()
@@ -219,16 +233,21 @@ def one_seed(options, seed):
         try:
             server.put({name: truth.files[name] for name in truth.first})
             server.until_indexed(len(truth.first))
-            rated, figures, costs = 0, {}, {}
+            if options.learn == "on":
+                server.learn_by_hand()
+            rated, figures, costs, on_after = 0, {}, {}, None
             for checkpoint in options.ratings:
                 while rated < checkpoint:
                     today = min(RATINGS_PER_DAY, checkpoint - rated)
                     users.day(server, truth, plan, today)
                     rated += today
                     server.until_remembered(rated)
+                    if options.learn == "auto":
+                        server.until_judged(rated)
+                        on_after = on_after or (rated if server.learns_from_others() else None)
                 figures[checkpoint] = measure(server, truth, plan)
                 costs[checkpoint] = cost(server, plan)
-            return figures, costs
+            return figures, costs, on_after
         finally:
             server.stop()
 
@@ -258,8 +277,8 @@ def report(options, runs):
     for checkpoint in options.ratings:
         for group, title in GROUPS.items():
             for name in ("ndcg10", "recall20", "mrr"):
-                before = [query[name] for figures, _ in runs for query in figures[options.ratings[0]][group]]
-                after = [query[name] for figures, _ in runs for query in figures[checkpoint][group]]
+                before = [query[name] for figures, *_ in runs for query in figures[options.ratings[0]][group]]
+                after = [query[name] for figures, *_ in runs for query in figures[checkpoint][group]]
                 gains = [b - a for a, b in zip(before, after)]
                 if not gains:
                     continue
@@ -274,11 +293,14 @@ def report(options, runs):
                 n = row["ndcg10"]
                 rest = "  ".join(f"{row[m]['value']:8.3f} {row[m]['gain']:+.3f}" for m in ("recall20", "mrr"))
                 print(f"{checkpoint:>7}  {group:>2} {title:47} {n['value']:7.3f}  {n['gain']:+.3f} ({n['low']:+.3f} to {n['high']:+.3f})  {rest}")
-    costs = {c: round(mean([cost[c] for _, cost in runs]), 2) for c in options.ratings}
+    costs = {c: round(mean([cost[c] for _, cost, _ in runs]), 2) for c in options.ratings}
     print("ms that learning adds to a search (median):", costs)
+    on_after = [on for *_, on in runs]
+    if options.learn == "auto":
+        print("what others said counts after so many ratings, by seed:", dict(zip(options.seeds, on_after)))
     if options.output:
         settings = {k: str(v) for k, v in vars(options).items()}
-        options.output.write_text(json.dumps({"settings": settings, "figures": rows, "added_ms": costs}, indent=1) + "\n")
+        options.output.write_text(json.dumps({"settings": settings, "figures": rows, "added_ms": costs, "on_after": on_after}, indent=1) + "\n")
 
 
 def mean(values):
@@ -297,6 +319,7 @@ def main():
     parser.add_argument("--users", default=30, type=int)
     parser.add_argument("--liars", default=0.0, type=float, help="share of users who say the contrary")
     parser.add_argument("--sources-min", default=2, type=int, help="learning.sources_min of the server")
+    parser.add_argument("--learn", default="on", choices=("on", "auto"), help="whether others' ratings count from the beginning, or when the gate says so")
     parser.add_argument("--at-once", default=1, type=int, help="seeds at the same time; the figures stay the same, not the milliseconds")
     parser.add_argument("--output", type=pathlib.Path, help="the figures as JSON")
     options = parser.parse_args()

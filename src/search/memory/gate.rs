@@ -1,54 +1,87 @@
-//! Whether learning helps: what is learned from all but the newest ratings is tried on those, which it does not know. Where it does
-//! harm with confidence it is switched off, and on again where it helps. Each decision is a version, kept in the catalog, which all
-//! processes go by; an operator's decision stays until it is taken back. See decision 31.
+//! Whether what others said counts. What somebody said themselves counts for them at once; of others, only after replayed ratings
+//! found it better with confidence (`trial`), and it is taken back as soon as it does not look better any more. Each decision is
+//! a version, kept in the catalog, which all processes go by; an operator's stays until it is taken back. See decision 32.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::index::{Asker, Index, Rated, RatedQuery};
-use super::learned::{ContentKey, REORDERED_MAX};
 use super::{SearchError, Searcher};
 use crate::catalog::{Decisions, Gate, GateDecision, GateOutcome};
-use crate::quality::{Comparison, Verdict, ndcg};
-use crate::serving::Answering;
-use crate::types::{ContentHash, now_ms};
-use crate::vector_store::{Effort, SearchQuery, payload};
+use crate::quality::{Comparison, Verdict};
+use crate::types::now_ms;
 
-/// One in so many ratings is held back, the newest.
-const HELD_BACK: usize = 5;
-/// If there are so many sources, none has more than its share of what is held back.
-const SOURCES: usize = 4;
 const CLAIM: &str = "learning-gate";
 const CLAIM_TERM: Duration = Duration::from_mins(5);
-/// Decisions of operators have no figures; among so many the last one with some is looked for.
+/// Those of operators and of other models are among them; the newest that holds is looked for.
 const LOOKED_AT: u32 = 20;
 
+/// What searches learn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LearnsFrom {
+    Nothing,
+    /// What who searches said themselves.
+    #[default]
+    Own,
+    /// What others agree on, too.
+    All,
+}
+
 /// What was decided last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LearningVersion {
     /// 0 as long as nothing was decided.
     pub number: i64,
-    pub is_active: bool,
+    pub from: LearnsFrom,
     /// An operator decided, and the gate does not.
     pub is_fixed: bool,
 }
 
-impl Default for LearningVersion {
-    fn default() -> Self {
-        Self { number: 0, is_active: true, is_fixed: false }
+impl LearningVersion {
+    /// By what was decided, newest first, for this model. With `is_one_person` others are oneself (`learning.sources_min` is 1), and
+    /// count until that was found worse.
+    pub(super) fn of(decisions: &[GateDecision], model: &str, is_one_person: bool) -> Self {
+        let unproven = if is_one_person { LearnsFrom::All } else { LearnsFrom::Own };
+        let holds = |decision: &&GateDecision| decision.by_operator || decision.model == model;
+        let Some(last) = decisions.iter().find(holds) else {
+            return Self { from: unproven, ..Self::default() };
+        };
+        let from = match (last.outcome, last.by_operator) {
+            (GateOutcome::Off, true) => LearnsFrom::Nothing,
+            (GateOutcome::On, true) => LearnsFrom::All,
+            (GateOutcome::On, false) if measured(last).is_some() => LearnsFrom::All,
+            (GateOutcome::Off, false) => LearnsFrom::Own,
+            _ => unproven,
+        };
+        let is_fixed = last.by_operator && last.outcome != GateOutcome::Auto;
+        Self { number: last.number, from, is_fixed }
+    }
+
+    /// After it was measured what others' ratings are worth.
+    fn after(self, found: &Comparison, is_one_person: bool) -> LearnsFrom {
+        let is_on = self.from == LearnsFrom::All;
+        let is_on = match found.verdict {
+            _ if self.is_fixed => return self.from,
+            Verdict::Better => true,
+            Verdict::Worse => false,
+            // On needs proof, off only a sign; of one person it is the other way around.
+            Verdict::Alike => is_on && (is_one_person || found.gain >= 0.0),
+            // Where all are content, thumbs tell nothing any more.
+            Verdict::TooFew => is_on,
+        };
+        if is_on { LearnsFrom::All } else { LearnsFrom::Own }
     }
 }
 
-impl LearningVersion {
-    /// Of the decision that was made last.
-    pub fn of(last: Option<&GateDecision>) -> Self {
-        last.map_or_else(Self::default, |last| Self {
-            number: last.number,
-            is_active: last.outcome != GateOutcome::Off,
-            is_fixed: last.by_operator && last.outcome != GateOutcome::Auto,
-        })
-    }
+/// What was measured, if it was measured as it is now: former versions let own ratings count, and learning was on unless it did harm.
+fn measured(decision: &GateDecision) -> Option<Comparison> {
+    let found = Comparison::parse(decision.figures.as_deref()?)?;
+    found.sources.is_some().then_some(found)
+}
+
+/// Whether it is to be measured (again): an operator leaves it to that, or so many ratings came or changed since.
+fn is_due(decisions: &[GateDecision], model: &str, change: i64, every: i64) -> bool {
+    let known = decisions.iter().filter(|decision| decision.model == model).find_map(measured);
+    let is_left_to_it = decisions.first().is_some_and(|last| last.outcome == GateOutcome::Auto);
+    is_left_to_it || change - known.map_or(0, |known| known.change) >= every
 }
 
 /// How it was measured, and what follows.
@@ -77,15 +110,17 @@ impl Searcher {
 
     /// Goes by what was decided, and decides anew if many ratings came since.
     pub(super) async fn follow_learning_gate(&self) -> Result<(), SearchError> {
+        let answering = self.serving.borrow().answering().cloned();
+        let model = answering.map(|serving| serving.embedder.id().to_string());
         let decisions = self.catalog.decisions(Gate::Learning, LOOKED_AT).await?;
-        self.go_by(LearningVersion::of(decisions.first()));
+        let of_model = model.as_deref().unwrap_or_default();
+        self.go_by(LearningVersion::of(&decisions, of_model, self.is_one_person()));
         let every = i64::from(self.memory.config.gate_every_ratings);
-        if every == 0 || !self.memory.config.enabled {
+        let Some(model) = model.filter(|_| every > 0 && self.memory.config.enabled) else {
             return Ok(());
-        }
-        let figures = decisions.iter().find_map(|decision| decision.figures.as_deref());
-        let known = figures.and_then(Comparison::parse).map_or(0, |known| known.change);
-        if self.catalog.memory_state().await?.change - known < every {
+        };
+        let change = self.catalog.memory_state().await?.change;
+        if !is_due(&decisions, &model, change, every) {
             return Ok(());
         }
         let now = now_ms();
@@ -97,193 +132,149 @@ impl Searcher {
         judged.map(drop)
     }
 
-    /// Whether searches learn, by the configuration and by what was decided.
-    pub fn learns(&self) -> bool {
-        self.memory.config.enabled && self.learning_version().is_active
+    /// What searches learn from, by the configuration and by what was decided.
+    pub fn learns_from(&self) -> LearnsFrom {
+        if self.memory.config.enabled { self.learning_version().from } else { LearnsFrom::Nothing }
+    }
+
+    /// Whether all who rate are the same one, as the operator says.
+    fn is_one_person(&self) -> bool {
+        self.memory.config.sources_min == 1
     }
 
     fn go_by(&self, version: LearningVersion) {
         *self.memory.version.write() = version;
-        self.metrics.learning_active.set(i64::from(version.is_active));
+        let from = self.learns_from();
+        self.metrics.learning_active.set(i64::from(from != LearnsFrom::Nothing));
+        self.metrics.learning_from_others.set(i64::from(from == LearnsFrom::All));
         self.metrics.learning_version.set(version.number);
     }
 
-    /// Measures now whether learning helps, and decides by it.
+    /// Measures now whether what others said helps, and decides by it.
     pub async fn judge_learning(&self) -> Result<JudgedLearning, SearchError> {
         let answering = self.serving.borrow().answering().cloned();
         let serving = answering.ok_or(SearchError::ModelNotReady)?;
+        let model = serving.embedder.id().to_string();
         let comparison = self.measure_learning(&serving).await?;
-        let last = self.catalog.last_decision(Gate::Learning).await?;
-        let former = LearningVersion::of(last.as_ref());
-        let is_active = match comparison.verdict {
-            _ if former.is_fixed => former.is_active,
-            Verdict::Better => true,
-            Verdict::Worse => false,
-            Verdict::Alike | Verdict::TooFew => former.is_active,
-        };
-        let outcome = if is_active { GateOutcome::On } else { GateOutcome::Off };
+        let decisions = self.catalog.decisions(Gate::Learning, LOOKED_AT).await?;
+        let former = LearningVersion::of(&decisions, &model, self.is_one_person());
+        let from = former.after(&comparison, self.is_one_person());
+        let outcome = if from == LearnsFrom::All { GateOutcome::On } else { GateOutcome::Off };
         let decision = GateDecision {
             figures: serde_json::to_string(&comparison).ok(),
             by_operator: former.is_fixed,
-            ..GateDecision::now(serving.embedder.id().to_string(), outcome)
+            ..GateDecision::now(model, outcome)
         };
         let number = self.catalog.decide(Gate::Learning, &decision).await?;
-        let version = LearningVersion { number, is_active, is_fixed: former.is_fixed };
+        let version = LearningVersion { number, from, is_fixed: former.is_fixed };
         self.go_by(version);
-        let found = comparison.in_words();
-        if former.is_active == is_active {
-            tracing::info!(
+        let (found, others_count) = (comparison.in_words(), from == LearnsFrom::All);
+        match from {
+            _ if from == former.from => tracing::info!(
                 version = number,
-                is_active,
+                others_count,
                 found,
-                "learning from ratings was measured on the newest ratings"
-            );
-        } else if is_active {
-            tracing::info!(version = number, found, "searches learn from ratings again");
-        } else {
-            tracing::warn!(
+                "what others' ratings are worth was measured on the newest"
+            ),
+            LearnsFrom::All => {
+                tracing::info!(
+                    version = number,
+                    found,
+                    "what others' ratings say counts from now on"
+                );
+            }
+            _ => tracing::warn!(
                 version = number,
                 found,
-                "searches do not learn from ratings any more, since it does harm"
-            );
+                "what others' ratings say does not count any more, since it does not help; one's own go on to"
+            ),
         }
         Ok(JudgedLearning { comparison, version })
     }
-
-    async fn measure_learning(&self, serving: &Answering) -> Result<Comparison, SearchError> {
-        let config = &self.memory.config;
-        let (ratings, queries, middle, change) = {
-            let kept = self.memory.kept.lock().await;
-            let ratings: Vec<Arc<Rated>> = kept.ratings.values().cloned().collect();
-            (ratings, kept.queries.clone(), kept.middle_of_words.clone(), kept.state.change)
-        };
-        let (older, held_back) = split(&ratings, config.gate_queries_max);
-        let half_life_days = config.half_life_days;
-        let known = queries.clone();
-        let index =
-            tokio::task::spawn_blocking(move || Index::new(&older, &known, middle, half_life_days));
-        // It only fails if the program is about to end.
-        let Ok(index) = index.await else { return Err(SearchError::ModelNotReady) };
-        let mut pairs = Vec::new();
-        for rated in &held_back {
-            let Some(query) = queries.get(&rated.query) else { continue };
-            if let Some(pair) = self.with_and_without(serving, &index, rated, query).await? {
-                pairs.push(pair);
-            }
-        }
-        // Each pair is of one rating.
-        Ok(Comparison::of(&pairs, pairs.len() as u64, change, config.gate_queries_min))
-    }
-
-    /// nDCG@10 of the pictures that a rating judged, in the order without and with what was learned before it; `None` if it cannot
-    /// tell them apart.
-    async fn with_and_without(
-        &self,
-        serving: &Answering,
-        index: &Index,
-        rated: &Rated,
-        query: &RatedQuery,
-    ) -> Result<Option<(f64, f64)>, SearchError> {
-        let asker = Asker {
-            viewer: Some(&rated.source),
-            besides: None,
-            sources_min: self.memory.config.sources_min,
-            now_ms: now_ms(),
-        };
-        let learned = index.learn(&query.vector, query.is_picture, asker);
-        if learned.is_empty() {
-            return Ok(None);
-        }
-        let vector = query.vector.to_vec();
-        let search =
-            SearchQuery { vector, limit: REORDERED_MAX, filter: None, effort: Effort::Usual };
-        let found = serving.collection.search(search).await?;
-        let mut hits: Vec<(ContentHash, f32)> = found
-            .iter()
-            .filter_map(|hit| Some((payload::content_hash(&hit.payload)?, hit.score)))
-            .collect();
-        let gains: HashMap<ContentKey, f32> =
-            rated.says.iter().map(|(content, value)| (*content, value.max(0.0))).collect();
-        let judged = |hits: &[(ContentHash, f32)]| {
-            let gains = hits.iter().filter_map(|(hash, _)| gains.get(&ContentKey::of(hash)));
-            ndcg(&gains.copied().collect::<Vec<f32>>())
-        };
-        let without = judged(&hits);
-        learned.reorder(&mut hits);
-        Ok(without.zip(judged(&hits)))
-    }
-}
-
-/// What is learned from, and what it is tried on: the newest, of no source too many.
-fn split(ratings: &[Arc<Rated>], most: usize) -> (Vec<Arc<Rated>>, Vec<Arc<Rated>>) {
-    let newest = (ratings.len() / HELD_BACK).min(most);
-    let (older, newer) = ratings.split_at(ratings.len() - newest);
-    let mut of_source: BTreeMap<&str, usize> = BTreeMap::new();
-    for rated in newer {
-        *of_source.entry(&rated.source).or_default() += 1;
-    }
-    let share = newer.len().div_ceil(of_source.len().clamp(1, SOURCES));
-    let mut taken: HashMap<&str, usize> = HashMap::new();
-    let held_back = newer.iter().rev().filter(|rated| {
-        let taken = taken.entry(&rated.source).or_default();
-        *taken += 1;
-        *taken <= share
-    });
-    let held_back: Vec<Arc<Rated>> = held_back.cloned().collect();
-    (older.to_vec(), held_back)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn rated(number: usize, source: &str) -> Arc<Rated> {
-        Arc::new(Rated {
-            impression: number.to_string().into(),
-            query: "q".into(),
-            source: source.into(),
-            says: Vec::new(),
-            at_ms: 0,
-        })
-    }
+    const MODEL: &str = "clip@1";
 
-    #[test]
-    fn the_newest_are_held_back_and_nobody_has_more_than_a_share_of_them() {
-        let loud = |number: usize| if number < 140 { "many" } else { "loud" };
-        let mut ratings: Vec<Arc<Rated>> = (0..190).map(|n| rated(n, loud(n))).collect();
-        for number in 190..200 {
-            ratings.push(rated(number, ["a", "b", "c"][number % 3]));
-        }
-        let (older, held_back) = split(&ratings, 300);
-        assert_eq!(older.len(), 160);
-        let of = |source: &str| held_back.iter().filter(|rated| &*rated.source == source).count();
-        assert_eq!((of("loud"), of("many"), held_back.len()), (10, 0, 20));
-        assert_eq!(&*held_back[0].impression, "199");
-        let alone: Vec<Arc<Rated>> = (0..100).map(|n| rated(n, "alone")).collect();
-        assert_eq!(split(&alone, 300).1.len(), 20, "one person alone has them all");
-        assert_eq!(split(&alone, 5).1.len(), 5);
-        assert!(split(&[], 5).1.is_empty());
-    }
-
-    #[test]
-    fn what_an_operator_decided_stays_until_it_is_taken_back() {
-        let decision = |outcome, by_operator| GateDecision {
+    fn decision(outcome: GateOutcome, by_operator: bool, figures: Option<&str>) -> GateDecision {
+        GateDecision {
             number: 3,
-            model: String::new(),
-            former: String::new(),
-            outcome,
-            figures: None,
+            figures: figures.map(str::to_owned),
             by_operator,
-            decided_ms: 0,
+            ..GateDecision::now(MODEL.to_owned(), outcome)
+        }
+    }
+
+    fn found(verdict: Verdict, gain: f64, change: i64) -> Comparison {
+        Comparison { verdict, gain, ..Comparison::of_ratings(&[], change, 0) }
+    }
+
+    fn figures(change: i64) -> String {
+        serde_json::to_string(&found(Verdict::Better, 0.1, change)).expect("JSON")
+    }
+
+    fn of(decisions: &[GateDecision]) -> (i64, LearnsFrom, bool) {
+        let version = LearningVersion::of(decisions, MODEL, false);
+        (version.number, version.from, version.is_fixed)
+    }
+
+    #[test]
+    fn others_count_after_a_proof_and_as_an_operator_says() {
+        use GateOutcome::{Auto, Off, On};
+        assert_eq!(of(&[]), (0, LearnsFrom::Own, false));
+        assert_eq!(of(&[decision(On, false, Some(&figures(9)))]), (3, LearnsFrom::All, false));
+        assert_eq!(of(&[decision(Off, false, Some(&figures(9)))]), (3, LearnsFrom::Own, false));
+        assert_eq!(of(&[decision(Off, true, None)]), (3, LearnsFrom::Nothing, true));
+        assert_eq!(of(&[decision(On, true, None)]), (3, LearnsFrom::All, true));
+        assert_eq!(of(&[decision(Auto, true, None)]), (3, LearnsFrom::Own, false));
+        let one_person =
+            |decisions: &[GateDecision]| LearningVersion::of(decisions, MODEL, true).from;
+        assert_eq!(one_person(&[]), LearnsFrom::All);
+        assert_eq!(one_person(&[decision(Auto, true, None)]), LearnsFrom::All);
+        assert_eq!(one_person(&[decision(Off, false, Some(&figures(9)))]), LearnsFrom::Own);
+    }
+
+    #[test]
+    fn what_former_versions_decided_is_no_proof_and_neither_is_another_models() {
+        // As version 0.1 kept it: on by doubt, and measured with one's own ratings.
+        let old = r#"{"verdict":"alike","queries":40,"ratings":40,"before":0.6,"after":0.61,"gain":0.01,"low":-0.01,"high":0.03,"improved":9,"worsened":8,"change":200}"#;
+        let on = decision(GateOutcome::On, false, Some(old));
+        assert_eq!(of(std::slice::from_ref(&on)), (3, LearnsFrom::Own, false));
+        assert!(is_due(&[on], MODEL, 200, 50), "it is measured at once");
+        let off = decision(GateOutcome::Off, true, Some(old));
+        assert_eq!(of(&[off]), (3, LearnsFrom::Nothing, true), "by hand is by hand");
+        let known = figures(200);
+        let proven = decision(GateOutcome::On, false, Some(&known));
+        let other = GateDecision { number: 4, model: "next@1".to_owned(), ..proven.clone() };
+        assert_eq!(of(std::slice::from_ref(&other)), (0, LearnsFrom::Own, false));
+        assert!(is_due(std::slice::from_ref(&other), MODEL, 200, 50));
+        assert_eq!(of(&[other.clone(), proven.clone()]), (3, LearnsFrom::All, false));
+        assert!(!is_due(&[other, proven.clone()], MODEL, 249, 50), "each goes by its own");
+        assert!(is_due(std::slice::from_ref(&proven), MODEL, 250, 50));
+        assert!(is_due(&[decision(GateOutcome::Auto, true, None), proven], MODEL, 201, 50));
+    }
+
+    #[test]
+    fn on_needs_proof_and_off_only_a_sign_unless_all_are_one_person() {
+        let after = |from, verdict, gain, is_one_person| {
+            let version = LearningVersion { number: 1, from, is_fixed: false };
+            version.after(&found(verdict, gain, 0), is_one_person) == LearnsFrom::All
         };
-        let of = |outcome, by_operator| {
-            let version = LearningVersion::of(Some(&decision(outcome, by_operator)));
-            (version.number, version.is_active, version.is_fixed)
-        };
-        assert_eq!(LearningVersion::of(None), LearningVersion::default());
-        assert_eq!(of(GateOutcome::Off, false), (3, false, false));
-        assert_eq!(of(GateOutcome::Off, true), (3, false, true));
-        assert_eq!(of(GateOutcome::On, true), (3, true, true));
-        assert_eq!(of(GateOutcome::Auto, true), (3, true, false));
+        let (own, all) = (LearnsFrom::Own, LearnsFrom::All);
+        assert!(after(own, Verdict::Better, 0.1, false) && after(all, Verdict::Better, 0.1, false));
+        assert!(!after(own, Verdict::Alike, 0.1, false) && after(all, Verdict::Alike, 0.1, false));
+        assert!(!after(all, Verdict::Alike, -0.001, false));
+        assert!(after(all, Verdict::Alike, -0.001, true) && !after(own, Verdict::Alike, 0.1, true));
+        assert!(
+            !after(all, Verdict::Worse, -0.1, false) && !after(all, Verdict::Worse, -0.1, true)
+        );
+        assert!(
+            !after(own, Verdict::TooFew, 0.9, false) && after(all, Verdict::TooFew, -0.9, false)
+        );
+        let fixed = LearningVersion { number: 1, from: LearnsFrom::Nothing, is_fixed: true };
+        assert_eq!(fixed.after(&found(Verdict::Better, 0.1, 0), false), LearnsFrom::Nothing);
     }
 }

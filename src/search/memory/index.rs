@@ -9,7 +9,9 @@ use super::learned::{ContentKey, Learned, Opinion};
 
 /// Queries nearer than this are about the same. Of words it is the cosine after the middle of all words is taken away, since
 /// models put all texts into one corner; unrelated ones then lie around 0, and the same in other words near 1.
-const NEAR_WORDS: f32 = 0.65;
+const NEAR_WORDS: f32 = 0.72;
+/// Here a query of words would count for nothing, and at 1 it counts whole.
+const FAR_WORDS: f32 = 0.65;
 /// Of pictures as queries: only what is nearly the same picture.
 const NEAR_PICTURES: f32 = 0.95;
 /// Contents move as if so much of a vote said that they are neither wanted nor unwanted.
@@ -34,6 +36,14 @@ pub(in crate::search) struct Rated {
     /// What it says of each content, from -1 to 1.
     pub(in crate::search) says: Vec<(ContentKey, f32)>,
     pub(super) at_ms: i64,
+}
+
+impl Rated {
+    /// The contents that got a thumb, and whether it was up. What a number says of a list's contents is less than a thumb.
+    pub(super) fn thumbs(&self) -> impl Iterator<Item = (ContentKey, bool)> {
+        let thumbs = self.says.iter().filter(|(_, value)| value.abs() >= 1.0);
+        thumbs.map(|(content, value)| (*content, *value > 0.0))
+    }
 }
 
 /// What a query looks like.
@@ -77,6 +87,10 @@ pub(super) struct Asker<'a> {
     pub(super) viewer: Option<&'a str>,
     /// The rating of this impression counts elsewhere.
     pub(super) besides: Option<&'a str>,
+    /// As if this source had never rated.
+    pub(super) without: Option<&'a str>,
+    /// Whether what others agree on counts, too.
+    pub(super) others: bool,
     pub(super) sources_min: usize,
     pub(super) now_ms: i64,
 }
@@ -157,12 +171,14 @@ impl Index {
     /// Rated queries near this one, each with how much it counts, from 0 to 1.
     fn neighbours(&self, vector: &[f32], is_picture: bool) -> Vec<(&Entry, f32)> {
         let Some(row) = self.row(vector, is_picture) else { return Vec::new() };
-        let near = if is_picture { NEAR_PICTURES } else { NEAR_WORDS };
+        let (near, far) =
+            if is_picture { (NEAR_PICTURES, NEAR_PICTURES) } else { (NEAR_WORDS, FAR_WORDS) };
         let entries = self.entries.iter().zip(self.vectors.chunks_exact(row.len().max(1)));
         entries
             .filter(|(entry, _)| entry.is_picture == is_picture)
-            .map(|(entry, other)| (entry, ((dot(&row, other) - near) / (1.0 - near)).min(1.0)))
-            .filter(|(_, counts)| *counts > 0.0)
+            .map(|(entry, other)| (entry, dot(&row, other)))
+            .filter(|(_, similarity)| *similarity > near)
+            .map(|(entry, similarity)| (entry, ((similarity - far) / (1.0 - far)).min(1.0)))
             .collect()
     }
 
@@ -170,8 +186,10 @@ impl Index {
     pub(super) fn learn(&self, vector: &[f32], is_picture: bool, asker: Asker<'_>) -> Learned {
         let mut tallies: HashMap<ContentKey, BTreeMap<u32, Tally>> = HashMap::new();
         let besides = asker.besides.and_then(|id| self.ratings.get(id)).copied();
+        let without = asker.without.and_then(|source| self.sources.get(source)).copied();
+        let counts = |vote: &&Vote| Some(vote.rating) != besides && Some(vote.source) != without;
         for (entry, nearness) in self.neighbours(vector, is_picture) {
-            for vote in entry.votes.iter().filter(|vote| Some(vote.rating) != besides) {
+            for vote in entry.votes.iter().filter(counts) {
                 let age_days = (asker.now_ms - vote.at_ms).max(0) as f32 / MS_PER_DAY;
                 let weight = nearness * (-age_days / self.half_life_days).exp2();
                 let tally =
@@ -183,9 +201,9 @@ impl Index {
             }
         }
         let own = asker.viewer.and_then(|viewer| self.sources.get(viewer)).copied();
-        let opinions = tallies.into_iter().filter_map(|(content, tallies)| {
-            Some((content, self.opinion(&tallies, own, asker.sources_min)?))
-        });
+        let opinions = tallies
+            .into_iter()
+            .filter_map(|(content, tallies)| Some((content, self.opinion(&tallies, own, asker)?)));
         Learned { remembered: opinions.collect(), ..Learned::default() }
     }
 
@@ -194,7 +212,7 @@ impl Index {
         &self,
         tallies: &BTreeMap<u32, Tally>,
         own: Option<u32>,
-        sources_min: usize,
+        asker: Asker<'_>,
     ) -> Option<Opinion> {
         let votes: Vec<(u32, f32)> = tallies
             .iter()
@@ -208,7 +226,7 @@ impl Index {
             .collect();
         let total: f32 = votes.iter().map(|(_, vote)| vote).sum();
         let agreeing = votes.iter().filter(|(_, vote)| vote * total > 0.0).count();
-        let counting: Vec<(u32, f32)> = if agreeing >= sources_min {
+        let counting: Vec<(u32, f32)> = if asker.others && agreeing >= asker.sources_min {
             votes
         } else {
             votes.into_iter().filter(|(source, _)| Some(*source) == own).collect()
@@ -275,6 +293,14 @@ mod tests {
     use crate::types::ContentHash;
 
     const DAY_MS: i64 = 86_400_000;
+    const ASKER: Asker<'_> = Asker {
+        viewer: None,
+        besides: None,
+        without: None,
+        others: true,
+        sources_min: 1,
+        now_ms: 0,
+    };
 
     fn key(number: u32) -> ContentKey {
         ContentKey::of(&ContentHash::of(&number.to_le_bytes()))
@@ -286,10 +312,14 @@ mod tests {
         Arc::new(Rated { impression, query: query.into(), source: source.into(), says, at_ms: 0 })
     }
 
-    /// "red" and "crimson" lie near each other, "blue" does not.
+    /// "red" and "crimson" lie near each other; "orange" is not near enough, and "blue" is something else.
     fn index(ratings: &[Arc<Rated>]) -> Index {
-        let words =
-            [("red", [1.0, 0.0, 0.0]), ("crimson", [0.95, 0.312, 0.0]), ("blue", [0.0, 0.0, 1.0])];
+        let words = [
+            ("red", [1.0, 0.0, 0.0]),
+            ("crimson", [0.95, 0.312, 0.0]),
+            ("orange", [0.70, 0.714, 0.0]),
+            ("blue", [0.0, 0.0, 1.0]),
+        ];
         let query = |vector: [f32; 3], is_picture| RatedQuery { vector: vector.into(), is_picture };
         let mut queries: HashMap<Arc<str>, RatedQuery> =
             words.iter().map(|(word, vector)| (Arc::from(*word), query(*vector, false))).collect();
@@ -298,7 +328,7 @@ mod tests {
     }
 
     fn values(index: &Index, viewer: Option<&str>, sources_min: usize) -> HashMap<ContentKey, f32> {
-        let asker = Asker { viewer, besides: None, sources_min, now_ms: 0 };
+        let asker = Asker { viewer, sources_min, ..ASKER };
         let learned = index.learn(&[1.0, 0.0, 0.0], false, asker).remembered;
         learned.into_iter().map(|(content, opinion)| (content, opinion.value)).collect()
     }
@@ -317,6 +347,24 @@ mod tests {
     }
 
     #[test]
+    fn what_others_said_can_be_left_out_and_so_can_one_source() {
+        let index =
+            index(&[rated("red", "a", &[(1, 1.0)]), rated("red", "b", &[(1, 1.0), (2, 1.0)])]);
+        let contents = |asker: Asker<'_>| {
+            let learned = index.learn(&[1.0, 0.0, 0.0], false, asker).remembered;
+            learned.into_keys().collect::<Vec<_>>()
+        };
+        let two = Asker { sources_min: 2, ..ASKER };
+        assert_eq!(contents(two), [key(1)]);
+        assert!(contents(Asker { without: Some("a"), ..two }).is_empty(), "b is alone then");
+        assert!(contents(Asker { without: Some("a"), ..ASKER }).contains(&key(1)), "and enough");
+        let own = Asker { others: false, ..two };
+        assert!(contents(own).is_empty());
+        assert_eq!(contents(Asker { viewer: Some("a"), ..own }), [key(1)]);
+        assert_eq!(contents(Asker { viewer: Some("a"), others: false, ..ASKER }), [key(1)]);
+    }
+
+    #[test]
     fn many_ratings_of_one_source_are_one_vote() {
         let many: Vec<Arc<Rated>> = (0..50).map(|_| rated("red", "a", &[(1, 1.0)])).collect();
         assert!(values(&index(&many), None, 2).is_empty());
@@ -330,7 +378,9 @@ mod tests {
         let near = values(&index(&[rated("crimson", "a", &[(1, 1.0)])]), None, 1)[&key(1)];
         let same = values(&index(&[rated("red", "a", &[(1, 1.0)])]), None, 1)[&key(1)];
         assert!(0.0 < near && near < same, "{near} {same}");
-        assert!(values(&index(&[rated("blue", "a", &[(1, 1.0)])]), None, 1).is_empty());
+        for other in ["orange", "blue"] {
+            assert!(values(&index(&[rated(other, "a", &[(1, 1.0)])]), None, 1).is_empty());
+        }
         let picture = index(&[rated("picture:red", "a", &[(1, 1.0)])]);
         assert!(values(&picture, None, 1).is_empty(), "pictures teach pictures");
         let unknown = index(&[rated("never embedded", "a", &[(1, 1.0)])]);
@@ -341,8 +391,7 @@ mod tests {
     fn ratings_age() {
         let index = index(&[rated("red", "a", &[(1, 1.0)])]);
         let after = |days: i64| {
-            let asker =
-                Asker { viewer: None, besides: None, sources_min: 1, now_ms: days * DAY_MS };
+            let asker = Asker { now_ms: days * DAY_MS, ..ASKER };
             index.learn(&[1.0, 0.0, 0.0], false, asker).remembered[&key(1)].value
         };
         let (now, later) = (after(0), after(100));

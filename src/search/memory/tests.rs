@@ -71,6 +71,12 @@ async fn what_was_liked_moves_up_for_who_said_so_and_for_all_when_two_agree() {
     let others = ask(&test, "red", seen_by("bert")).await;
     assert_eq!((order(&others), others.learned_from), (order(&before), 0));
     rate(&test, "bert", &others.jwt, &thumbs).await;
+    let undecided = ask(&test, "red", seen_by("carl")).await;
+    assert_eq!((order(&undecided), undecided.learned_from), (order(&before), 0), "not proven");
+    let own = ask(&test, "red", seen_by("bert")).await;
+    assert_eq!((order(&own)[0].as_str(), own.learned_from), ("05.png", 1), "their own counts");
+    decide_by_hand(&*test.app.catalog, GateOutcome::On).await.expect("decided");
+    test.app.searcher.follow_learning_gate().await.expect("read");
     let third = ask(&test, "red", seen_by("carl")).await;
     assert_eq!((order(&third)[0].as_str(), third.learned_from), ("05.png", 2));
     let plain = Learning { enabled: false, ..seen_by("anna") };
@@ -188,58 +194,143 @@ fn a_list_says_little_and_less_the_further_down() {
     assert!(0.0 < said[2] && said[2] < said[0]);
 }
 
-/// So many rated once each, by somebody else each time: this one is wanted, and that one is not.
-async fn rate_often(test: &TestApp, from: usize, times: usize, wanted: &str, unwanted: &str) {
-    for number in from..from + times {
-        let answer = ask(test, "red", Learning::default()).await;
-        let thumbs = [(wanted, true), (unwanted, false)];
-        rate(test, &format!("somebody {number}"), &answer.jwt, &thumbs).await;
+/// Rates once: this one is wanted, and that one is not.
+async fn rate_as(test: &TestApp, rater: &str, text: &str, wanted: &str, unwanted: &str) {
+    let answer = ask(test, text, Learning::default()).await;
+    rate(test, rater, &answer.jwt, &[(wanted, true), (unwanted, false)]).await;
+}
+
+/// "red" finds 00.png first and "blue" finds 11.png first. With a changed mind the one after the first is wanted, and otherwise not.
+async fn rate_often(test: &TestApp, numbers: std::ops::Range<usize>, changed_mind: bool) {
+    for number in numbers {
+        let (text, first, other) = if number % 2 == 0 {
+            ("red", "00.png", "05.png")
+        } else {
+            ("blue", "11.png", "06.png")
+        };
+        let (wanted, unwanted) = if changed_mind { (first, other) } else { (other, first) };
+        rate_as(test, &format!("somebody {number}"), text, wanted, unwanted).await;
     }
 }
 
 fn gated(config: &mut crate::config::Config) {
     let learning = &mut config.learning;
-    (learning.sources_min, learning.gate_queries_min, learning.gate_every_ratings) = (1, 4, 20);
+    (learning.gate_queries_min, learning.gate_every_ratings) = (4, 20);
+}
+
+async fn follow(test: &TestApp) -> LearningVersion {
+    test.app.searcher.follow_learning_gate().await.expect("followed");
+    test.app.searcher.learning_version()
+}
+
+async fn first_of(test: &TestApp, text: &str, learning: Learning) -> (String, u32) {
+    let answer = ask(test, text, learning).await;
+    (order(&answer).swap_remove(0), answer.learned_from)
+}
+
+fn version(number: i64, from: LearnsFrom) -> LearningVersion {
+    LearningVersion { number, from, is_fixed: false }
+}
+
+async fn figures(test: &TestApp) -> Vec<Comparison> {
+    let kept = test.app.catalog.decisions(Gate::Learning, 9).await.expect("asked");
+    let of = |row: &crate::catalog::GateDecision| {
+        serde_json::from_str(row.figures.as_deref().expect("measured")).expect("JSON")
+    };
+    kept.iter().map(of).collect()
+}
+
+/// As the report tells them, newest first.
+async fn outcomes(test: &TestApp) -> Vec<&'static str> {
+    let decided = crate::quality::decided(&*test.app.catalog).await.expect("asked");
+    decided.learning.iter().map(|decision| decision.outcome).collect()
 }
 
 #[tokio::test]
-async fn learning_that_does_harm_switches_itself_off_and_on_again_when_it_helps() {
+async fn what_others_said_counts_once_it_is_proven_and_is_taken_back_when_it_gets_worse() {
     let test = shades(gated).await;
-    let searcher = &test.app.searcher;
-    rate_often(&test, 0, 16, "05.png", "00.png").await;
-    searcher.follow_learning_gate().await.expect("nothing is due");
-    assert_eq!(searcher.learning_version(), LearningVersion::default());
-    // The newest find that the order without was better.
-    rate_often(&test, 16, 4, "00.png", "05.png").await;
-    assert_eq!(order(&ask(&test, "red", Learning::default()).await)[0], "05.png");
-    searcher.follow_learning_gate().await.expect("measured");
-    let off = LearningVersion { number: 1, is_active: false, is_fixed: false };
-    assert_eq!(searcher.learning_version(), off);
-    let plain = ask(&test, "red", seen_by("somebody 1")).await;
-    assert_eq!((order(&plain)[0].as_str(), plain.learned_from), ("00.png", 0));
-    assert!(test.app.metrics.encode().contains("learning_active 0"));
-    // Whoever refines says so for this search alone.
-    let refine = Learning { refine: Some(plain.jwt.clone()), ..Learning::default() };
-    rate(&test, "anna", &plain.jwt, &[("07.png", true)]).await;
-    assert_eq!(order(&ask(&test, "red", refine).await)[0], "07.png");
+    let plain = ("00.png".to_owned(), 0);
+    rate_often(&test, 0..19, false).await;
+    assert_eq!(follow(&test).await, LearningVersion::default(), "nothing is due");
+    assert_eq!(first_of(&test, "red", Learning::default()).await, plain);
+    assert_eq!(first_of(&test, "red", seen_by("somebody 0")).await, ("05.png".to_owned(), 1));
+    rate_often(&test, 19..20, false).await;
+    assert_eq!(follow(&test).await, version(1, LearnsFrom::All));
+    assert_eq!(first_of(&test, "red", Learning::default()).await, ("05.png".to_owned(), 10));
+    assert!(test.app.metrics.encode().contains("learning_from_others 1"));
+
+    // Wishes change.
+    rate_often(&test, 20..40, true).await;
+    assert_eq!(follow(&test).await, version(2, LearnsFrom::Own));
+    assert_eq!(first_of(&test, "red", Learning::default()).await, plain);
+    assert_eq!(outcomes(&test).await, ["own", "on"]);
+    let metrics = test.app.metrics.encode();
+    assert!(metrics.contains("learning_from_others 0") && metrics.contains("learning_active 1"));
+    assert_eq!(first_of(&test, "red", seen_by("somebody 0")).await, ("05.png".to_owned(), 1));
+    let answer = ask(&test, "red", Learning::default()).await;
+    let refine = Learning { refine: Some(answer.jwt.clone()), ..Learning::default() };
+    rate(&test, "anna", &answer.jwt, &[("07.png", true)]).await;
+    assert_eq!(first_of(&test, "red", refine).await, ("07.png".to_owned(), 1));
 
     let test = test.restart().await;
-    let searcher = &test.app.searcher;
-    searcher.recall_ratings().await.expect("recalled");
-    searcher.follow_learning_gate().await.expect("read");
-    assert_eq!(searcher.learning_version(), off, "it is kept");
-    rate_often(&test, 20, 40, "05.png", "00.png").await;
-    searcher.follow_learning_gate().await.expect("measured");
-    let on = LearningVersion { number: 2, is_active: true, is_fixed: false };
-    assert_eq!(searcher.learning_version(), on);
-    assert_eq!(order(&ask(&test, "red", Learning::default()).await)[0], "05.png");
-    let kept = test.app.catalog.decisions(Gate::Learning, 9).await.expect("asked");
-    let figures: Vec<Comparison> = kept
-        .iter()
-        .map(|row| serde_json::from_str(row.figures.as_deref().expect("measured")).expect("JSON"))
-        .collect();
-    assert_eq!((figures[0].verdict, figures[1].verdict), (Verdict::Better, Verdict::Worse));
-    assert_eq!((figures[1].queries, figures[1].worsened, figures[1].change), (4, 4, 20));
+    test.app.searcher.recall_ratings().await.expect("recalled");
+    assert_eq!(follow(&test).await, version(2, LearnsFrom::Own), "it is kept");
+    rate_often(&test, 40..100, false).await;
+    assert_eq!(follow(&test).await, version(3, LearnsFrom::All));
+    let found = figures(&test).await;
+    assert_eq!((found[0].verdict, found[2].verdict), (Verdict::Better, Verdict::Better));
+    assert!(found[1].gain < 0.0 && found[1].verdict != Verdict::Better, "{:?}", found[1]);
+    let first = &found[2];
+    assert_eq!((first.queries, first.improved, first.change), (2, 2, 20));
+    // The first two of each query have nobody before them that agrees.
+    assert_eq!((first.ratings, first.sources), (16, Some(16)));
+    test.finish().await;
+}
+
+#[tokio::test]
+async fn ratings_that_contradict_each_other_leave_what_others_see_alone() {
+    let test = shades(gated).await;
+    for number in 0..40 {
+        rate_often(&test, number..number + 1, number / 2 % 2 == 0).await;
+    }
+    assert_eq!(follow(&test).await, version(1, LearnsFrom::Own));
+    assert_ne!(figures(&test).await[0].verdict, Verdict::Better);
+    assert_eq!(first_of(&test, "red", Learning::default()).await, ("00.png".to_owned(), 0));
+    test.finish().await;
+}
+
+#[tokio::test]
+async fn a_loud_source_proves_nothing_by_its_own_votes() {
+    let test = shades(gated).await;
+    for number in 0..60 {
+        let (text, wanted, unwanted) = if number % 2 == 0 {
+            ("red", "05.png", "00.png")
+        } else {
+            ("blue", "06.png", "11.png")
+        };
+        rate_as(&test, if number < 56 { "loud" } else { "friend" }, text, wanted, unwanted).await;
+    }
+    assert_eq!(follow(&test).await, version(1, LearnsFrom::Own));
+    let found = &figures(&test).await[0];
+    assert_eq!((found.verdict, found.ratings), (Verdict::TooFew, 0), "two are no third");
+    test.finish().await;
+}
+
+#[tokio::test]
+async fn for_one_person_every_vote_counts_until_it_is_found_worse() {
+    let one_person = |config: &mut crate::config::Config| {
+        gated(config);
+        config.learning.sources_min = 1;
+    };
+    let test = shades(one_person).await;
+    rate_as(&test, "phone", "red", "05.png", "00.png").await;
+    assert_eq!(first_of(&test, "red", Learning::default()).await, ("05.png".to_owned(), 1));
+    rate_often(&test, 0..20, false).await;
+    rate_often(&test, 20..21, true).await;
+    assert_eq!(follow(&test).await, version(1, LearnsFrom::All));
+    rate_often(&test, 21..41, true).await;
+    assert_eq!(follow(&test).await, version(2, LearnsFrom::All), "no sign is enough");
+    assert_eq!(figures(&test).await[0].verdict, Verdict::Alike);
     test.finish().await;
 }
 
@@ -247,19 +338,22 @@ async fn learning_that_does_harm_switches_itself_off_and_on_again_when_it_helps(
 async fn an_operator_switches_learning_off_and_on_whatever_is_measured() {
     let test = shades(gated).await;
     let (searcher, catalog) = (&test.app.searcher, &test.app.catalog);
-    rate_often(&test, 0, 19, "05.png", "00.png").await;
+    rate_often(&test, 0..4, false).await;
     decide_by_hand(&**catalog, GateOutcome::Off).await.expect("decided");
-    searcher.follow_learning_gate().await.expect("read");
-    assert_eq!(ask(&test, "red", Learning::default()).await.learned_from, 0);
+    follow(&test).await;
+    assert_eq!(first_of(&test, "red", seen_by("somebody 0")).await, ("00.png".to_owned(), 0));
+    assert!(test.app.metrics.encode().contains("learning_active 0"));
+    assert_eq!(outcomes(&test).await, ["off"]);
     let judged = searcher.judge_learning().await.expect("measured");
-    assert_eq!(judged.comparison.verdict, Verdict::TooFew, "19 / 5 is 3");
-    rate_often(&test, 19, 6, "05.png", "00.png").await;
+    assert_eq!(judged.comparison.verdict, Verdict::TooFew);
+    rate_often(&test, 4..24, false).await;
     let judged = searcher.judge_learning().await.expect("measured");
-    let off = LearningVersion { number: 3, is_active: false, is_fixed: true };
+    let off = LearningVersion { number: 3, from: LearnsFrom::Nothing, is_fixed: true };
     assert_eq!((judged.comparison.verdict, judged.version), (Verdict::Better, off));
     decide_by_hand(&**catalog, GateOutcome::Auto).await.expect("decided");
-    searcher.follow_learning_gate().await.expect("read");
-    assert!(searcher.learning_version().is_active && !searcher.learning_version().is_fixed);
-    assert!(ask(&test, "red", Learning::default()).await.learned_from > 0);
+    // It is left to what is measured, and so it is measured.
+    assert_eq!(follow(&test).await, version(5, LearnsFrom::All));
+    assert_eq!(first_of(&test, "red", Learning::default()).await.0, "05.png");
+    assert_eq!(follow(&test).await, version(5, LearnsFrom::All), "once");
     test.finish().await;
 }

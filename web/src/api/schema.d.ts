@@ -504,6 +504,11 @@ export interface components {
              * @description From how many ratings it is known what is wanted.
              */
             ratings: number;
+            /**
+             * Format: int64
+             * @description By how many keys or addresses these are; missing where each query counts once, whoever rated it.
+             */
+            sources?: number | null;
             /** @description `better` or `worse` with a confidence of 95 %, `alike`, or `too_few` queries to say. */
             verdict: components["schemas"]["Verdict"];
             /**
@@ -532,7 +537,7 @@ export interface components {
         };
         /** @description What was decided from replayed ratings, or by an operator; newest first, at most ten of each. */
         Decided: {
-            /** @description Whether searches learn from ratings. */
+            /** @description Whose ratings searches learn from. */
             learning: components["schemas"]["Decision"][];
             /** @description Whether another model may answer in the place of the former. */
             switches: components["schemas"]["Decision"][];
@@ -554,7 +559,8 @@ export interface components {
              */
             number: number;
             /**
-             * @description Of learning `on`, `off`, or `auto` (as long as it does no harm); of another model `passed`, `held` (the former goes on), `forced`, or
+             * @description Of learning `on` (what others said counts), `own` (only what who searches said themselves), `off` (nothing does) or `auto` (it is
+             *     measured anew); of another model `passed`, `held` (the former goes on), `forced`, or
              *     `again` (it is to be compared once more).
              */
             outcome: string;
@@ -918,12 +924,14 @@ export interface components {
              */
             without_strong_match: number;
         };
-        /** @description Whether searches learn from ratings. */
+        /** @description What searches learn from. */
         LearningStatus: {
-            /** @description Whether they do. */
+            /** @description Whether they learn from the ratings of who searches. */
             active: boolean;
             /** @description Whether an operator decided, whatever is measured. */
             by_operator: boolean;
+            /** @description Whether they learn from what others agree on, too: after it was measured to help, or as an operator says. */
+            from_others: boolean;
             /**
              * Format: int64
              * @description Number of the decision that it goes by; 0 as long as nothing was decided.
@@ -1503,7 +1511,7 @@ export interface components {
             images: components["schemas"]["ImageCounts"];
             /** @description What indexing is doing. */
             ingest: components["schemas"]["IngestProgress"];
-            /** @description Whether searches learn from ratings. */
+            /** @description What searches learn from. */
             learning: components["schemas"]["LearningStatus"];
             /** @description What requests may ask for. */
             limits: components["schemas"]["Limits"];
