@@ -43,6 +43,8 @@ test('offers words that find something here, as soon as the server knows some', 
   await page.getByLabel(words).fill('ten');
   await expect(page.getByRole('option', { name: 'tennis Found here' })).toBeVisible();
   await page.getByLabel(words).fill('');
+  await expect(page).toHaveURL(`${mock.url}/`);
+  await expect(examples).toHaveText(found);
   // Enough are known: they are asked for once.
   let asked = 0;
   page.on('request', (request) => (asked += Number(request.url().includes('/suggestions'))));
