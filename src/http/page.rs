@@ -12,8 +12,6 @@ use super::error::Problem;
 use super::request::ApiPath;
 
 const INDEX: &str = "index.html";
-const HTML: &str = "text/html";
-const NOT_KEPT: &str = "no-cache";
 /// `EARLY_ADDRESS` in web/src/api/client.ts.
 const EARLY: &str =
     "</api/v1/images?limit=60&offset=0>; rel=preload; as=fetch; crossorigin=anonymous";
@@ -59,21 +57,26 @@ fn index(app: &SharedApp) -> Response {
     let has_none = state.borrow().answering().is_some_and(|now| now.located.banner.is_none());
     let Some(page) = Page::get(INDEX).filter(|_| has_none) else { return file(INDEX) };
     let page = String::from_utf8_lossy(&page.data);
-    let told = page.replacen("<html ", r#"<html data-note="none" "#, 1);
-    let headers = [(header::CONTENT_TYPE, HTML), (header::CACHE_CONTROL, NOT_KEPT)];
-    (headers, told).into_response()
+    sent(INDEX, page.replacen("<html ", r#"<html data-note="none" "#, 1).into_bytes())
 }
 
 fn file(path: &str) -> Response {
-    let Some(file) = Page::get(path) else {
-        return Problem::not_found("There is no such file.").into_response();
-    };
+    match Page::get(path) {
+        Some(file) => sent(path, file.data.into_owned()),
+        None => Problem::not_found("There is no such file.").into_response(),
+    }
+}
+
+fn sent(path: &str, bytes: Vec<u8>) -> Response {
     // Names below assets/ carry a hash of their content.
-    let caching =
-        if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { NOT_KEPT };
+    let caching = if path.starts_with("assets/") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
     let media_type = mime_guess::from_path(path).first_or_octet_stream();
     let headers = [(header::CONTENT_TYPE, media_type.as_ref()), (header::CACHE_CONTROL, caching)];
-    (headers, file.data.into_owned()).into_response()
+    (headers, bytes).into_response()
 }
 
 fn documentation(path: &str) -> Response {

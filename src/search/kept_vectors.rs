@@ -45,9 +45,9 @@ impl KeptVectors {
         Some(numbers.chunks_exact(dim).map(<[f32]>::to_vec).collect())
     }
 
-    pub(super) fn keep(&self, made_of: &str, vectors: &[Vec<f32>]) -> io::Result<()> {
-        let mut bytes: Vec<u8> =
-            vectors.iter().flatten().flat_map(|number| number.to_le_bytes()).collect();
+    pub(super) fn keep(&self, made_of: &str, vectors: &[impl AsRef<[f32]>]) -> io::Result<()> {
+        let numbers = vectors.iter().flat_map(AsRef::as_ref);
+        let mut bytes: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();
         let digest = blake3::hash(&bytes);
         bytes.extend(digest.as_bytes());
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;

@@ -76,7 +76,7 @@ pub(super) struct Vocabulary {
     known: Mutex<Known>,
 }
 
-/// Of one model.
+/// Of one model; the vectors are those of the first texts.
 #[derive(Default)]
 struct Known {
     model: Option<ModelId>,
@@ -101,42 +101,45 @@ impl Vocabulary {
             return Ok(());
         }
         let made_of = made_of(serving, &TEXTS);
-        let dim = serving.embedder.info().dim;
-        let mut made = self.kept_vectors.load(&made_of, TEXTS.len(), dim).unwrap_or_default();
-        self.begin(serving.embedder.id(), &made);
-        while let Some(text) = TEXTS.get(made.len()) {
+        let mut made = self.begin(serving, &made_of);
+        while let Some(text) = TEXTS.get(made) {
             let started = Instant::now();
             match embed_own_words(serving, text).await {
-                Ok(vector) => {
-                    self.known.lock().vectors.insert(text, vector.as_slice().into());
-                    made.push(vector);
-                }
+                Ok(vector) => self.known.lock().vectors.insert(text, vector.into()),
                 Err(SearchError::Overloaded | SearchError::Embed(EmbedError::Overloaded)) => {
                     tokio::time::sleep(BUSY_PAUSE).await;
                     continue;
                 }
                 Err(error) => return Err(error),
-            }
-            if made.len().is_multiple_of(KEPT_EVERY) || made.len() == TEXTS.len() {
-                self.keep(&made_of, &made);
+            };
+            made += 1;
+            if made.is_multiple_of(KEPT_EVERY) || made == TEXTS.len() {
+                self.keep(&made_of);
             }
             tokio::time::sleep(pause_after(started.elapsed(), self.time_percent)).await;
         }
         Ok(())
     }
 
-    fn begin(&self, model: &ModelId, made: &[Vec<f32>]) {
+    /// Goes on where it was ended, or begins with what was kept of another start. Returns how many are made.
+    fn begin(&self, serving: &Answering, made_of: &str) -> usize {
+        let model = serving.embedder.id();
         let mut known = self.known.lock();
         if known.model.as_ref() != Some(model) {
-            *known = Known { model: Some(model.clone()), ..Known::default() };
+            let dim = serving.embedder.info().dim;
+            let kept = self.kept_vectors.load(made_of, TEXTS.len(), dim).unwrap_or_default();
+            let vectors = TEXTS.iter().copied().zip(kept.into_iter().map(Arc::from)).collect();
+            *known = Known { model: Some(model.clone()), vectors, finds: HashMap::new() };
         }
-        for (text, vector) in TEXTS.iter().zip(made) {
-            known.vectors.entry(text).or_insert_with(|| vector.as_slice().into());
-        }
+        known.vectors.len()
     }
 
-    fn keep(&self, made_of: &str, made: &[Vec<f32>]) {
-        if let Err(error) = self.kept_vectors.keep(made_of, made) {
+    fn keep(&self, made_of: &str) {
+        let vectors: Vec<Arc<[f32]>> = {
+            let known = self.known.lock();
+            TEXTS.iter().map_while(|text| known.vectors.get(text).cloned()).collect()
+        };
+        if let Err(error) = self.kept_vectors.keep(made_of, &vectors) {
             tracing::debug!(%error, "could not keep the vectors of words to suggest");
         }
     }

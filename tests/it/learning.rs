@@ -44,8 +44,7 @@ fn names(answer: &Value) -> Vec<&str> {
 async fn until_learning(server: &Server, wanted: Value) {
     server
         .until("the decision is followed", async || {
-            let status =
-                ok_json(server.get("/api/v1/status").send().await.expect("an answer")).await;
+            let status = server.get_json("/api/v1/status").await;
             (status["learning"] == wanted).then_some(())
         })
         .await;

@@ -87,7 +87,6 @@ const EN = {
     examples: 'Examples',
     recent: 'Searched before',
     forget: 'Forget these searches',
-    // Those that find something here are shown.
   },
 
   flow: {
@@ -432,7 +431,6 @@ const DE: typeof EN = {
     examples: 'Beispiele',
     recent: 'Zuletzt gesucht',
     forget: 'Diese Suchen vergessen',
-    // Most models know English best; the German ones show up where the model knows German.
   },
 
   flow: {

@@ -142,29 +142,17 @@ impl Searcher {
             return Ok(By::Strength(calibration));
         }
         let points = serving.collection.scroll(None, SAMPLE_MIN).await?;
+        let model = serving.embedder.id();
+        let vector = |entry: &Entry| self.vocabulary.vector(model, entry.english);
+        let words: Vec<_> =
+            ENTRIES.iter().filter_map(|entry| Some((entry.english, vector(entry)?))).collect();
         let mut nearest: HashMap<&'static str, Vec<Uuid>> = HashMap::new();
         for point in &points {
-            for word in self.nearest_words(serving, point) {
+            for word in nearest_words(&words, point) {
                 nearest.entry(word).or_default().push(point.id);
             }
         }
         Ok(By::Nearest(Small { points, nearest }))
-    }
-
-    /// Of the words whose vectors are made, nearest first.
-    fn nearest_words(
-        &self,
-        serving: &Answering,
-        point: &Point,
-    ) -> impl Iterator<Item = &'static str> + use<> {
-        let model = serving.embedder.id();
-        let score = |entry: &'static Entry| {
-            let vector = self.vocabulary.vector(model, entry.english)?;
-            Some((dot(&vector, &point.vector), entry.english))
-        };
-        let mut scores: Vec<_> = ENTRIES.iter().filter_map(score).collect();
-        scores.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        scores.into_iter().map(|(_, word)| word).take(NEAREST)
     }
 
     async fn is_held(
@@ -230,6 +218,16 @@ impl Searcher {
         }
         Ok(Some(finds))
     }
+}
+
+fn nearest_words(
+    words: &[(&'static str, Arc<[f32]>)],
+    point: &Point,
+) -> impl Iterator<Item = &'static str> + use<> {
+    let score = |(word, vector): &(&'static str, Arc<[f32]>)| (dot(vector, &point.vector), *word);
+    let mut scores: Vec<_> = words.iter().map(score).collect();
+    scores.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    scores.into_iter().map(|(_, word)| word).take(NEAREST)
 }
 
 impl Small {
