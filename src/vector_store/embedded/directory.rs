@@ -4,7 +4,8 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::vector_store::{StoreError, check_name};
 
@@ -14,6 +15,11 @@ const ACTIVE_FILE: &str = "active";
 const BROKEN_INFIX: &str = ".broken-";
 /// A collection that is being deleted; what is left of it goes at the next open.
 const DELETED_PREFIX: &str = ".deleted-";
+
+/// How long a lock of our own may outlive its file: a child that is being started has copies of all files that are open, and
+/// with them their locks, until it runs its own program.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// The root directory, locked for this process as long as this lives.
 #[derive(Debug)]
@@ -34,7 +40,8 @@ impl Directory {
             .write(true)
             .open(&path)
             .map_err(|error| io_error("open", &path, &error))?;
-        match file.try_lock() {
+        let is_held = |error: &TryLockError| matches!(error, TryLockError::WouldBlock);
+        match while_held(is_held, || file.try_lock()) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(StoreError::Locked { path: root.display().to_string() });
@@ -121,6 +128,22 @@ impl Directory {
         fs::read_dir(&self.root)
             .and_then(Iterator::collect)
             .map_err(|error| io_error("list", &self.root, &error))
+    }
+}
+
+/// Tries again, for a while, what fails because a lock is held.
+pub(super) fn while_held<T, E>(
+    is_held: impl Fn(&E) -> bool,
+    mut attempt: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let started = Instant::now();
+    loop {
+        match attempt() {
+            Err(error) if is_held(&error) && started.elapsed() < LOCK_PATIENCE => {
+                thread::sleep(LOCK_POLL);
+            }
+            outcome => return outcome,
+        }
     }
 }
 

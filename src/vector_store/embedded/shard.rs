@@ -16,7 +16,7 @@ use qdrant_edge as edge;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::directory::{io_error, remove_tree, sync_directory_of, write_atomically};
+use super::directory::{io_error, remove_tree, sync_directory_of, while_held, write_atomically};
 use super::journal::{Change, Journal};
 use super::{EmbeddedOptions, convert, wal, warm};
 use crate::disk_space::free_bytes;
@@ -37,6 +37,9 @@ const POINTS_PER_OPERATION: usize = 256;
 pub(super) const FLUSH_DEADLINE: Duration = Duration::from_secs(30);
 /// How the engine's panic begins when it could not have a lock at once: the only one that passes by itself.
 const SEGMENTS_BEING_SWAPPED: &str = "segment holder lock acquired";
+
+/// In the engine's error when another has its log open.
+const LOG_IS_LOCKED: &str = "WouldBlock";
 
 /// What is known of a collection without opening it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -504,11 +507,16 @@ fn load_edge(
         return Err(damaged(format!("the directory {SHARD_DIR} is missing")));
     }
     let config = convert::config(spec, options);
-    match catch_unwind(AssertUnwindSafe(|| edge::EdgeShard::load(&path, Some(config)))) {
-        Ok(Ok(edge)) => Ok(edge),
-        Ok(Err(error)) => Err(damaged(error.to_string())),
-        Err(panic) => Err(damaged(panic_text(panic.as_ref()).to_owned())),
-    }
+    let load = || {
+        let config = Some(config.clone());
+        match catch_unwind(AssertUnwindSafe(|| edge::EdgeShard::load(&path, config))) {
+            Ok(Ok(edge)) => Ok(edge),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(panic) => Err(panic_text(panic.as_ref()).to_owned()),
+        }
+    };
+    // The directory is locked for this process, so it can only be a lock of our own that is about to go.
+    while_held(|why: &String| why.contains(LOG_IS_LOCKED), load).map_err(damaged)
 }
 
 pub(super) fn check_space(dir: &Path, needed: u64, reserve_mib: u64) -> Result<(), StoreError> {

@@ -7,13 +7,15 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::directory::{Directory, while_held};
 use super::journal::{Change, Journal};
 use super::shard::{FLUSH_DEADLINE, JOURNAL_FILE, SHARD_DIR};
-use super::{EmbeddedOptions, EmbeddedStore, directory::Directory};
+use super::{EmbeddedOptions, EmbeddedStore};
 use crate::config::built_in;
 use crate::vector_store::conformance::{
     Outcome, Subject, assert_same, id, point, scroll_all, spec, vector,
@@ -152,6 +154,35 @@ async fn other_indexed_fields_reopen_the_collection() -> Outcome {
     store.close().await
 }
 
+/// Locks it for 50 ms, as a child does that was started just before it was closed: it has a copy of the open file.
+fn hold_for_a_moment(path: &Path) -> Result<thread::JoinHandle<()>, StoreError> {
+    let failed = |error: std::io::Error| StoreError::Internal(error.to_string());
+    let file = fs::File::open(path).map_err(failed)?;
+    while_held(|_: &std::io::Error| true, || Ok(file.try_lock()?)).map_err(failed)?;
+    Ok(thread::spawn(move || {
+        thread::sleep(Duration::from_millis(50));
+        drop(file);
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_a_starting_child_still_holds_is_waited_for() -> Outcome {
+    let dir = temp_dir()?;
+    let store = EmbeddedStore::open(dir.path(), eager())?;
+    let collection = store.open(&spec("held", DIM)).await?;
+    collection.upsert(vec![point(1, DIM)]).await?;
+    store.close().await?;
+    drop((collection, store));
+    let directory = hold_for_a_moment(&dir.path().join("LOCK"))?;
+    let store = EmbeddedStore::open(dir.path(), eager())?;
+    let log = hold_for_a_moment(&dir.path().join("held").join(SHARD_DIR).join("wal"))?;
+    assert_eq!(store.open(&spec("held", DIM)).await?.count(None).await?, 1);
+    for holder in [directory, log] {
+        holder.join().map_err(|_| StoreError::Internal("a holder failed".to_owned()))?;
+    }
+    store.close().await
+}
+
 #[tokio::test]
 async fn a_half_created_collection_is_created_anew() -> Outcome {
     let dir = temp_dir()?;
@@ -172,7 +203,7 @@ async fn who_asks_for_a_collection_may_go_away_while_it_is_opened() -> Outcome {
     let store = EmbeddedStore::open(dir.path(), eager())?;
     let spec = spec("c", DIM);
     for _ in 0..20 {
-        let gone = tokio::time::timeout(std::time::Duration::ZERO, store.open(&spec)).await;
+        let gone = tokio::time::timeout(Duration::ZERO, store.open(&spec)).await;
         assert!(gone.is_err(), "opening takes longer than nothing");
         store.open(&spec).await?;
         store.close().await?;
