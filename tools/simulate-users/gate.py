@@ -14,6 +14,8 @@ from settings import SETTINGS, Program, figures
 from simulate import THUMB, Plan, Truth, Users
 
 EVERY, WINDOW, QUERIES_MIN = 50, 300, 20
+# How much of a proof is a sign.
+SIGN = 0.25
 STUDENT = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228]
 
 
@@ -84,8 +86,8 @@ def interval(judged):
 def decide(is_on, mean, low, count):
     """On needs proof, off only a sign."""
     if count < QUERIES_MIN:
-        return False
-    return low > 0 or (is_on and mean > 0)
+        return is_on
+    return low > 0 or (is_on and mean >= -SIGN * (mean - low))
 
 
 def one_seed(options, seed, vectors, texts):

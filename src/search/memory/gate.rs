@@ -1,5 +1,5 @@
 //! Whether what others said counts. What somebody said themselves counts for them at once; of others, only after replayed ratings
-//! found it better with confidence (`trial`), and it is taken back as soon as it does not look better any more. Each decision is
+//! found it better with confidence (`trial`), and it is taken back as soon as it looks worse. Each decision is
 //! a version, kept in the catalog, which all processes go by; an operator's stays until it is taken back. See decision 32.
 
 use std::time::Duration;
@@ -63,7 +63,7 @@ impl LearningVersion {
             Verdict::Better => true,
             Verdict::Worse => false,
             // On needs proof, off only a sign; of one person it is the other way around.
-            Verdict::Alike => is_on && (is_one_person || found.gain >= 0.0),
+            Verdict::Alike => is_on && (is_one_person || !found.looks_worse()),
             // Where all are content, thumbs tell nothing any more.
             Verdict::TooFew => is_on,
         };
@@ -209,7 +209,8 @@ mod tests {
     }
 
     fn found(verdict: Verdict, gain: f64, change: i64) -> Comparison {
-        Comparison { verdict, gain, ..Comparison::of_ratings(&[], change, 0) }
+        let (low, high) = (gain - 0.08, gain + 0.08);
+        Comparison { verdict, gain, low, high, ..Comparison::of_ratings(&[], change, 0) }
     }
 
     fn figures(change: i64) -> String {
@@ -266,8 +267,9 @@ mod tests {
         let (own, all) = (LearnsFrom::Own, LearnsFrom::All);
         assert!(after(own, Verdict::Better, 0.1, false) && after(all, Verdict::Better, 0.1, false));
         assert!(!after(own, Verdict::Alike, 0.1, false) && after(all, Verdict::Alike, 0.1, false));
-        assert!(!after(all, Verdict::Alike, -0.001, false));
-        assert!(after(all, Verdict::Alike, -0.001, true) && !after(own, Verdict::Alike, 0.1, true));
+        assert!(after(all, Verdict::Alike, -0.019, false), "within chance");
+        assert!(!after(all, Verdict::Alike, -0.021, false), "a sign");
+        assert!(after(all, Verdict::Alike, -0.021, true) && !after(own, Verdict::Alike, 0.1, true));
         assert!(
             !after(all, Verdict::Worse, -0.1, false) && !after(all, Verdict::Worse, -0.1, true)
         );
