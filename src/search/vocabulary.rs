@@ -124,14 +124,15 @@ impl Vocabulary {
     /// Goes on where it was ended, or begins with what was kept of another start. Returns how many are made.
     fn begin(&self, serving: &Answering, made_of: &str) -> usize {
         let model = serving.embedder.id();
-        let mut known = self.known.lock();
-        if known.model.as_ref() != Some(model) {
+        if self.known.lock().model.as_ref() != Some(model) {
+            // Read before the lock is taken: suggestions wait for it.
             let dim = serving.embedder.info().dim;
             let kept = self.kept_vectors.load(made_of, TEXTS.len(), dim).unwrap_or_default();
             let vectors = TEXTS.iter().copied().zip(kept.into_iter().map(Arc::from)).collect();
-            *known = Known { model: Some(model.clone()), vectors, finds: HashMap::new() };
+            *self.known.lock() =
+                Known { model: Some(model.clone()), vectors, finds: HashMap::new() };
         }
-        known.vectors.len()
+        self.known.lock().vectors.len()
     }
 
     fn keep(&self, made_of: &str) {

@@ -56,7 +56,7 @@ pub struct EmbeddedStore {
 
 impl EmbeddedStore {
     /// Locks the directory, creating it if need be. It is the store's own: `<data-dir>/vectors`.
-    /// Fails with [`StoreError::Locked`] while another process, or another store of this one, has it.
+    /// Fails with [`StoreError::Locked`] while another process, or another store of this one, has it, after two seconds of waiting.
     pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Self, StoreError> {
         let directory = Arc::new(Directory::lock(dir)?);
         Ok(Self { directory, options, collections: Arc::default() })
